@@ -1,0 +1,49 @@
+"""diffeo: normalizing flows from coupling layers.
+
+Names are imported on first use, so `import diffeo` and `diffeo --help` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# name -> module that defines it
+_NAMES = {
+    "Chain": "core",
+    "Distribution": "core",
+    "Flow": "flow",
+    "Inverse": "core",
+    "Transform": "core",
+    "check": "checkup",
+    "fit": "training",
+    "load": "store",
+    "read_table": "data",
+    "save": "store",
+}
+_ROOMS = ("bases", "conditioners", "core", "data", "layers", "maps", "models", "partitions", "training")
+
+__all__ = [*sorted([*_NAMES, *_ROOMS])]
+
+if TYPE_CHECKING:
+    from . import bases, conditioners, core, data, layers, maps, models, partitions, training
+    from .checkup import check
+    from .core import Chain, Distribution, Inverse, Transform
+    from .data import read_table
+    from .flow import Flow
+    from .store import load, save
+    from .training import fit
+
+
+def __getattr__(name: str) -> object:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,44 @@
+"""The uniform distribution on a box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError
+from ..core.numerics import full_precision
+from .base import Base, uniform
+
+__all__ = ["Uniform"]
+
+
+class Uniform(Base):
+    """p(z) = (high − low)^−D on [low, high]^D and 0 (log-density −inf) outside; a temperature does not change it.
+
+    Raises `ConfigError` unless low < high, both finite.
+
+    >>> import torch, diffeo
+    >>> diffeo.bases.Uniform((1,), 0.0, 1.0).log_prob(torch.tensor([[0.5], [1.5]]))
+    tensor([0., -inf])
+    """
+
+    _like: Tensor
+
+    def __init__(self, event_shape: int | Sequence[int], low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__(event_shape)
+        if not -math.inf < low < high < math.inf:
+            raise ConfigError(f"a uniform base needs finite low < high, got {low} and {high}")
+        self.low, self.high = float(low), float(high)
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
+        return self.low + (self.high - self.low) * uniform((n, *self.event_shape), self._like, generator)
+
+    def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        x = full_precision(x).flatten(1)
+        outside = ((x < self.low) | (x > self.high)).any(1)
+        inside = x.sum(1) * 0.0 - math.log(self.high - self.low) * math.prod(self.event_shape)  # NaN rows stay NaN
+        return inside.masked_fill(outside, -math.inf)

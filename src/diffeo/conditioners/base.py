@@ -1,0 +1,64 @@
+"""What the networks of coupling layers have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ConfigError
+from ..core.shapes import Shape
+
+__all__ = ["ConditionerFactory", "activation", "joined", "linear", "zero_linear"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class ConditionerFactory(Protocol):
+    """Builds a network (B, \\*in_shape), context (B, \\*context_shape) or None -> (B, \\*out_shape), zero at first."""
+
+    def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module: ...
+
+
+def activation(name: str) -> nn.Module:
+    """The activation of that name; raises `ConfigError` with the known ones."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def joined(x: Tensor, context: Tensor | None) -> Tensor:
+    """Input and context side by side as vectors."""
+    flat = x.flatten(1)
+    return flat if context is None else torch.cat([flat, context.flatten(1).to(flat.dtype)], dim=1)
+
+
+def width(in_shape: Shape, context_shape: Shape | None) -> int:
+    """How many numbers `joined` hands on."""
+    return math.prod(in_shape) + (math.prod(context_shape) if context_shape is not None else 0)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer; one without inputs (a vector of one entry) is its bias and draws no warning."""
+    if inputs:
+        return nn.Linear(inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, 0, outputs)
+    nn.init.uniform_(layer.bias, -1.0, 1.0)
+    return layer
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that starts at zero, so that the coupling starts as the identity."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,51 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ..core.shapes import Shape
+from .base import activation, joined, linear, width, zero_linear
+
+__all__ = ["MLP"]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """θ = W_n φ(... φ(W_1 [x_A, c] + b_1) ...) + b_n: fully connected, the context joined to the input.
+
+    Calling it builds the network, whose last layer starts at zero.
+
+    >>> import torch, diffeo
+    >>> net = diffeo.conditioners.MLP(hidden=(16,))((2,), (3, 2), None)
+    >>> net(torch.ones(5, 2), None).shape
+    torch.Size([5, 3, 2])
+    """
+
+    hidden: Sequence[int] = (128, 128)
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
+        sizes = [width(in_shape, context_shape), *self.hidden]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(sizes):
+            layers += [linear(inputs, outputs), activation(self.activation)]
+            if self.dropout:
+                layers.append(nn.Dropout(self.dropout))
+        return _Net(nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape))), out_shape)
+
+
+class _Net(nn.Module):
+    def __init__(self, body: nn.Module, out_shape: Shape) -> None:
+        super().__init__()
+        self.body, self.out_shape = body, out_shape
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        out: Tensor = self.body(joined(x, context))
+        return out.unflatten(1, self.out_shape)

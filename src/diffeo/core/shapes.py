@@ -1,0 +1,56 @@
+"""Event shapes: normalising them, checking tensors against them, folding sample shapes into one batch axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import ContextError, ShapeError
+
+__all__ = ["as_shape", "check_event", "fold", "fold_context"]
+
+Shape = tuple[int, ...]
+
+
+def as_shape(shape: int | Sequence[int]) -> Shape:
+    """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on a negative size."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ShapeError(f"a shape cannot have negative sizes: {sizes}")
+    return sizes
+
+
+def check_event(x: Tensor, event_shape: Shape, name: str = "x") -> None:
+    """Raise `ShapeError` unless the trailing axes of `x` are `event_shape`."""
+    n = len(event_shape)
+    if x.dim() < n or tuple(x.shape[x.dim() - n :]) != event_shape:
+        raise ShapeError(f"{name} has shape {tuple(x.shape)}, which does not end in the event shape {event_shape}")
+
+
+def fold(x: Tensor, event_shape: Shape) -> tuple[Tensor, Shape]:
+    """`(*S, *event) -> (B, *event), S`."""
+    batch = tuple(x.shape[: x.dim() - len(event_shape)])
+    return x.reshape(-1, *event_shape) if len(batch) != 1 else x, batch
+
+
+def fold_context(context: Tensor | None, context_shape: Shape | None, batch: Shape) -> tuple[Tensor | None, Shape]:
+    """Check a context `(*C, *context)` and expand it over the broadcast of `batch` and C: `(B, *context), broadcast`.
+
+    Raises `ContextError` when a context is missing, unexpected or of the wrong shape.
+    """
+    if context_shape is None:
+        if context is not None:
+            raise ContextError("this flow takes no context: build it with context_shape=..., or leave the context out")
+        return None, batch
+    if context is None:
+        raise ContextError(f"this flow needs a context of shape {context_shape}")
+    lead = context.dim() - len(context_shape)
+    if lead < 0 or tuple(context.shape[lead:]) != context_shape:
+        raise ContextError(f"the context has shape {tuple(context.shape)}, which does not end in {context_shape}")
+    try:
+        full = tuple(torch.broadcast_shapes(batch, context.shape[:lead]))
+    except RuntimeError:
+        raise ContextError(f"a context batch of {tuple(context.shape[:lead])} does not fit a batch of {batch}") from None
+    return context.expand(*full, *context_shape).reshape(-1, *context_shape), full

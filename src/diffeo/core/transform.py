@@ -1,0 +1,84 @@
+"""The contract of everything that goes into a chain, and its inverse."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from .shapes import Shape
+
+__all__ = ["Inverse", "Transform"]
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map x (B, \\*in) <-> y (B, \\*out) with one batch axis; `forward` is data -> latent.
+
+    To write one: subclass, implement `forward` and `inverse`, and, where the shape changes or is fixed, `forward_shape`
+    and `inverse_shape`. Both directions return the pair (value, log-weight), the second of shape (B,): the log-det of
+    the direction just taken. Set `exact = False` when that is only a term of a lower bound (dequantisation). Put
+    data-dependent set-up into `initialize`, never into `forward`. At initialisation a transform is the identity.
+    Add one line to `tests/cases.py` and the whole contract is tested.
+    """
+
+    exact: bool = True
+    """True: the second value is log|det J|. False: it is a term of a lower bound."""
+
+    context_shape: Shape | None = None
+    """The context it reads, or None."""
+
+    any_dtype: bool = False
+    """True: takes input of any dtype as it is (first layers do); False: wants the dtype of the model."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """data -> latent: y and log|det dy/dx| of shape (B,)."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """latent -> data: x and log|det dx/dy| of shape (B,)."""
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        """The event shape of y for x of event shape `shape`; raises `ShapeError` when it cannot take it."""
+        return shape
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        """The event shape of x for y of event shape `shape`; raises `ShapeError` when it cannot take it."""
+        return shape
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Data-dependent set-up from one batch of inputs; nothing by default."""
+        return
+
+    @property
+    def inv(self) -> Transform:
+        """The same transform with its directions exchanged; `t.inv.inv is t`."""
+        return Inverse(self)
+
+
+class Inverse(Transform):
+    """A transform with its two directions exchanged."""
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+        self.exact = transform.exact
+        self.context_shape = transform.context_shape
+        self.any_dtype = transform.any_dtype
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.transform(y, context)
+        return out
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        return self.transform.inverse_shape(shape)
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        return self.transform.forward_shape(shape)
+
+    @property
+    def inv(self) -> Transform:
+        return self.transform

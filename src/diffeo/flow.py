@@ -1,0 +1,188 @@
+"""A flow: a chain of transforms and a base distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from .core import Distribution, Transform
+from .core.errors import ContextError, ExactnessError, ShapeError
+from .core.shapes import Shape, as_shape, check_event, fold, fold_context
+
+__all__ = ["Flow"]
+
+
+class Flow(Distribution):
+    """log p(x) = log p_Z(f(x)) + log|det ∂f/∂x|: a distribution over events from a transform f and a base p_Z.
+
+    Shapes: x (\\*S, \\*event), context (\\*C, \\*context); S and C broadcast. `embedding`, a module, turns contexts of
+    `context_shape` into what the transform reads. Raises `ShapeError` or `ContextError`, naming the offending link, when
+    the parts do not fit. Papamakarios et al. 2021, arXiv:1912.02762.
+
+    >>> import torch, diffeo
+    >>> flow = diffeo.Flow(diffeo.Chain([diffeo.layers.LULinear(2)]), diffeo.bases.Normal(2))
+    >>> flow.log_prob(torch.zeros(5, 2)).shape, flow.sample((3, 4)).shape
+    (torch.Size([5]), torch.Size([3, 4, 2]))
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        base: Distribution,
+        *,
+        context_shape: int | Sequence[int] | None = None,
+        embedding: nn.Module | None = None,
+    ) -> None:
+        super().__init__(transform.inverse_shape(base.event_shape))
+        if transform.forward_shape(self.event_shape) != base.event_shape:
+            raise ShapeError(f"the transform maps {self.event_shape} to another shape than the base's {base.event_shape}")
+        self.transform, self.base, self.embedding = transform, base, embedding
+        self.context_shape: Shape | None = transform.context_shape if context_shape is None else as_shape(context_shape)
+        if embedding is None and self.context_shape != transform.context_shape:
+            raise ContextError(f"the transform reads contexts of shape {transform.context_shape}, not {self.context_shape}")
+        self.recipe: dict[str, Any] | None = None
+        self.register_buffer("_anchor", torch.zeros(()), persistent=False)
+
+    @property
+    def exact(self) -> bool:
+        """False when log-densities are lower bounds: the chain dequantises."""
+        return self.transform.exact
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that densities are computed in."""
+        return self._tensor("_anchor").dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the flow lives."""
+        return self._tensor("_anchor").device
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        rows, rows_context, batch = self._enter(x, context, self.event_shape)
+        z, logdet = self.transform(rows, rows_context)
+        return (self.base.log_prob(z) + logdet).to(self.dtype).reshape(batch)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        rows_context, batch = self._lead(shape, context)
+        z = self.base.sample((prod(batch),), temperature=temperature, generator=generator)
+        x, _ = self.transform.inverse(z, rows_context)
+        return x.reshape(*batch, *self.event_shape)
+
+    def sample_and_log_prob(
+        self,
+        shape: int | Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws as `sample`, with gradients, and their log-density at that temperature, in one pass.
+
+        Raises `ExactnessError` when the chain is not exact.
+        """
+        if not self.exact:
+            raise ExactnessError("this flow dequantises, so its samples have no exact density: use sample()")
+        rows_context, batch = self._lead(shape, context)
+        z, log_base = self.base.sample_and_log_prob((prod(batch),), temperature=temperature, generator=generator)
+        x, logdet = self.transform.inverse(z, rows_context)
+        return x.reshape(*batch, *self.event_shape), (log_base - logdet).to(self.dtype).reshape(batch)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """data -> latent: z (\\*S, \\*base event) and log|det dz/dx| (\\*S)."""
+        rows, rows_context, batch = self._enter(x, context, self.event_shape)
+        z, logdet = self.transform(rows, rows_context)
+        return z.reshape(*batch, *self.base.event_shape), logdet.to(self.dtype).reshape(batch)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """latent -> data: x (\\*S, \\*event) and log|det dx/dz| (\\*S); decode(encode(x)) is x."""
+        rows, rows_context, batch = self._enter(z, context, self.base.event_shape)
+        x, logdet = self.transform.inverse(rows.to(self.dtype), rows_context)
+        return x.reshape(*batch, *self.event_shape), logdet.to(self.dtype).reshape(batch)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Self:
+        """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data; returns the flow."""
+        if context is not None and self.embedding is not None and hasattr(self.embedding, "initialize"):
+            check_event(context, self.context_shape or (), "context")
+            self.embedding.initialize(fold(context.to(self.device), self.context_shape or ())[0])
+        rows, rows_context, _ = self._enter(x, context, self.event_shape)
+        self.transform.initialize(rows, rows_context)
+        return self
+
+    def condition(self, context: Tensor | None = None) -> torch.distributions.Distribution:
+        """The flow at one context (or batch of contexts) as a `torch.distributions.Distribution` with `rsample`."""
+        _, batch = fold_context(context, self.context_shape, ())
+        return _Conditioned(self, context, torch.Size(batch))
+
+    def _enter(self, x: Tensor, context: Tensor | None, event: Shape) -> tuple[Tensor, Tensor | None, Shape]:
+        check_event(x, event)
+        x = x.to(self.device)
+        if not self.transform.any_dtype and x.dtype != self.dtype:
+            x = x.to(self.dtype)
+        _, batch = fold(x, event)
+        rows_context, full = self._contexts(context, batch)
+        if full != batch:
+            x = x.expand(*full, *event)
+        return fold(x, event)[0], rows_context, full
+
+    def _lead(self, shape: int | Sequence[int], context: Tensor | None) -> tuple[Tensor | None, Shape]:
+        lead = as_shape(shape)
+        _, own = fold_context(context, self.context_shape, ())
+        return self._contexts(context, (*lead, *own))
+
+    def _contexts(self, context: Tensor | None, batch: Shape) -> tuple[Tensor | None, Shape]:
+        if context is None:
+            return fold_context(None, self.context_shape, batch)
+        if self.context_shape is not None and self.embedding is not None:
+            # Embed each context once, however many rows share it.
+            rows, own = fold_context(context.to(self.device), self.context_shape, ())
+            embedded: Tensor = self.embedding(rows)
+            return fold_context(embedded.reshape(*own, *embedded.shape[1:]), self.transform.context_shape, batch)
+        return fold_context(context.to(device=self.device, dtype=self.dtype), self.context_shape, batch)
+
+    def _tensor(self, name: str) -> Tensor:
+        return self._buffers[name]  # type: ignore[return-value]
+
+
+class _Conditioned(torch.distributions.Distribution):
+    """A flow at a fixed context, as PyTorch's own kind of distribution."""
+
+    has_rsample = True
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (PyTorch's own protocol)
+
+    def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size) -> None:
+        self.flow, self.context = flow, context
+        super().__init__(batch_shape, torch.Size(flow.event_shape), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.flow.log_prob(value, self.context)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        return self.flow.sample(sample_shape, self.context)
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        return self.flow.sample_and_log_prob(sample_shape, self.context)[0]
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> _Conditioned:
+        size = torch.Size(batch_shape)
+        if self.context is None:
+            return _Conditioned(self.flow, None, size)
+        return _Conditioned(self.flow, self.context.expand(*size, *(self.flow.context_shape or ())), size)

@@ -1,0 +1,116 @@
+"""From bounded supports to the real line, and around circles."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core import Transform
+from ..core.errors import ConfigError
+from ..core.numerics import sum_event
+
+__all__ = ["Interval", "Positive", "Wrap"]
+
+
+class Positive(Transform):
+    """y = log x, log|det| = −Σ log x, for x > 0; outside, the log-det is −inf.
+
+    >>> import torch, diffeo
+    >>> diffeo.layers.Positive()(torch.tensor([[1.0], [-1.0]]))
+    (tensor([[0.], [0.]]), tensor([-0., -inf]))
+    """
+
+    any_dtype = True
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = _floating(x)
+        outside = (x <= 0) | (x == math.inf)
+        y = torch.where(outside, torch.ones_like(x), x).log()
+        return y, sum_event(torch.where(outside, -math.inf, -y))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        info = torch.finfo(y.dtype)
+        y = y.clamp(math.log(info.tiny), math.log(info.max) - 1e-3)  # stay finite and positive however far out
+        return y.exp(), sum_event(y)
+
+
+class Interval(Transform):
+    """y = log(x − low) − log(high − x) for low < x < high; outside, the log-det is −inf.
+
+    log|det| = Σ log(high − low) − log(x − low) − log(high − x). Raises `ConfigError` unless low < high, both finite.
+
+    >>> import torch, diffeo
+    >>> diffeo.layers.Interval(0.0, 1.0)(torch.tensor([[0.5]]))
+    (tensor([[0.]]), tensor([1.3863]))
+    """
+
+    any_dtype = True
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = _bounds(low, high)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = _floating(x)
+        outside = (x <= self.low) | (x >= self.high)
+        x = torch.where(outside, 0.5 * (self.low + self.high), x)
+        left, right = (x - self.low).log(), (self.high - x).log()
+        logdet = math.log(self.high - self.low) - left - right
+        return left - right, sum_event(torch.where(outside, -math.inf, logdet))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        width = self.high - self.low
+        # Measured from the nearer end, so that neither end loses digits; never exactly on an end.
+        near = torch.sigmoid(-y.abs()) * width
+        x = torch.where(y < 0, self.low + near, self.high - near)
+        low, high = (torch.tensor(v, dtype=y.dtype, device=y.device) for v in (self.low, self.high))
+        x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
+        softplus = torch.nn.functional.softplus
+        return x, sum_event(math.log(width) - softplus(y) - softplus(-y))
+
+    def extra_repr(self) -> str:
+        return f"low={self.low}, high={self.high}"
+
+
+class Wrap(Transform):
+    """x on a circle [low, high), wrapped, then scaled onto [−bound, bound): log|det| = Σ log(2 bound / (high − low)).
+
+    Its inverse returns values in [low, high). Raises `ConfigError` unless low < high, both finite.
+
+    >>> import torch, diffeo
+    >>> diffeo.layers.Wrap(0.0, 360.0, bound=1.0)(torch.tensor([[540.0]]))[0]
+    tensor([[0.]])
+    """
+
+    any_dtype = True
+
+    def __init__(self, low: float, high: float, bound: float = 5.0) -> None:
+        super().__init__()
+        self.low, self.high = _bounds(low, high)
+        self.bound = float(bound)
+        self.log_scale = math.log(2 * self.bound / (self.high - self.low))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        turn = torch.remainder((_floating(x) - self.low) / (self.high - self.low), 1.0)
+        y = (2 * turn - 1) * self.bound
+        return y, sum_event(torch.full_like(y, self.log_scale))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        turn = torch.remainder((y / self.bound + 1) / 2, 1.0)
+        x = self.low + (self.high - self.low) * turn
+        return torch.where(x < self.high, x, self.low), sum_event(torch.full_like(y, -self.log_scale))
+
+    def extra_repr(self) -> str:
+        return f"low={self.low}, high={self.high}, bound={self.bound}"
+
+
+def _bounds(low: float, high: float) -> tuple[float, float]:
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"bounds must be finite with low < high, got {low} and {high}")
+    return float(low), float(high)
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.double()

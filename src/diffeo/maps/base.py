@@ -1,0 +1,30 @@
+"""The contract of elementwise monotone maps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+__all__ = ["ElementwiseMap"]
+
+
+class ElementwiseMap(ABC):
+    """A strictly increasing scalar function with P parameters per entry, all-zero parameters being the identity.
+
+    A subclass is a frozen dataclass: hashable, printable, JSON-able, owner of no tensors. It knows one scalar and its
+    parameters, nothing of batches, masks or networks. To write one: one file here, one line in `tests/cases.py`.
+    """
+
+    @property
+    @abstractmethod
+    def num_params(self) -> int:
+        """P, the number of parameters per entry."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x (\\*S), params (\\*S, P) -> y (\\*S) and log dy/dx (\\*S)."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""

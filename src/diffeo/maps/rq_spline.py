@@ -1,0 +1,73 @@
+"""The monotone rational-quadratic spline: Neural Spline Flow's map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from ..core.errors import ConfigError
+from ..kernels import SplineShape, rq_spline
+from .base import ElementwiseMap
+
+__all__ = ["RQSpline"]
+
+
+@dataclass(frozen=True)
+class RQSpline(ElementwiseMap):
+    """A monotone rational-quadratic spline of K bins on the box [low, high], the identity outside it.
+
+    With `ends="linear"` the derivative at both ends is 1, so the identity tails continue it smoothly (P = 3K − 1). With
+    `ends="free"` the end derivatives are learned too (P = 3K + 1): for data or a base on exactly that box.
+    Durkan et al. 2019, arXiv:1906.04032; the slope inside a bin is bounded below and above (docs/numbers.md), so that
+    float32 can invert it.
+
+    Raises `ConfigError` when bins < 2, the box is empty, or `min_bin`, the least share of the box that all bins have
+    together, is not in (0, 1).
+
+    >>> import torch, diffeo
+    >>> spline = diffeo.maps.RQSpline(bins=4, low=-3.0, high=3.0)
+    >>> spline.forward(torch.tensor([1.0]), torch.zeros(1, spline.num_params))
+    (tensor([1.]), tensor([0.]))
+    """
+
+    bins: int = 8
+    low: float = -5.0
+    high: float = 5.0
+    ends: Literal["linear", "free"] = "linear"
+    min_bin: float = 0.1
+    log_slope: float = 1.5
+    _shape: SplineShape = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.ends not in ("linear", "free"):
+            raise ConfigError(f"ends must be 'linear' or 'free', got {self.ends!r}")
+        edges: Literal["unit", "free"] = "unit" if self.ends == "linear" else "free"
+        object.__setattr__(self, "_shape", spline_shape(self.bins, self.low, self.high, edges, self.min_bin, self.log_slope))
+
+    @property
+    def num_params(self) -> int:
+        return self._shape.num_params
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return rq_spline(x, params, self._shape)
+
+    def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return rq_spline(y, params, self._shape, inverse=True)
+
+
+def spline_shape(
+    bins: int, low: float, high: float, edges: Literal["unit", "free", "periodic"], min_bin: float, log_slope: float
+) -> SplineShape:
+    """Check the settings of a spline; raises `ConfigError`."""
+    if bins < 2:
+        raise ConfigError(f"a spline needs at least 2 bins, got {bins}")
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"the box of a spline needs finite low < high, got {low} and {high}")
+    if not 0 < min_bin < 1:
+        raise ConfigError(f"min_bin is the share of the box kept for all bins together and lies in (0, 1), got {min_bin}")
+    if not 0 < log_slope < math.inf:
+        raise ConfigError(f"log_slope must be positive and finite, got {log_slope}")
+    return SplineShape(bins, float(low), float(high), edges, float(min_bin), float(log_slope))

@@ -1,0 +1,29 @@
+"""The contract of partitions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from ..core.shapes import Shape
+
+__all__ = ["Partition"]
+
+
+class Partition(nn.Module, ABC):
+    """How an event is cut into the part that conditions and the part that is transformed; `merge(*split(x)) == x`."""
+
+    @abstractmethod
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, \\*event) -> (conditioning part, transformed part)."""
+
+    @abstractmethod
+    def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        """Put the two parts back together."""
+
+    @abstractmethod
+    def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
+        """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
+
+
