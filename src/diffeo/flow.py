@@ -45,7 +45,8 @@ class Flow(Distribution):
         self.context_shape: Shape | None = transform.context_shape if context_shape is None else as_shape(context_shape)
         if embedding is None and self.context_shape != transform.context_shape:
             raise ContextError(f"the transform reads contexts of shape {transform.context_shape}, not {self.context_shape}")
-        self.recipe: dict[str, Any] | None = None
+        self.recipe: dict[str, Any] | None = None  # model name and arguments, for `store`
+        self.metadata: dict[str, Any] = {}  # JSON-able notes that travel with the model: column schema, training summary
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)
 
     @property

@@ -47,5 +47,3 @@ class StudentT(Base):
         const = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi) - math.log(temperature)
         scaled = full_precision(x) / temperature
         return sum_event(const - 0.5 * (nu + 1) * torch.log1p(scaled * scaled / nu))
-
-

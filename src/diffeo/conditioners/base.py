@@ -51,14 +51,22 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer; one without inputs (a vector of one entry) is its bias and draws no warning."""
     if inputs:
         return nn.Linear(inputs, outputs)
-    layer = nn.utils.skip_init(nn.Linear, 0, outputs)
+    layer = _bare(0, outputs)
     nn.init.uniform_(layer.bias, -1.0, 1.0)
     return layer
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer that starts at zero, so that the coupling starts as the identity."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = _bare(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _bare(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer with uninitialised weights. PyTorch warns when one without inputs is built, so that is cut from another."""
+    layer = nn.utils.skip_init(nn.Linear, max(inputs, 1), outputs)
+    if not inputs:
+        layer.in_features, layer.weight = 0, nn.Parameter(layer.weight.detach()[:, :0].clone())
     return layer

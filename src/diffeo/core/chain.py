@@ -30,7 +30,7 @@ class Chain(Transform):
         super().__init__()
         self.transforms = nn.ModuleList(transforms)
         self.exact = all(t.exact for t in transforms)
-        self.any_dtype = transforms[0].any_dtype if len(transforms) else False
+        self.any_dtype, self.settles_dtype = _dtypes(transforms)
         shapes = {t.context_shape for t in transforms if t.context_shape is not None}
         if len(shapes) > 1:
             raise ContextError(f"the links of a chain read contexts of different shapes: {sorted(shapes)}")
@@ -48,14 +48,14 @@ class Chain(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in self:
-            x, logdet = transform(x, context)
+            x, logdet = transform(x, _read(transform, context))
             total = logdet if total is None else total + logdet
         return x, x.new_zeros(len(x)) if total is None else total
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = None
         for transform in reversed(list(self)):
-            y, logdet = transform.inverse(y, context)
+            y, logdet = transform.inverse(y, _read(transform, context))
             total = logdet if total is None else total + logdet
         return y, y.new_zeros(len(y)) if total is None else total
 
@@ -71,8 +71,23 @@ class Chain(Transform):
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         for transform in self:
-            transform.initialize(x, context)
-            x, _ = transform(x, context)
+            transform.initialize(x, _read(transform, context))
+            x, _ = transform(x, _read(transform, context))
+
+
+def _dtypes(transforms: Sequence[Transform]) -> tuple[bool, bool]:
+    """Does the chain take any dtype, and does it then hand on the model's? The links before the first that settles it decide."""
+    for transform in transforms:
+        if not transform.any_dtype:
+            return False, False
+        if transform.settles_dtype:
+            return True, True
+    return len(transforms) > 0, False
+
+
+def _read(transform: Transform, context: Tensor | None) -> Tensor | None:
+    """The context, for links that read one: conditional and unconditional links may share a chain."""
+    return None if transform.context_shape is None else context
 
 
 def _named(i: int, transform: Transform, rule: object, shape: Shape) -> Shape:

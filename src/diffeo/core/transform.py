@@ -30,6 +30,9 @@ class Transform(nn.Module, ABC):
     any_dtype: bool = False
     """True: takes input of any dtype as it is (first layers do); False: wants the dtype of the model."""
 
+    settles_dtype: bool = False
+    """True: hands on the dtype of the model whatever it was given (standardisation does)."""
+
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """data -> latent: y and log|det dy/dx| of shape (B,)."""

@@ -100,7 +100,7 @@ class Wrap(Transform):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         turn = torch.remainder((y / self.bound + 1) / 2, 1.0)
         x = self.low + (self.high - self.low) * turn
-        return torch.where(x < self.high, x, self.low), sum_event(torch.full_like(y, -self.log_scale))
+        return torch.where(x >= self.high, self.low, x), sum_event(torch.full_like(y, -self.log_scale))
 
     def extra_repr(self) -> str:
         return f"low={self.low}, high={self.high}, bound={self.bound}"

@@ -30,7 +30,8 @@ class Columns(Transform):
     def __init__(self, indices: Sequence[int], transform: Transform) -> None:
         super().__init__()
         self.indices, self.transform = tuple(indices), transform
-        self.exact, self.context_shape, self.any_dtype = transform.exact, transform.context_shape, transform.any_dtype
+        self.exact, self.context_shape = transform.exact, transform.context_shape
+        self.any_dtype, self.settles_dtype = transform.any_dtype, transform.settles_dtype
         if not indices or len(set(indices)) != len(indices) or min(indices) < 0:
             raise ShapeError(f"indices must be distinct and not negative, at least one: {list(indices)}")
         if transform.forward_shape((len(indices),)) != (len(indices),):

@@ -35,6 +35,7 @@ class Standardize(FixedShape):
     mean_rest: Tensor
     scale: Tensor
     any_dtype = True
+    settles_dtype = True
 
     def __init__(
         self,

@@ -41,7 +41,9 @@ class VectorModel:
     bound: float
     seed: int
 
-    def build(self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()) -> Flow:
+    def build(
+        self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
+    ) -> Flow:
         """Assemble the flow. `circular`, a map of circles, is for the columns that are circles."""
         if circular is None and self.circles:
             raise ConfigError(f"columns {self.circles} are circular: of the vector models, nsf can do circles")

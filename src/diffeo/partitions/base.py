@@ -25,5 +25,3 @@ class Partition(nn.Module, ABC):
     @abstractmethod
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
-
-

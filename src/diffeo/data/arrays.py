@@ -1,0 +1,184 @@
+"""Tables that are already numbers: NumPy arrays and files, Parquet, and anything that speaks the Arrow C stream."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import DataError
+from .ledger import Block
+from .schema import refuse_duplicates
+
+__all__ = ["ArraySource", "ArrowSource", "arrow_source", "npy_source", "npz_source", "parquet_source"]
+
+BATCH = 65_536
+
+
+class ArraySource:
+    """A two-dimensional array, a structured one, or a list of columns; without names they are called x0, x1, ..."""
+
+    unit = "row"
+
+    def __init__(
+        self, label: str, array: Any, names: Sequence[str] | None = None, integral: frozenset[str] | None = None
+    ) -> None:
+        self.label, self.named = label, names is not None or array.dtype.names is not None
+        self._columns = _columns(label, array)
+        self.names = tuple(map(str, names if names is not None else array.dtype.names or _numbered(len(self._columns))))
+        if len(self.names) != len(self._columns):
+            raise DataError(f"{label}: {len(self.names)} names for {len(self._columns)} columns; give one for each")
+        refuse_duplicates(label, self.names)
+        pairs = list(zip(self.names, self._columns, strict=True))
+        others = [(n, c) for n, c in pairs if c.dtype.kind not in "biuf"]
+        self.text: Mapping[str, str] = {n: f"of type {c.dtype}, not numbers" for n, c in others}
+        self.integral = frozenset(n for n, c in pairs if c.dtype.kind in "biu") if integral is None else integral
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Every row, in order; `values` holds the named columns."""
+        used = [self._columns[self.names.index(n)] for n in columns]
+        for start in range(0, len(self._columns[0]), BATCH):
+            part = [c[start : start + BATCH] for c in used]
+            values = np.empty((len(part[0]), len(used)))
+            for k, column in enumerate(part):
+                values[:, k] = column
+            yield numeric_block(values, start)
+
+
+def numeric_block(values: NDArray[np.float64], start: int) -> Block:
+    """Rows that needed no parsing; the first is data row `start` + 1."""
+    lines = np.arange(start + 1, start + len(values) + 1)
+    codes = np.zeros(len(values), dtype=np.int32)
+    return Block(values, codes, lines, lambda i: ",".join(f"{v:.17g}" for v in values[i]))
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"x{i}" for i in range(count)]
+
+
+def _columns(label: str, array: Any) -> list[NDArray[Any]]:
+    if array.dtype.names is not None and array.ndim == 1:
+        return [array[n] for n in array.dtype.names]
+    if array.ndim not in (1, 2) or array.dtype.names is not None:
+        raise DataError(f"{label}: an array of shape {array.shape} is no table; give one of shape (rows, columns)")
+    array = array[:, None] if array.ndim == 1 else array
+    if array.shape[1] == 0:
+        raise DataError(f"{label}: the array has no columns; give one of shape (rows, columns)")
+    return [array[:, j] for j in range(array.shape[1])]
+
+
+def npy_source(path: Path) -> ArraySource:
+    """A `.npy` file, mapped into memory rather than read at once."""
+    try:
+        return ArraySource(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError) as e:
+        raise _unreadable(path, e) from e
+
+
+def npz_source(path: Path) -> ArraySource:
+    """A `.npz` file: its array `x` or `data`, or the only one; names from an optional array `columns`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys = [k for k in file.files if k != "columns"]
+            key = next((k for k in ("x", "data") if k in keys), keys[0] if len(keys) == 1 else None)
+            if key is None:
+                raise DataError(f"{path}: holds the arrays {', '.join(keys) or 'none'}; name the one to read 'x'")
+            names = [str(n) for n in np.atleast_1d(file["columns"])] if "columns" in file.files else None
+            return ArraySource(str(path), file[key], names)
+    except (ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise _unreadable(path, e) from e
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    if "pickle" in str(error).lower() or "Python objects" in str(error):
+        return DataError(f"{path}: holds Python objects (pickles) or is no NumPy file; save a plain array of numbers")
+    return DataError(f"{path}: cannot be read as a NumPy file ({one_line(error)}); write it again with numpy.save")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's text, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+
+
+class ArrowSource:
+    """Record batches of an Arrow stream. Columns of numbers and booleans can be used, others are `text`."""
+
+    unit = "row"
+    named = True
+
+    def __init__(self, label: str, schema: Any, batches: Any) -> None:
+        import pyarrow.types as types
+
+        self.label, self._batches = label, batches
+        fields = [f for f in schema if not f.name.startswith("__index_level_")]
+        self.names = tuple(f.name for f in fields)
+        refuse_duplicates(label, self.names)
+        if not fields:
+            raise DataError(f"{label}: the table has no columns")
+
+        def numeric(t: Any) -> bool:
+            return bool(types.is_integer(t) or types.is_floating(t) or types.is_boolean(t) or types.is_decimal(t))
+
+        self.text: Mapping[str, str] = {f.name: f"of type {f.type}, not numbers" for f in fields if not numeric(f.type)}
+        self.integral = frozenset(f.name for f in fields if types.is_integer(f.type) or types.is_boolean(f.type))
+
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Every row, in order; `values` holds the named columns."""
+        start = 0
+        for batch in self._batches(list(columns)):
+            for offset in range(0, batch.num_rows, BATCH):
+                part = batch.slice(offset, BATCH)
+                values = np.empty((part.num_rows, len(columns)))
+                for k, name in enumerate(columns):
+                    values[:, k] = to_float(part.column(name))
+                yield numeric_block(values, start)
+                start += part.num_rows
+
+
+def to_float(column: Any) -> NDArray[np.float64]:
+    """An Arrow array as float64, NaN where it is null."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    array: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return array
+
+
+def parquet_source(path: Path) -> ArrowSource:
+    """A Parquet file, read a batch at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def batches(columns: list[str]) -> Iterator[Any]:
+        try:
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=BATCH, columns=columns)
+        except (pa.ArrowException, OSError) as e:
+            raise DataError(f"{path}: the Parquet file is damaged ({one_line(e)}); write it again") from e
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+    except pa.ArrowException as e:
+        raise DataError(f"{path}: cannot be read as Parquet ({one_line(e)}); write it again") from e
+    return ArrowSource(str(path), schema, batches)
+
+
+def arrow_source(label: str, table: Any) -> ArrowSource:
+    """A pandas, polars, pyarrow or other object with `__arrow_c_stream__`."""
+    import pyarrow as pa
+
+    names = [str(n) for n in table.columns] if type(table).__module__.startswith("pandas") else []
+    refuse_duplicates(label, names)
+    try:
+        reader = pa.RecordBatchReader.from_stream(table)
+    except pa.ArrowException as e:
+        raise DataError(f"{label}: gives no Arrow stream ({one_line(e)}); give columns of numbers") from e
+    return ArrowSource(label, reader.schema, lambda _columns: reader)

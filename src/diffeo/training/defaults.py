@@ -1,0 +1,60 @@
+"""What a user who passes nothing gets, with the reason beside each choice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Recommendation", "recommend"]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Model and training settings for a table of a given size; `reasons` says why, in words."""
+
+    layers: int
+    hidden: tuple[int, int]
+    bins: int
+    dropout: float
+    batch_size: int
+    lr: float
+    weight_decay: float
+    steps: int
+    eval_every: int
+    patience: int
+    reasons: dict[str, str]
+
+    def model_args(self, model: str) -> dict[str, Any]:
+        """The part that goes to a model function."""
+        args: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden, "dropout": self.dropout}
+        return args | {"split": "random"} | ({"bins": self.bins, "mixing": "lu"} if model == "nsf" else {})
+
+    def as_dict(self) -> dict[str, Any]:
+        """For reports."""
+        return asdict(self)
+
+
+def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
+    """Choose depth, width, batch size, learning rate and length from the size of a table."""
+    small, medium = rows < 3_000, rows < 30_000
+    width = 64 if small else 128
+    batch = max(32, min(1024, 2 ** max(5, (rows // 40).bit_length())))
+    steps = 2_000 if small else 5_000 if medium else 10_000
+    return Recommendation(
+        layers=6 if small else 8,
+        hidden=(width, width),
+        bins=8,
+        dropout=0.2 if small else 0.1 if medium else 0.0,
+        batch_size=min(batch, rows),
+        lr=1e-3,
+        weight_decay=1e-2 if small else 1e-4,
+        steps=steps,
+        eval_every=max(10, steps // 100),
+        patience=20,
+        reasons={
+            "hidden": f"{rows} rows: {'narrow networks, few rows overfit' if small else 'wide enough for the rows'}",
+            "dropout": "the fewer rows, the more dropout",
+            "batch_size": "about 1/40 of the rows, between 32 and 1,024",
+            "steps": "an upper limit: training stops when the validation rows stop improving",
+        },
+    )

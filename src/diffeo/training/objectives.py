@@ -1,0 +1,48 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..flow import Flow
+
+__all__ = ["NegativeLogLikelihood", "Objective"]
+
+
+class Objective(nn.Module, ABC):
+    """A module whose forward turns a batch of tensors into one loss per row; the loop knows no more of it."""
+
+    @abstractmethod
+    def forward(self, *batch: Tensor) -> Tensor:
+        """The batch, first axis the rows -> losses (rows,)."""
+
+
+class NegativeLogLikelihood(Objective):
+    """loss(x, c) = −log p(x | c) in nats per row, in the data's own units: maximum likelihood."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        x, *rest = batch
+        return -self.flow.log_prob(x, rest[0] if rest else None)
+
+
+def blame(losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: Sequence[str] | None) -> str:
+    """Words for the rows whose loss is not finite, and the column that stands out most in each."""
+    x = batch[0].flatten(1).double()
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    if not bad:
+        return "no single row has a non-finite loss: the gradient overflowed"
+    spread = (x - x.nanmedian(0).values).abs()
+    spread = spread / spread.nanmedian(0).values.clamp_min(1e-300)
+    said = []
+    for i in bad[:3]:
+        column = int(spread[i].nan_to_num(nan=float("inf")).argmax())
+        name = names[column] if names else f"x{column}"
+        said.append(f"row {rows[i]} (column {name!r} = {x[i, column].item():g})")
+    return f"{len(bad)} rows have a non-finite loss: {', '.join(said)}"

@@ -1,0 +1,95 @@
+"""Batches as a function of (seed, step): nothing to remember, so nothing to get wrong on resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..core.errors import DataError
+
+__all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several integers (splitmix64), so that neighbouring seeds share nothing."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
+class Batches(Protocol):
+    """Where the loop gets its batches from."""
+
+    steps_per_epoch: int | None
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """The batch of a step, on the training device."""
+
+    def rows(self, step: int) -> Sequence[int]:
+        """The row numbers of that batch in the user's data, for messages."""
+
+
+class ArrayBatches:
+    """Rows in memory; every epoch is a new permutation made from (seed, epoch), its last short batch dropped."""
+
+    def __init__(
+        self, arrays: Sequence[Tensor], row_numbers: Tensor, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
+    ) -> None:
+        self.arrays, self.row_numbers, self.seed = arrays, row_numbers, seed
+        self.size = min(batch_size, len(arrays[0]))
+        self.steps_per_epoch: int | None = len(arrays[0]) // self.size
+        self.share = share
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        index = self._index(step).to(self.arrays[0].device)
+        return tuple(a.index_select(0, index) for a in self.arrays)
+
+    def rows(self, step: int) -> Sequence[int]:
+        return [int(i) for i in self.row_numbers[self._index(step)]]
+
+    def _index(self, step: int) -> Tensor:
+        epoch, k = divmod(step, self.steps_per_epoch or 1)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(mix(self.seed, 1, epoch))
+            self._epoch, self._order = epoch, torch.randperm(len(self.arrays[0]), generator=generator)
+        rank, ranks = self.share
+        return self._order[k * self.size + rank : (k + 1) * self.size : ranks]
+
+
+class StreamBatches:
+    """Batches from an iterable of tensors or tuples of tensors, started again when it ends."""
+
+    def __init__(self, source: Iterable[Any], device: torch.device) -> None:
+        self.source, self.device, self.steps_per_epoch = source, device, None
+        self._next, self._iterator = 0, iter(source)
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        if step < self._next:
+            self._next, self._iterator = 0, iter(self.source)
+        while self._next < step:  # resume: pass over what was seen before
+            self._take()
+        return tuple(t.to(self.device) for t in self._take())
+
+    def rows(self, step: int) -> Sequence[int]:
+        return range(10**9)  # a stream has no row numbers: count within the batch
+
+    def _take(self) -> tuple[Tensor, ...]:
+        self._next += 1
+        for attempt in (self._iterator, _fresh(self.source)):
+            item = next(attempt, None)
+            if item is not None:
+                self._iterator = attempt
+                parts = item if isinstance(item, (tuple, list)) else (item,)
+                return tuple(torch.as_tensor(p) for p in parts)
+        raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
+
+
+def _fresh(source: Iterable[Any]) -> Iterator[Any]:
+    yield from source

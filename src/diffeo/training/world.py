@@ -1,0 +1,48 @@
+"""One process or several: `torchrun` starts them, the loop asks here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+__all__ = ["World"]
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's rank and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> World:
+        """Join the process group that `torchrun` announced in the environment, if it did."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), size)
+
+    @property
+    def first(self) -> bool:
+        """True for the process that writes files."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module whose backward averages gradients over all processes."""
+        trains = any(p.requires_grad for p in module.parameters())
+        return nn.parallel.DistributedDataParallel(module) if self.size > 1 and trains else module
+
+    def largest(self, value: float) -> float:
+        """The largest of a number over all processes, so that all take the same decision."""
+        if self.size == 1:
+            return value
+        number = torch.tensor([value], dtype=torch.float64)
+        dist.all_reduce(number, op=dist.ReduceOp.MAX)
+        return number.item()
