@@ -185,7 +185,7 @@ def _map_draw(map: ElementwiseMap, *shape: int) -> Draw:
 
 def _coupling(map: str, partition: str, conditioner: str, size: int, context: Shape | None) -> Case:
     def build() -> Transform:
-        torch.manual_seed(5)
+        torch.default_generator.manual_seed(5)
         return Coupling((size,), MAPS[map], CONDITIONERS[conditioner], PARTITIONS[partition](size), context)
 
     parts = PARTITIONS[partition](size)
@@ -233,7 +233,7 @@ def _standardised(shape: Shape, **options: object) -> Case:
 
 def _chain(context: Shape | None) -> Callable[[], Transform]:
     def build() -> Transform:
-        torch.manual_seed(5)
+        torch.default_generator.manual_seed(5)
         net = CONDITIONERS["mlp"]
         links = [
             Standardize((4,)),

@@ -12,29 +12,31 @@ __version__ = "0.1.0"
 
 # name -> module that defines it
 _NAMES = {
-    "Chain": "core",
-    "Distribution": "core",
+    "Chain": "core.chain",
+    "Distribution": "core.distribution",
     "Flow": "flow",
-    "Inverse": "core",
-    "Transform": "core",
+    "Inverse": "core.transform",
+    "Transform": "core.transform",
     "check": "checkup",
-    "fit": "training",
+    "fit": "training.fit",
     "load": "store",
     "read_table": "data",
     "save": "store",
 }
-_ROOMS = ("bases", "conditioners", "core", "data", "layers", "maps", "models", "partitions", "training")
+_ROOMS = ("bases", "conditioners", "data", "layers", "maps", "models", "partitions", "training")
 
 __all__ = [*sorted([*_NAMES, *_ROOMS])]
 
 if TYPE_CHECKING:
-    from . import bases, conditioners, core, data, layers, maps, models, partitions, training
+    from . import bases, conditioners, data, layers, maps, models, partitions, training
     from .checkup import check
-    from .core import Chain, Distribution, Inverse, Transform
+    from .core.chain import Chain
+    from .core.distribution import Distribution
+    from .core.transform import Inverse, Transform
     from .data import read_table
     from .flow import Flow
     from .store import load, save
-    from .training import fit
+    from .training.fit import fit
 
 
 def __getattr__(name: str) -> object:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .core import Distribution, Transform
+from .conditioners import StandardizeContext
+from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
+from .core.transform import Transform
 
 __all__ = ["Flow"]
 
@@ -67,7 +69,8 @@ class Flow(Distribution):
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         rows, rows_context, batch = self._enter(x, context, self.event_shape)
         z, logdet = self.transform(rows, rows_context)
-        return (self.base.log_prob(z) + logdet).to(self.dtype).reshape(batch)
+        log_prob: Tensor = (self.base.log_prob(z) + logdet).to(self.dtype).reshape(batch)
+        return log_prob
 
     @torch.no_grad()
     def sample(
@@ -117,7 +120,7 @@ class Flow(Distribution):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Self:
         """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data; returns the flow."""
-        if context is not None and self.embedding is not None and hasattr(self.embedding, "initialize"):
+        if context is not None and isinstance(self.embedding, StandardizeContext):
             check_event(context, self.context_shape or (), "context")
             self.embedding.initialize(fold(context.to(self.device), self.context_shape or ())[0])
         rows, rows_context, _ = self._enter(x, context, self.event_shape)

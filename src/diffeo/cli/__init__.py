@@ -1,1 +1,5 @@
-"""..."""
+"""The command `diffeo`: one file per verb."""
+
+from .app import main
+
+__all__ = ["main"]

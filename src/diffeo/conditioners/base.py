@@ -66,7 +66,7 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 def _bare(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer with uninitialised weights. PyTorch warns when one without inputs is built, so that is cut from another."""
-    layer = nn.utils.skip_init(nn.Linear, max(inputs, 1), outputs)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, max(inputs, 1), outputs)
     if not inputs:
         layer.in_features, layer.weight = 0, nn.Parameter(layer.weight.detach()[:, :0].clone())
     return layer

@@ -47,5 +47,5 @@ class _Net(nn.Module):
         self.body, self.out_shape = body, out_shape
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        out: Tensor = self.body(joined(x, context))
-        return out.unflatten(1, self.out_shape)
+        out: Tensor = self.body(joined(x, context)).unflatten(1, self.out_shape)
+        return out

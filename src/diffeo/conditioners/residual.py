@@ -49,8 +49,8 @@ class _Net(nn.Module):
         h: Tensor = self.inputs(joined(x, context))
         for block in self.blocks:
             h = h + block(h)
-        out: Tensor = self.head(self.act(h))
-        return out.unflatten(1, self.out_shape)
+        out: Tensor = self.head(self.act(h)).unflatten(1, self.out_shape)
+        return out
 
 
 def _block(spec: ResidualMLP) -> nn.Module:

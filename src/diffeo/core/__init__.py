@@ -1,7 +1,1 @@
-"""The contract that every flow is built on, and the rules for the numbers."""
-
-from .chain import Chain
-from .distribution import Distribution
-from .transform import Inverse, Transform
-
-__all__ = ["Chain", "Distribution", "Inverse", "Transform"]
+"""The contract that every flow is built on, and the rules for the numbers. Import from its modules."""

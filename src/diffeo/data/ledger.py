@@ -70,7 +70,8 @@ class Ledger:
     """Counts every row of every block, remembers examples, and writes the rejects file."""
 
     def __init__(self, label: str, columns: Sequence[str], rejects: Path | None = None, unit: str = "line") -> None:
-        self.label, self.columns, self.rejects, self.unit = label, tuple(columns), rejects, unit
+        self.label, self.columns, self.unit = label, tuple(columns), unit
+        self.rejects = None if rejects is None else Path(rejects)
         self.total = 0
         self.counts: Counter[int] = Counter()
         self.examples: dict[int, list[int]] = {}
@@ -83,7 +84,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         if self.rejects is not None:
             try:
-                self._file = Path(self.rejects).open("w", newline="", encoding="utf-8")
+                self._file = self.rejects.open("w", newline="", encoding="utf-8")
             except OSError as e:
                 raise DataError(f"{self.rejects}: cannot be written ({e.strerror}); name another place") from e
             self._writer = csv.writer(self._file)

@@ -83,14 +83,14 @@ def encoding_of(head: bytes) -> str:
     return "utf-8"
 
 
-def blocks(path: Path, size: int = CHUNK) -> Iterator[bytes]:
-    """The file in pieces of about `size` bytes: unpacked, as UTF-8 without byte order mark, lines ended by newlines."""
+def blocks(path: Path) -> Iterator[bytes]:
+    """The file in pieces of about `CHUNK` bytes: unpacked, as UTF-8 without byte order mark, lines ended by newlines."""
     encoding = encoding_of(first_bytes(path))
     decode = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("replace")
     held = b""
     try:
         with _open(path) as f:
-            while piece := f.read(size if decode is None else size // 2):
+            while piece := f.read(CHUNK if decode is None else CHUNK // 2):
                 piece = held + (piece if decode is None else decode.decode(piece).encode())
                 held = b"\r" if piece.endswith(b"\r") else b""  # its newline may come with the next piece
                 yield _unix(piece[: len(piece) - len(held)])
@@ -104,12 +104,12 @@ def _unix(piece: bytes) -> bytes:
     return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece
 
 
-def chunks(path: Path, delimiter: str, size: int = CHUNK) -> Iterator[Chunk]:
+def chunks(path: Path, delimiter: str) -> Iterator[Chunk]:
     """The file's records in order. Blank lines are records of no length; those at the end of the file are left out.
 
     Raises `DataError` for a quote that is never closed, naming the line where it opens.
     """
-    carry, line, pieces = b"", 1, blocks(path, size)
+    carry, line, pieces = b"", 1, blocks(path)
     piece = next(pieces, None)
     while piece is not None:
         following = next(pieces, None)

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..core import Transform
 from ..core.errors import ConfigError
 from ..core.numerics import sum_event
+from ..core.transform import Transform
 
 __all__ = ["Interval", "Positive", "Wrap"]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core import Transform
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
+from ..core.transform import Transform
 
 __all__ = ["Columns"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core import Transform
+from ..core.transform import Transform
 
 __all__ = ["Dequantize"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core import Transform
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, as_shape
+from ..core.transform import Transform
 
 __all__ = ["FixedShape"]
 

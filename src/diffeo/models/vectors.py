@@ -8,10 +8,11 @@ from typing import Literal
 
 from ..bases import Base, GaussianMixture, Normal, Product, StudentT, Uniform
 from ..conditioners import MLP, ConditionerFactory, Periodic, ResidualMLP, StandardizeContext
-from ..core import Chain, Transform
+from ..core.chain import Chain
 from ..core.errors import ConfigError, ShapeError
 from ..core.shapes import Shape, as_shape
 from ..core.support import Kind, Support
+from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import Columns, Coupling, Dequantize, Interval, LULinear, Permute, Positive, Standardize, Wrap
 from ..maps import ElementwiseMap

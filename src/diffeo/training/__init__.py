@@ -1,11 +1,13 @@
 """The objectives, the loop and the files of a training run."""
 
 from .defaults import Recommendation, recommend
+from .evaluate import Evaluation, evaluate, log_probs
 from .fit import FitResult, fit
 from .loop import Loop, LoopConfig, Progress
 from .objectives import NegativeLogLikelihood, Objective
 
 __all__ = [
+    "Evaluation",
     "FitResult",
     "Loop",
     "LoopConfig",
@@ -13,6 +15,8 @@ __all__ = [
     "Objective",
     "Progress",
     "Recommendation",
+    "evaluate",
     "fit",
+    "log_probs",
     "recommend",
 ]

@@ -195,7 +195,15 @@ class _Data:
         if held is not None:
             _check(flow, held)
         train = [t.to(place) for t in rows.tensors]
-        return cls(train, held and [t.to(place) for t in held.tensors], None, rows.names, torch.arange(len(rows.x)), None, place)
+        return cls(
+            train,
+            None if held is None else [t.to(place) for t in held.tensors],
+            None,
+            rows.names,
+            torch.arange(len(rows.x)),
+            None,
+            place,
+        )
 
     @property
     def size(self) -> int:

@@ -67,7 +67,8 @@ class StreamBatches:
     """Batches from an iterable of tensors or tuples of tensors, started again when it ends."""
 
     def __init__(self, source: Iterable[Any], device: torch.device) -> None:
-        self.source, self.device, self.steps_per_epoch = source, device, None
+        self.source, self.device = source, device
+        self.steps_per_epoch: int | None = None
         self._next, self._iterator = 0, iter(source)
 
     def batch(self, step: int) -> tuple[Tensor, ...]:

@@ -1,0 +1,261 @@
+"""Is this flow right on this data? Round trips, log-dets, precision, and the layer that is worst."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .core.chain import Chain
+from .core.errors import DataError
+from .core.transform import Transform
+from .flow import Flow
+from .layers import Coupling
+from .maps import RQSpline
+
+__all__ = ["Checkup", "check"]
+
+TOLERANCE = 1e-4  # round trip in standardised units, float32
+LOGDET_TOLERANCE = 1e-6  # float64 log-det against autograd, per entry
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What `check` measured. Lengths are in units of the data's spread (standard deviation) per column."""
+
+    rows: int
+    round_trip_max: float
+    """max |decode(encode(x)) − x| over rows and columns, in standard deviations."""
+    round_trip_p999: float
+    latent_round_trip_max: float
+    """max |encode(decode(z)) − z| for z drawn from the base."""
+    latent_round_trip_p999: float
+    logdet_sum_max: float
+    """max |log-det of encode + log-det of decode|, nats."""
+    logdet_autograd_max: float | None
+    """max |log-det − log|det of autograd's Jacobian||, nats, float64, on a sample; None for bounds."""
+    float32_log_prob_max: float
+    """max |log p in float32 − log p in float64|, nats."""
+    outside_box: float | None
+    """Share of spline inputs outside their box, where the map is the identity."""
+    non_finite: int
+    """Rows whose log-density is not finite."""
+    worst_layer: str
+    worst_layer_error: float
+    layers: list[dict[str, Any]]
+    problems: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.problems
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.ok:
+            return f"The flow is sound on these {self.rows} rows: it inverts to {self.round_trip_max:.1e} standard deviations."
+        return "Something is off: " + "; ".join(self.problems) + "."
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, with verdict."""
+        return {"ok": self.ok, "verdict": self.verdict, **asdict(self)}
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value) pairs for people."""
+        autograd = (
+            "not defined (the chain dequantises)" if self.logdet_autograd_max is None else f"{self.logdet_autograd_max:.1e} nats"
+        )
+        outside = [] if self.outside_box is None else [("spline inputs outside their box", f"{self.outside_box:.3%}")]
+        return [
+            ("data → latent → data", f"max {self.round_trip_max:.1e} sd, p99.9 {self.round_trip_p999:.1e} sd"),
+            ("latent → data → latent", f"max {self.latent_round_trip_max:.1e}, p99.9 {self.latent_round_trip_p999:.1e}"),
+            ("log-dets of the two directions", f"opposite to {self.logdet_sum_max:.1e} nats"),
+            ("log-det against autograd (float64)", autograd),
+            ("log-density, float32 against float64", f"{self.float32_log_prob_max:.1e} nats"),
+            *outside,
+            ("rows without a finite log-density", str(self.non_finite)),
+            ("layer with the largest round-trip error", f"{self.worst_layer} ({self.worst_layer_error:.1e})"),
+        ]
+
+
+@torch.no_grad()
+def check(
+    flow: Flow, x: Tensor, context: Tensor | None = None, *, rows: int = 10_000, jacobians: int = 16, seed: int = 0
+) -> Checkup:
+    """Measure how well a flow inverts and how right its log-dets are, on (at most `rows` of) this data.
+
+    x (N, \\*event). Raises `DataError` when there are no rows.
+
+    >>> import torch, diffeo
+    >>> diffeo.check(diffeo.models.nsf((3,), layers=2), torch.randn(100, 3)).ok
+    True
+    """
+    if len(x) == 0:
+        raise DataError("no rows to check the flow on")
+    flow = copy.deepcopy(flow).eval()
+    generator = torch.Generator().manual_seed(seed)
+    some = torch.randperm(len(x), generator=generator)[:rows]
+    x = torch.as_tensor(x)[some].to(flow.device)
+    context = None if context is None else torch.as_tensor(context)[some].to(flow.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _measure(flow, x, context, jacobians, generator)
+
+
+def _measure(flow: Flow, x: Tensor, context: Tensor | None, jacobians: int, generator: torch.Generator) -> Checkup:
+    finite = flow.log_prob(x, context).isfinite()
+    kept = x[finite], (None if context is None else context[finite])
+    layers = list(_layer_errors(flow, *kept)) if bool(finite.any()) else []
+    worst = max(layers, key=lambda layer: layer["error"], default={"name": "none", "error": 0.0})
+    there, sums = _round_trip(flow, *kept)
+    back = _latent_round_trip(flow, kept[1], len(x), generator)
+    numbers: dict[str, Any] = {
+        "round_trip_max": _max(there),
+        "round_trip_p999": _p999(there),
+        "latent_round_trip_max": _max(back),
+        "latent_round_trip_p999": _p999(back),
+        "logdet_sum_max": _max(sums),
+        "logdet_autograd_max": _against_autograd(flow, kept[0], kept[1], jacobians) if flow.exact else None,
+        "float32_log_prob_max": _against_float64(flow, *kept),
+        "outside_box": _outside_box(flow, *kept),
+        "non_finite": int((~finite).sum()),
+        "worst_layer": worst["name"],
+        "worst_layer_error": worst["error"],
+    }
+    return Checkup(rows=len(x), **numbers, layers=layers, problems=_problems(numbers, flow.event_shape))
+
+
+def _problems(n: dict[str, Any], event_shape: tuple[int, ...]) -> list[str]:
+    found = []
+    if not n["round_trip_max"] <= TOLERANCE:
+        found.append(f"data do not come back from latent space (error {n['round_trip_max']:.1e} sd, worst in {n['worst_layer']})")
+    if not n["latent_round_trip_max"] <= 10 * TOLERANCE:
+        found.append(f"latents do not come back from data space (error {n['latent_round_trip_max']:.1e})")
+    if n["logdet_autograd_max"] is not None and not n["logdet_autograd_max"] <= LOGDET_TOLERANCE * max(1, *event_shape):
+        found.append(f"log-dets disagree with autograd by {n['logdet_autograd_max']:.1e} nats")
+    if not n["float32_log_prob_max"] <= 0.05:
+        found.append(f"float32 log-densities are off by {n['float32_log_prob_max']:.1e} nats")
+    if n["outside_box"] is not None and n["outside_box"] > 0.05:
+        found.append(f"{n['outside_box']:.1%} of spline inputs lie outside the box: raise `bound`, or look for outliers")
+    if n["non_finite"]:
+        found.append(f"{n['non_finite']} rows have no finite log-density: they lie outside a column's support, or hold NaN")
+    return found
+
+
+def _scale(x: Tensor) -> Tensor:
+    spread = x.double().std(0, correction=0)
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def _round_trip(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    z, logdet = flow.encode(x, context)
+    back, opposite = flow.decode(z, context)
+    return _difference(flow, back, x) / _scale(x), logdet + opposite
+
+
+def _difference(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
+    """|a − b|, around the circle for circular columns."""
+    gap = (a.double() - b.double()).abs()
+    for column, width in _circles(flow).items():
+        gap[:, column] = torch.minimum(gap[:, column], (width - gap[:, column]).abs())
+        gap[:, column] = gap[:, column].remainder(width)
+    return gap
+
+
+def _circles(flow: Flow) -> dict[int, float]:
+    from .core.support import Support
+
+    texts = (flow.recipe or {}).get("args", {}).get("supports") or []
+    parsed = {i: Support.parse(text) for i, text in enumerate(texts)}
+    return {i: s.high - s.low for i, s in parsed.items() if s.kind == "circular" and s.low is not None and s.high is not None}
+
+
+def _latent_round_trip(flow: Flow, context: Tensor | None, rows: int, generator: torch.Generator) -> Tensor:
+    if context is not None:
+        rows = len(context)
+    z = flow.base.sample((rows,), generator=generator)
+    if not flow.exact:
+        return torch.zeros_like(z)  # rounding down to integers forgets the noise on purpose
+    x, _ = flow.decode(z, context)
+    return (flow.encode(x, context)[0] - z).double().abs()
+
+
+def _against_autograd(flow: Flow, x: Tensor, context: Tensor | None, count: int) -> float:
+    """Worst error of the log-det of the whole chain after its first, data-scaling layers, in float64."""
+    double = copy.deepcopy(flow).double()
+    x = x[:count].double()
+    context = None if context is None else context[:count]
+    errors = [0.0]
+    for i in range(len(x)):
+        row, own = x[i : i + 1], None if context is None else context[i : i + 1]
+        with torch.enable_grad():
+            jacobian: Tensor = torch.autograd.functional.jacobian(lambda r, c=own: double.encode(r, c)[0], row)
+        size = row.numel()
+        scaled = jacobian.reshape(size, size) * _unit(jacobian.reshape(size, size))
+        logdet = torch.linalg.slogdet(scaled)[1] - _unit(jacobian.reshape(size, size)).log().sum()
+        errors.append((logdet - double.encode(row, own)[1]).abs().item())
+    return max(errors)
+
+
+def _unit(jacobian: Tensor) -> Tensor:
+    """Column factors that bring a badly scaled Jacobian (units of 1e±30) into range."""
+    size = jacobian.abs().amax(0, keepdim=True)
+    return torch.where(size > 0, 1 / size, torch.ones_like(size))
+
+
+def _against_float64(flow: Flow, x: Tensor, context: Tensor | None) -> float:
+    if flow.device.type == "mps" or not len(x):
+        return 0.0
+    double = copy.deepcopy(flow).double()
+    state = torch.random.get_rng_state()
+    single = flow.log_prob(x, context)
+    torch.random.set_rng_state(state)  # the same dequantisation noise for both
+    return _max((double.log_prob(x, context) - single.double()).abs())
+
+
+def _layer_errors(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[dict[str, Any]]:
+    """Round-trip error of every layer on the inputs that it really gets, in standard deviations of these."""
+    inner = _embedded(flow, context)
+    for i, layer in enumerate(_links(flow.transform)):
+        y, _ = layer(x, inner)
+        back, _ = layer.inverse(y, inner)
+        error = _max((back.double() - x.double()).abs() / _scale(x)) if layer.exact and "Wrap" not in str(layer) else 0.0
+        yield {"name": f"{i} {type(layer).__name__}", "error": error}
+        x = y
+
+
+def _outside_box(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
+    inner = _embedded(flow, context)
+    outside, total = 0, 0
+    for layer in _links(flow.transform):
+        if isinstance(layer, Coupling) and isinstance(layer.map, RQSpline):
+            part = layer.partition.split(x)[1]
+            outside += int(((part < layer.map.low) | (part > layer.map.high)).sum())
+            total += part.numel()
+        x, _ = layer(x, inner)
+    return outside / total if total else None
+
+
+def _links(transform: Transform) -> list[Transform]:
+    return list(transform) if isinstance(transform, Chain) else [transform]
+
+
+def _embedded(flow: Flow, context: Tensor | None) -> Tensor | None:
+    if context is None or not isinstance(flow.embedding, nn.Module):
+        return None if context is None else context.to(flow.dtype)
+    embedded: Tensor = flow.embedding(context)
+    return embedded
+
+
+def _max(values: Tensor) -> float:
+    return float(values.max()) if values.numel() else 0.0
+
+
+def _p999(values: Tensor) -> float:
+    rows = values.flatten(1).amax(1) if values.dim() > 1 else values
+    return float(torch.quantile(rows.double(), 0.999)) if rows.numel() else 0.0

@@ -1,0 +1,123 @@
+"""The settings of a run: from a TOML file, from `--set`, from options, checked in one place."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from ..core.errors import ConfigError
+from ..core.files import write_atomic
+
+__all__ = ["RunConfig", "collect", "remember"]
+
+OPTIONS = "options.json"
+
+
+class RunConfig(pydantic.BaseModel, extra="forbid"):
+    """What `run.toml` may say; options of the command line have the same names. `model_args` go to the model function."""
+
+    model: Literal["nice", "realnvp", "nsf"] = "nsf"
+    steps: int | None = pydantic.Field(default=None, gt=0)
+    epochs: float | None = pydantic.Field(default=None, gt=0)
+    minutes: float | None = pydantic.Field(default=None, gt=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**63)
+    batch_size: int | None = pydantic.Field(default=None, gt=0)
+    lr: float | None = pydantic.Field(default=None, gt=0, lt=10)
+    weight_decay: float | None = pydantic.Field(default=None, ge=0)
+    patience: int | None = pydantic.Field(default=None, ge=0)
+    ema: float = pydantic.Field(default=0.998, ge=0, lt=1)
+    clip: float = pydantic.Field(default=5.0, gt=0)
+    valid: Path | None = None
+    valid_share: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    context: list[str] = []
+    columns: dict[str, str] = {}
+    drop: list[str] = []
+    max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
+    device: str = "auto"
+    report: bool = True
+    model_args: dict[str, Any] = {}
+
+
+def collect(
+    config: Path | None, settings: Sequence[str], options: Mapping[str, Any], resume_from: Path | None = None
+) -> RunConfig:
+    """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError` naming the culprit."""
+    merged: dict[str, Any] = {} if resume_from is None else _recall(resume_from)
+    source = "options"
+    if config is not None:
+        merged |= _read(config)
+        source = str(config)
+    merged |= {k: v for k, v in options.items() if v is not None and v != [] and v != {}}
+    for setting in settings:
+        _apply(merged, setting)
+    try:
+        checked = RunConfig.model_validate(merged)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        hint = _near(name, RunConfig.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(f"{source}: {name}: {first['msg'].lower()}{hint}") from None
+    _check_model_args(checked)
+    return checked
+
+
+def remember(config: RunConfig, folder: Path) -> None:
+    """Note the settings in the run's folder, so that `--resume` alone goes on with them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / OPTIONS, config.model_dump_json(indent=1, exclude_defaults=True).encode())
+
+
+def _recall(folder: Path) -> dict[str, Any]:
+    path = folder / OPTIONS
+    try:
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+    except (OSError, ValueError):
+        raise ConfigError(f"{path}: damaged; give the options of the run again, without --resume") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _apply(merged: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {setting}: write key=value, such as --set layers=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    if key in RunConfig.model_fields:
+        merged[key] = value
+    else:
+        merged["model_args"] = {**merged.get("model_args", {}), key: value}
+
+
+def _check_model_args(config: RunConfig) -> None:
+    from ..models import MODELS
+
+    known = [p for p in inspect.signature(MODELS[config.model]).parameters if p not in _FIXED]
+    for name in config.model_args:
+        if name not in known:
+            hint = _near(name, [*known, *RunConfig.model_fields])
+            raise ConfigError(f"{name}: not a setting of {config.model} or of training{hint}")
+
+
+_FIXED = ("event_shape", "context_shape", "supports", "seed")
+
+
+def _near(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

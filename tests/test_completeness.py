@@ -1,0 +1,185 @@
+"""Nothing is exported that the table does not cover, and importing costs what it must and no more."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cases import BASES, CONDITIONERS, MAPS, PARTITIONS, TRANSFORMS, Encoder
+from torch import nn
+
+import diffeo
+
+PUBLIC = {
+    # classes and functions
+    "Chain",
+    "Distribution",
+    "Flow",
+    "Inverse",
+    "Transform",
+    "check",
+    "fit",
+    "load",
+    "read_table",
+    "save",
+    # rooms
+    "bases",
+    "conditioners",
+    "core",
+    "data",
+    "layers",
+    "maps",
+    "models",
+    "partitions",
+    "training",
+}
+
+
+def exported(room: str) -> dict[str, Any]:
+    """The concrete classes and functions that a room exports, protocols and abstract classes left out."""
+    module = importlib.import_module(f"diffeo.{room}")
+    things = {name: getattr(module, name) for name in module.__all__}
+    return {name: thing for name, thing in things.items() if not _abstract(thing)}
+
+
+def _abstract(thing: Any) -> bool:
+    return inspect.isabstract(thing) or getattr(thing, "_is_protocol", False)
+
+
+def covered() -> set[type]:
+    """Every class that occurs in some case."""
+    found: set[type] = {type(map) for map in MAPS.values()}
+    for factory in CONDITIONERS.values():
+        found |= {type(factory), type(getattr(factory, "inner", factory))}
+    found |= {type(build(3)) for build in PARTITIONS.values()}
+    for case in BASES.values():
+        found |= _types(case.build())
+    for transform_case in TRANSFORMS.values():
+        found |= _types(transform_case.build())
+    return found
+
+
+def _types(module: nn.Module) -> set[type]:
+    return {type(part) for part in module.modules()}
+
+
+COVERED = covered()
+
+
+def _classes(*rooms: str) -> Iterator[Any]:
+    for room in rooms:
+        for name, thing in exported(room).items():
+            if inspect.isclass(thing):
+                yield pytest.param(thing, id=f"{room}.{name}")
+
+
+@pytest.mark.parametrize("cls", [*_classes("core", "layers", "maps", "partitions", "conditioners", "bases")])
+def test_class_has_a_case(cls: type) -> None:
+    assert cls in COVERED, f"{cls.__name__} is exported but has no line in tests/cases.py"
+
+
+@pytest.mark.parametrize("name", ["alternating", "random"])
+def test_partition_function_has_a_case(name: str) -> None:
+    assert name in PARTITIONS
+    assert name in exported("partitions")
+
+
+def test_partition_functions_are_all_known() -> None:
+    assert {n for n, thing in exported("partitions").items() if inspect.isfunction(thing)} == {"alternating", "random"}
+
+
+@pytest.mark.parametrize("name", list(diffeo.models.MODELS))
+def test_model_has_cases(name: str) -> None:
+    """With and without context, with supports; and it is exported under its name in the registry."""
+    mine = {key: case for key, case in TRANSFORMS.items() if key.split("/")[0] == name}
+    assert any(case.context is None for case in mine.values())
+    assert any(case.context is not None for case in mine.values())
+    assert any(case.data_dtype is not None for case in mine.values())
+    assert all(isinstance(case.build(), Encoder) for case in mine.values())
+    assert getattr(diffeo.models, name) is diffeo.models.MODELS[name]
+    assert name in diffeo.models.__all__
+
+
+def test_models_exported_are_registered() -> None:
+    assert set(diffeo.models.__all__) - {"MODELS"} == set(diffeo.models.MODELS)
+
+
+def test_every_public_class_is_abstract_or_final() -> None:
+    """No concrete class of a room derives from another concrete class of diffeo."""
+    for room in ("core", "layers", "maps", "partitions", "conditioners", "bases"):
+        for cls in (c for c in exported(room).values() if inspect.isclass(c)):
+            parents = [p for p in cls.__mro__[1:] if p.__module__.startswith("diffeo")]
+            # FixedShape is abstract: it leaves both directions to its children
+            assert all(inspect.isabstract(p) for p in parents), f"{cls.__name__} derives from a concrete class"
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_public_names() -> None:
+    assert set(diffeo.__all__) == PUBLIC
+    assert set(dir(diffeo)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_public_name_resolves(name: str) -> None:
+    thing = getattr(diffeo, name)
+    assert inspect.ismodule(thing) or callable(thing)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        diffeo.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ["bases", "conditioners", "core", "layers", "maps", "models", "partitions"])
+def test_all_lists_what_exists(room: str) -> None:
+    module = importlib.import_module(f"diffeo.{room}")
+    assert all(hasattr(module, name) for name in module.__all__)
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+
+
+# --- what importing costs ------------------------------------------------------------------------------------------
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level packages in `sys.modules` after a statement in a fresh interpreter."""
+    code = f"{statement}\nimport sys; print(' '.join({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": ""}
+    )
+    return set(done.stdout.split())
+
+
+HEAVY = {"duckdb", "pyarrow", "sklearn", "matplotlib", "typer", "rich", "pandas", "polars", "scipy"}
+
+
+def test_import_diffeo_is_lazy() -> None:
+    assert not loaded_after("import diffeo; diffeo.__version__; dir(diffeo)") & (HEAVY | {"torch", "numpy"})
+
+
+def test_import_models_is_light() -> None:
+    loaded = loaded_after("import diffeo.models")
+    assert "torch" in loaded
+    assert not loaded & HEAVY
+
+
+def test_import_has_no_side_effects() -> None:
+    """Threads, default dtype, global random state and validation are as PyTorch set them."""
+    code = (
+        "import torch\n"
+        "before = (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(),"
+        " torch.distributions.Distribution._validate_args)\n"
+        "state = torch.get_rng_state()\n"
+        "import diffeo.models, diffeo.layers, diffeo.bases\n"
+        "assert before == (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(),"
+        " torch.distributions.Distribution._validate_args)\n"
+        "assert torch.equal(state, torch.get_rng_state())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
