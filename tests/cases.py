@@ -7,7 +7,6 @@ base one in `BASES`, any other new layer one in `_layers`, a new model one in `_
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -97,10 +96,7 @@ class Case:
     def far_inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Rows far from the data, with contexts as far."""
         g = torch.Generator().manual_seed(3)
-        if self.far is not None:
-            x = self.far(8, g)
-        else:
-            x = torch.cat([100 * self.draw(4, g), 1e6 * self.draw(4, g)])
+        x = self.far(8, g) if self.far is not None else torch.cat([100 * self.draw(4, g), 1e6 * self.draw(4, g)])
         scale = torch.tensor([100.0] * 4 + [1e6] * 4, dtype=torch.float64)
         context = None
         if self.context is not None:
@@ -371,8 +367,3 @@ BASES: dict[str, BaseCase] = {
         spread=lambda t: 4 / math.sqrt(12),
     ),
 }
-
-
-def fresh(transform: Transform) -> Transform:
-    """A copy that shares nothing."""
-    return copy.deepcopy(transform)

@@ -6,10 +6,10 @@ import copy
 import math
 
 import pytest
-import test_contract as contract
 import torch
-from cases import BASES
 
+import test_contract as contract
+from cases import BASES
 from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.core.errors import ConfigError, ContextError, ShapeError
 

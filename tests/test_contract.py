@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from cases import BASES, MAPS, PARTITIONS, TRANSFORMS, BaseCase, Case, Encoder
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffeo
+from cases import BASES, MAPS, PARTITIONS, TRANSFORMS, BaseCase, Case, Encoder
 from diffeo import Inverse
 from diffeo.core.errors import ContextError, ShapeError
 

@@ -6,13 +6,12 @@ import math
 
 import pytest
 import torch
-from cases import randomise
 from torch import Tensor
 
 import diffeo
+from cases import randomise
 from diffeo import Chain, Flow
 from diffeo.bases import Normal
-from diffeo.conditioners import MLP
 from diffeo.core.errors import ConfigError, ContextError, ExactnessError, ShapeError
 from diffeo.layers import Coupling, Flatten, LULinear, Standardize
 from diffeo.maps import Affine
@@ -50,9 +49,7 @@ def test_sample_shapes(shape: tuple[int, ...], batch: tuple[int, ...] | None) ->
     ("rows", "contexts", "out"),
     [((), (), ()), ((4,), (), (4,)), ((), (4,), (4,)), ((5, 4), (4,), (5, 4)), ((5, 1), (4,), (5, 4)), ((4,), (5, 1), (5, 4))],
 )
-def test_batches_of_rows_and_contexts_broadcast(
-    rows: tuple[int, ...], contexts: tuple[int, ...], out: tuple[int, ...]
-) -> None:
+def test_batches_of_rows_and_contexts_broadcast(rows: tuple[int, ...], contexts: tuple[int, ...], out: tuple[int, ...]) -> None:
     """As one row with one context at a time would have it."""
     flow = small(context=2).double()
     x, context = torch.randn(*rows, 3).double(), torch.randn(*contexts, 2).double()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import test_contract as contract
 import torch
-from cases import TRANSFORMS, Case
 from torch import Tensor
 
+import test_contract as contract
+from cases import TRANSFORMS, Case
 from diffeo import Transform
 from diffeo.conditioners import MLP
 from diffeo.layers import Coupling

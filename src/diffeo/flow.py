@@ -177,13 +177,18 @@ class _Conditioned(torch.distributions.Distribution):
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.flow.log_prob(value, self.context)
+        found = self.flow.log_prob(value, self.context)
+        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        return self.flow.sample(sample_shape, self.context)
+        return self.flow.sample(self._lead(sample_shape), self.context)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        return self.flow.sample_and_log_prob(sample_shape, self.context)[0]
+        return self.flow.sample_and_log_prob(self._lead(sample_shape), self.context)[0]
+
+    def _lead(self, sample_shape: Sequence[int]) -> Sequence[int]:
+        # Without a context to carry it, an expanded batch is so many more draws.
+        return (*sample_shape, *self.batch_shape) if self.context is None else sample_shape
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> _Conditioned:
         size = torch.Size(batch_shape)

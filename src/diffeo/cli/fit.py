@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, DiffeoError
 from .common import Data, Json, Threads, emit, say, tensors, use_threads
 
 if TYPE_CHECKING:
@@ -115,15 +117,15 @@ def run_fit(
     from .config import remember
     from .progress import progress
 
-    out.mkdir(parents=True, exist_ok=True)
-    table = read_table(
-        data,
-        columns=config.columns,
-        context=config.context,
-        drop=config.drop,
-        max_bad=config.max_bad,
-        rejects=out / "rejects.csv",
-    )
+    with _made(out):
+        table = read_table(
+            data,
+            columns=config.columns,
+            context=config.context,
+            drop=config.drop,
+            max_bad=config.max_bad,
+            rejects=out / "rejects.csv",
+        )
     if not quiet:
         say(*table.describe())
     held_out = None if config.valid is None else read_table(config.valid, schema=table.schema, max_bad=config.max_bad)
@@ -169,6 +171,18 @@ def run_fit(
     if config.report and result.signum is None:
         lines += _report(out, flow.to("cpu"), table, result, held_out, summary)
     return summary, lines, result.signum
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; when reading the table fails, do not leave an empty one behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except DiffeoError:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def build_flow(table: Table, config: RunConfig) -> tuple[Flow, Any]:

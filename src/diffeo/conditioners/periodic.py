@@ -42,7 +42,8 @@ class _Net(nn.Module):
     def __init__(self, spec: Periodic, net: nn.Module, size: int) -> None:
         super().__init__()
         self.net, self.low, self.turn = net, spec.low, 2 * math.pi / (spec.high - spec.low)
-        plain = [i for i in range(size) if i not in set(spec.circular)]
+        around = set(spec.circular)
+        plain = [i for i in range(size) if i not in around]
         self.register_buffer("circular", torch.tensor(list(spec.circular), dtype=torch.long), persistent=False)
         self.register_buffer("plain", torch.tensor(plain, dtype=torch.long), persistent=False)
 

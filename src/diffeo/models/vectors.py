@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from ..bases import Base, GaussianMixture, Normal, Product, StudentT, Uniform
@@ -63,7 +64,7 @@ class VectorModel:
     def context(self) -> Shape | None:
         return None if self.context_shape is None else as_shape(self.context_shape)
 
-    @property
+    @cached_property
     def kinds(self) -> list[Support]:
         texts = ["real"] * self.size if self.supports is None else list(self.supports)
         if len(texts) != self.size:
@@ -73,13 +74,14 @@ class VectorModel:
     def of_kind(self, kind: Kind) -> list[int]:
         return [i for i, support in enumerate(self.kinds) if support.kind == kind]
 
-    @property
+    @cached_property
     def circles(self) -> list[int]:
         return self.of_kind("circular")
 
-    @property
+    @cached_property
     def lines(self) -> list[int]:
-        return [i for i in range(self.size) if i not in set(self.circles)]
+        around = set(self.circles)
+        return [i for i in range(self.size) if i not in around]
 
     def front(self) -> Iterator[Transform]:
         """From the data's own units to standardised reals (and circles on [−bound, bound))."""
@@ -113,7 +115,8 @@ class VectorModel:
     def coupling(self, layer: int, map: ElementwiseMap, among: list[int]) -> Transform:
         partition = self.partition(layer, among)
         conditioning = getattr(partition, "conditioning", [])
-        circles = [k for k, i in enumerate(conditioning) if i in set(self.circles)]
+        around = set(self.circles)
+        circles = [k for k, i in enumerate(conditioning) if i in around]
         network = self.network()
         if circles:
             network = Periodic(network, circles, -self.bound, self.bound)

@@ -34,7 +34,8 @@ class Indices(Partition):
         if not chosen or len(set(chosen)) != len(chosen) or not 0 <= chosen[0] <= chosen[-1] < size:
             raise ShapeError(f"transformed entries must be distinct numbers in 0..{size - 1}, at least one: {transformed}")
         self.size, self.transformed = size, chosen
-        self.conditioning = [i for i in range(size) if i not in set(chosen)]
+        those = set(chosen)
+        self.conditioning = [i for i in range(size) if i not in those]
         self.register_buffer("a_index", torch.tensor(self.conditioning, dtype=torch.long), persistent=False)
         self.register_buffer("b_index", torch.tensor(chosen, dtype=torch.long), persistent=False)
         order = sorted(range(size), key=[*self.conditioning, *chosen].__getitem__)

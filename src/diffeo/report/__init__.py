@@ -1,1 +1,8 @@
-"""..."""
+"""The report of a training run: one HTML file with figures, baselines and pictures that works offline."""
+
+from .baselines import baselines
+# from .build import build_report
+
+__all__ = [
+    "baselines",
+]

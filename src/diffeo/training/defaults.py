@@ -27,7 +27,8 @@ class Recommendation:
     def model_args(self, model: str) -> dict[str, Any]:
         """The part that goes to a model function."""
         args: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden, "dropout": self.dropout}
-        return args | {"split": "random"} | ({"bins": self.bins, "mixing": "lu"} if model == "nsf" else {})
+        args |= {"split": "random"} | ({"mixing": "lu"} if model != "nice" else {})
+        return args | ({"bins": self.bins} if model == "nsf" else {})
 
     def as_dict(self) -> dict[str, Any]:
         """For reports."""

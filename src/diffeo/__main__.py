@@ -1,0 +1,5 @@
+"""`python -m diffeo` is the command `diffeo`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,249 @@
+"""The pictures: matplotlib without pyplot, as data URIs on a white ground (legible on dark pages too)."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["corner", "histogram", "latent", "loss_curves"]
+
+Floats = NDArray[np.float64]
+DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
+STYLE = {
+    "font.size": 9.5,
+    "font.family": "DejaVu Sans",
+    "text.usetex": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.8,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "diffeo",
+    "figure.facecolor": "white",
+}
+
+
+def loss_curves(history: Sequence[dict[str, Any]], best_step: float | None) -> str | None:
+    """Training and validation loss against step, the step of the weights kept marked; None when there is nothing to draw."""
+    lines = {key: _curve(history, key) for key in ("train", "valid")}
+    if all(len(steps) == 0 for steps, _ in lines.values()):
+        return None
+    with _figure(8.0, 3.4) as figure:
+        axes = figure.subplots()
+        for key, colour, label in (("train", DATA, "training batches"), ("valid", SAMPLES, "validation rows")):
+            steps, values = lines[key]
+            if len(steps):
+                axes.plot(steps, values, color=colour, label=label, linewidth=1.6, marker="o" if len(steps) < 3 else None)
+        _band(axes, history)
+        if best_step is not None:
+            axes.axvline(best_step, color=GREY, linestyle="--", linewidth=1, label=f"weights kept: step {int(best_step):,}")
+        _calm(axes, [values for _, values in lines.values() if len(values)])
+        axes.set_xlabel("step")
+        axes.set_ylabel("NLL, nats per row")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, loc="upper right")
+        return _svg(figure)
+
+
+def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: bool = False) -> str:
+    """One column: data as a filled histogram, samples as a line, on common bins."""
+    data, samples = data[np.isfinite(data)], samples[np.isfinite(samples)]
+    edges, log = _edges(data, positive, whole)
+    offset, factor, label = (0.0, 1.0, "") if log else _units(edges[0], edges[-1])
+    edges = (edges - offset) / factor
+    with _figure(3.0, 1.9) as figure:
+        axes = figure.subplots()
+        widths = np.diff(np.log(edges)) if log else np.diff(edges)
+        heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
+        axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45)
+        axes.stairs(heights[1], edges, color=SAMPLES, linewidth=1.5)
+        if log:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        _ticks(axes, log)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0, 1.15 * max(float(h.max()) for h in heights) or 1.0)
+        axes.set_xlabel(label)
+        return _svg(figure)
+
+
+def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Floats, Floats]) -> str:
+    """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it."""
+    n = len(names)
+    with _figure(1.75 * n + 0.6, 1.75 * n + 0.3) as figure:
+        grid = figure.subplots(n, n, squeeze=False)
+        limits = [_limits(data[:, i]) for i in range(n)]
+        units = [_units(*each) for each in limits]
+        scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples)]
+        edges = [((low - u[0]) / u[1], (high - u[0]) / u[1]) for (low, high), u in zip(limits, units, strict=True)]
+        for i in range(n):
+            for j in range(n):
+                _cell(grid[i][j], i, j, scaled, edges, (rho[0][i, j], rho[1][i, j]))
+            _name(grid[n - 1][i].set_xlabel, names[i], units[i][2])
+            _name(grid[i][0].set_ylabel, names[i], units[i][2])
+        figure.align_labels()
+        return _png(figure)
+
+
+def latent(z: Floats) -> str:
+    """All latents z (N,) pooled: histogram against N(0, 1), and quantiles against normal quantiles."""
+    from scipy.special import ndtri
+
+    with _figure(8.0, 3.3) as figure:
+        left, right = figure.subplots(1, 2)
+        edges = np.linspace(-5, 5, 61)
+        heights = np.histogram(z, edges)[0] / max(1, len(z)) / np.diff(edges)
+        left.stairs(heights, edges, fill=True, color=DATA, alpha=0.45, label="latents of the data")
+        grid = np.linspace(-5, 5, 201)
+        left.plot(grid, np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi), color=SAMPLES, linewidth=1.5, label="N(0, 1)")
+        left.set_xlabel("z")
+        left.set_ylabel("density")
+        left.set_ylim(0, 1.3 * max(0.4, float(heights.max())))
+        left.legend(frameon=False, loc="upper right", ncols=1)
+        count = min(400, len(z))
+        levels = (np.arange(count) + 0.5) / max(1, count)
+        expected, found = ndtri(levels), np.quantile(z, levels) if count else levels
+        bound = 1.1 * float(np.abs(expected).max(initial=1.0))
+        right.plot([-bound, bound], [-bound, bound], color=SAMPLES, linewidth=1.2)
+        right.plot(expected, found, ".", color=DATA, markersize=4)
+        right.set_xlabel("quantile of N(0, 1)")
+        right.set_ylabel("quantile of the latents")
+        right.grid(alpha=0.25)
+        return _svg(figure)
+
+
+def _curve(history: Sequence[dict[str, Any]], key: str) -> tuple[Floats, Floats]:
+    pairs = [(h["step"], h[key]) for h in history if isinstance(h.get(key), (int, float)) and math.isfinite(h[key])]
+    return np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float)
+
+
+def _band(axes: Any, history: Sequence[dict[str, Any]]) -> None:
+    steps, values = _curve(history, "valid")
+    at, errors = _curve(history, "valid_se")
+    if len(steps) > 1 and len(at) == len(steps):
+        axes.fill_between(steps, values - errors, values + errors, color=SAMPLES, alpha=0.15, linewidth=0)
+
+
+def _calm(axes: Any, curves: list[Floats]) -> None:
+    """Let the first steps run off the top when they would flatten all that comes after."""
+    values = np.concatenate(curves)
+    low, high = float(values.min()), float(values.max())
+    settled = max(float(np.quantile(c[len(c) // 5 :], 0.95)) for c in curves)
+    top = settled + 0.6 * (settled - low)
+    if high > top + (settled - low) and top > low:
+        axes.set_ylim(low - 0.08 * (top - low), top)
+
+
+def _limits(values: Floats) -> tuple[float, float]:
+    """A range that a few outliers cannot stretch."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
+    margin = 0.1 * (high - low)
+    low, high = max(float(values.min()), low - 2 * margin), min(float(values.max()), high + 2 * margin)
+    if high <= low:
+        size = max(abs(low), 1e-300)
+        return low - 0.5 * size, low + 0.5 * size
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _edges(data: Floats, positive: bool, whole: bool) -> tuple[Floats, bool]:
+    """Bin edges, and whether they are for a logarithmic axis."""
+    low, high = _limits(data)
+    count = int(np.clip(2 * len(data) ** (1 / 3), 8, 40))
+    if whole and high - low < 60:
+        return np.arange(math.floor(low) - 0.5, math.ceil(high) + 1), False
+    if positive and len(data) and (data > 0).all():
+        bottom, top = (float(v) for v in np.quantile(data, (0.005, 0.995)))
+        if top > 50 * bottom > 0:
+            return np.geomspace(bottom / 1.5, top * 1.5, count + 1), True
+    return np.linspace(low, high, count + 1), False
+
+
+def _units(low: float, high: float) -> tuple[float, float, str]:
+    """Offset and power of ten that give short ticks, and the words for them: values are offset + factor × tick."""
+    size, offset, words = max(abs(low), abs(high)), 0.0, ""
+    if 0 < high - low < 1e-3 * size:
+        offset, size = low, high - low
+        words = f"{offset:.10g} + " + ("…" if 1e-3 <= size < 1e5 else "")
+    if size == 0 or not math.isfinite(size) or 1e-3 <= size < 1e5:
+        return offset, 1.0, words
+    power = math.floor(math.log10(size))
+    return offset, 10.0**power, f"{words}× 1e{power}"
+
+
+def _ticks(axes: Any, log: bool) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
+
+    if log:
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]], rho: tuple[float, float]) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    n = len(edges)
+    if j > i:
+        axes.axis("off")
+        colours = ((0.62, "data", rho[0], DATA), (0.38, "samples", rho[1], SAMPLES))
+        for height, label, value, colour in colours:
+            axes.text(0.5, height, f"{label} {value:+.2f}", color=colour, ha="center", va="center", fontsize=10.5)
+        return
+    axes.set_xlim(*edges[j])
+    if i == j:
+        bins = np.linspace(*edges[i], 25)
+        axes.hist(values[0][:, i], bins, density=True, color=DATA, alpha=0.45)
+        axes.hist(values[1][:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
+        axes.set_yticks([])
+    else:
+        for v, colour in zip(values, (DATA, SAMPLES), strict=True):
+            axes.scatter(v[:, j], v[:, i], s=5, color=colour, alpha=0.4, linewidths=0)
+        axes.set_ylim(*edges[i])
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.tick_params(labelbottom=i == n - 1, labelleft=j == 0 and i != j, labelsize=8.5)
+
+
+def _name(write: Any, name: str, units: str) -> None:
+    short = name if len(name) <= 20 else f"{name[:19]}…"
+    write(f"{short}\n{units}" if units else short, fontsize=9.5, parse_math=False)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Any]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a column name in a script that the font lacks is no reason to stop
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _png(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

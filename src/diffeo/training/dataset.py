@@ -1,0 +1,126 @@
+"""Training and validation rows, split by seed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError, DataError, ShapeError
+from ..flow import Flow
+from .arrays import Rows, as_rows
+from .fingerprint import fingerprint
+from .sampler import ArrayBatches, Batches, StreamBatches, mix
+from .world import World
+
+__all__ = ["Dataset"]
+
+SET_UP_ROWS = 65_536  # rows that data-dependent set-up looks at
+
+
+@dataclass
+class Dataset:
+    """Training and validation rows on the training device, or a stream of batches."""
+
+    train: list[Tensor] | None
+    valid: list[Tensor] | None
+    stream: Iterable[Any] | None
+    names: list[str] | None
+    train_index: Tensor | None
+    valid_index: Tensor | None
+    place: torch.device
+
+    @classmethod
+    def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device) -> Dataset:
+        rows = as_rows(x, context)
+        if rows is None:
+            held = None if isinstance(valid, (int, float)) else _held_out(valid)
+            held_rows = None if held is None else [t.to(place) for t in held.tensors]
+            return cls(None, held_rows, x, None, None, None, place)
+        _check(flow, rows)
+        if isinstance(valid, (int, float)) and not isinstance(valid, bool):
+            train_index, valid_index = _split(len(rows.x), float(valid), seed)
+            parts = [[t[index].to(place) for t in rows.tensors] for index in (train_index, valid_index)]
+            return cls(parts[0], parts[1] if len(valid_index) else None, None, rows.names, train_index, valid_index, place)
+        held = None if valid is None else _held_out(valid)
+        if held is not None:
+            _check(flow, held)
+        train = [t.to(place) for t in rows.tensors]
+        return cls(
+            train,
+            None if held is None else [t.to(place) for t in held.tensors],
+            None,
+            rows.names,
+            torch.arange(len(rows.x)),
+            None,
+            place,
+        )
+
+    @property
+    def size(self) -> int:
+        return len(self.train[0]) if self.train is not None else 10_000
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {
+            "train": len(self.train[0]) if self.train is not None else 0,
+            "valid": len(self.valid[0]) if self.valid is not None else 0,
+        }
+
+    def batches(self, size: int, seed: int, world: World) -> Batches:
+        if self.train is None or self.train_index is None:
+            assert self.stream is not None
+            return StreamBatches(self.stream, self.place)
+        return ArrayBatches(self.train, self.train_index, size, seed, (world.rank, world.size))
+
+    def prints(self) -> dict[str, Any]:
+        parts = {"training": self.train, "validation": self.valid}
+        return {
+            f"{what} {kind}": fingerprint(t, self.names if i == 0 else None)
+            for what, tensors in parts.items()
+            for i, (kind, t) in enumerate(zip(("rows", "contexts"), tensors or [], strict=False))
+        }
+
+    def set_up(self, flow: Flow, seed: int) -> None:
+        """Data-dependent set-up from training rows only."""
+        if self.train is not None:
+            some = self.train
+            if len(some[0]) > SET_UP_ROWS:
+                order = torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:SET_UP_ROWS]
+                some = [t[order.to(t.device)] for t in some]
+        else:
+            some = list(StreamBatches(self.stream or [], self.place).batch(0))
+        flow.initialize(*some)
+
+
+def _held_out(valid: Any) -> Rows:
+    rows = as_rows(*valid) if isinstance(valid, tuple) else as_rows(valid, None)
+    if rows is None:
+        raise DataError("valid= takes a share such as 0.1, rows, or (rows, contexts)")
+    return rows
+
+
+def _split(rows: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    if not 0 <= share < 1:
+        raise ConfigError(f"the share of validation rows must lie in [0, 1), got {share}")
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, 0)))
+    count = 0 if share == 0 else min(max(1, round(share * rows)), 50_000, rows - 1)
+    return order[count:].sort().values, order[:count].sort().values
+
+
+def _check(flow: Flow, rows: Rows) -> None:
+    if tuple(rows.x.shape[1:]) != flow.event_shape:
+        raise ShapeError(f"the rows have shape {tuple(rows.x.shape[1:])}, the flow's event shape is {flow.event_shape}")
+    if len(rows.x) < 2:
+        raise DataError(f"{len(rows.x)} row is too few to train on: at least 2 are needed")
+    for what, tensor in zip(("row", "context row"), rows.tensors, strict=False):
+        if len(tensor) != len(rows.x):
+            raise DataError(f"{len(rows.x)} rows but {len(tensor)} contexts: one context a row is needed")
+        bad = (~tensor.flatten(1).isfinite()).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            name = rows.names[column] if rows.names and what == "row" else column
+            raise DataError(f"{what} {row}, column {name!r}: not a finite number; remove or fill such rows first")

@@ -1,0 +1,68 @@
+"""A run's folder remembers what it was made from; resuming with anything else is refused, the difference named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import CheckpointError
+from ..core.files import write_atomic
+from .fingerprint import difference
+
+__all__ = ["earlier_settings", "same_run"]
+
+CHANGEABLE = ("steps", "minutes", "patience", "checkpoint_seconds", "eval_rows")  # may differ on resume
+RUN = "run.json"
+
+
+def earlier_settings(folder: Path | None, resume: bool) -> dict[str, Any]:
+    """The settings of the run to be resumed, so that those derived from a limit survive a change of the limit."""
+    return dict(_read(folder / RUN)["settings"]) if folder is not None and resume and (folder / RUN).exists() else {}
+
+
+def same_run(folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any, settings: Mapping[str, Any]) -> None:
+    """Begin a run in a folder, or make sure that a resumed one is the same. Raises `CheckpointError`."""
+    path = folder / RUN
+    now = {"data": prints, "recipe": recipe, "settings": {k: v for k, v in settings.items() if k not in CHANGEABLE}}
+    now = json.loads(json.dumps(now))
+    if resume and path.exists():
+        for reason in _differences(_read(path), now):
+            raise CheckpointError(f"{folder}: cannot resume: {reason}")
+        return
+    try:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of an earlier run, which this one replaces
+        write_atomic(path, json.dumps(now, indent=1).encode())
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text())
+        return {key: run[key] for key in ("data", "recipe", "settings")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: damaged; start again without --resume") from None
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for what in {**before["data"], **now["data"]}:
+        if what not in before["data"] or what not in now["data"]:
+            yield f"{what} were given in only one of the two runs"
+        elif changed := difference(before["data"][what], now["data"][what]):
+            yield f"the {what} have changed: {changed}"
+    for key in ("recipe", "settings"):
+        old, new = _flat(before[key]), _flat(now[key])
+        for name in {**old, **new}:
+            if old.get(name) != new.get(name):
+                mend = "give the same settings, or start again without --resume"
+                yield f"{name} was {old.get(name)} and is now {new.get(name)}; {mend}"
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {}
+    inner = {k: v for value in tree.values() if isinstance(value, dict) for k, v in value.items()}
+    return {k: v for k, v in tree.items() if not isinstance(v, dict)} | inner

@@ -1,0 +1,178 @@
+"""Saving and loading: bit-equal, atomic, and deaf to hostile folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import diffeo
+from diffeo.core.errors import StoreError
+from diffeo.core.files import sha256
+from diffeo.store import CONFIG, MANIFEST, WEIGHTS
+
+
+def flow(seed: int = 0, **args: object) -> diffeo.Flow:
+    model = diffeo.models.nsf((3,), (2,), layers=2, hidden=(16,), mixing="lu", split="random", seed=seed, **args)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    return model.initialize(torch.randn(50, 3) * 7 + 2, torch.randn(50, 2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return diffeo.save(flow(), tmp_path / "model")
+
+
+def forge(folder: Path, **changes: object) -> None:
+    """Change config.json and make the manifest agree, as an attacker would."""
+    config = json.loads((folder / CONFIG).read_text())
+    for key, value in changes.items():
+        place = config if key in config else config["args"]
+        place[key] = value
+    (folder / CONFIG).write_text(json.dumps(config))
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    files = {name: sha256(folder / name) for name in (WEIGHTS, CONFIG)}
+    (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": files}))
+
+
+def test_load_gives_back_the_same_bits(tmp_path: Path) -> None:
+    model = flow(supports=["real", "positive", "circular:0:6"])
+    model.metadata = {"note": ["a", 1]}
+    back = diffeo.load(diffeo.save(model, tmp_path / "m"))
+    x, c = torch.rand(10, 3) + 0.1, torch.randn(10, 2)
+    assert torch.equal(back.log_prob(x, c), model.log_prob(x, c))
+    assert back.metadata == model.metadata
+    assert back.recipe == model.recipe
+
+
+def test_reg_27_a_train_mode_pass_after_loading_changes_nothing(folder: Path) -> None:
+    back = diffeo.load(folder).train()
+    before = [t.clone() for t in back.state_dict().values()]
+    back.log_prob(torch.randn(5, 3), torch.randn(5, 2))
+    assert all(torch.equal(a, b) for a, b in zip(before, back.state_dict().values(), strict=True))
+
+
+def test_a_flow_built_by_hand_loads_into_the_same_flow(tmp_path: Path) -> None:
+    def build() -> diffeo.Flow:
+        return diffeo.Flow(diffeo.Chain([diffeo.layers.LULinear(2)]), diffeo.bases.Normal(2))
+
+    model = build()
+    torch.nn.init.normal_(model.transform[0].lower)
+    diffeo.save(model, tmp_path)
+    assert torch.equal(diffeo.load(tmp_path, into=build()).transform[0].lower, model.transform[0].lower)
+    with pytest.raises(StoreError, match="into=flow"):
+        diffeo.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, MANIFEST])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing"])
+def test_damage_is_said_in_one_line(folder: Path, name: str, damage: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 0x20
+    new = {"flip": bytes(content), "truncate": bytes(content[:-9]), "empty": b""}
+    (folder / name).unlink() if damage == "missing" else (folder / name).write_bytes(new[damage])
+    with pytest.raises(StoreError) as caught:
+        diffeo.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 99}, "newer diffeo"),
+        ({"model": "os.system"}, "unknown model"),
+        ({"layers": 10**12}, "larger than the weights"),
+        ({"event_shape": [10**12]}, "larger than the weights"),
+        ({"bins": 10**12}, "larger than the weights"),
+        ({"hidden": [10**9, 10**9]}, "larger than the weights"),
+        ({"hidden": [17]}, "expects"),
+        ({"layers": 3}, "expects"),
+        ({"layers": "many"}, "do not build"),
+        ({"bound": -1.0}, "do not build"),
+        ({"activation": "__import__('os')"}, "unknown activation"),
+        ({"supports": ["real"] * 10**5}, "more than the weights"),
+        ({"event_shape": None}, "do not build"),
+    ],
+)
+def test_hostile_configurations_are_refused_before_anything_is_built(
+    folder: Path, changes: dict[str, object], words: str
+) -> None:
+    forge(folder, **changes)
+    with pytest.raises(StoreError, match=words):
+        diffeo.load(folder)
+
+
+def test_a_pickle_is_never_opened(folder: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(folder / "exploded"),)
+
+    (folder / WEIGHTS).write_bytes(pickle.dumps(Bomb()))
+    seal(folder)
+    with pytest.raises(StoreError, match="not a safetensors file"):
+        diffeo.load(folder)
+    assert not (folder / "exploded").exists()
+
+
+def test_unknown_keys_deep_nesting_and_foreign_files_are_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": {WEIGHTS: "0", "/etc/passwd": "0"}}))
+    with pytest.raises(StoreError, match="nothing else"):
+        diffeo.load(folder)
+    (folder / CONFIG).write_text("[" * 100_000)
+    seal(folder)
+    with pytest.raises(StoreError, match="damaged"):
+        diffeo.load(folder)
+    with pytest.raises(StoreError, match="no such model folder"):
+        diffeo.load(folder / "nowhere")
+
+
+def test_a_missing_or_foreign_tensor_is_named(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    gone = sorted(tensors)[0]
+    save_file({k: v for k, v in tensors.items() if k != gone}, folder / WEIGHTS)
+    seal(folder)
+    with pytest.raises(StoreError, match=gone.replace(".", r"\.")):
+        diffeo.load(folder)
+
+
+@pytest.mark.parametrize("crash", range(6))
+def test_a_crash_while_saving_leaves_the_old_model_or_the_new(
+    tmp_path: Path, crash: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = flow(seed=1), flow(seed=2)
+    diffeo.save(old, tmp_path)
+    calls, replace = [0], os.replace
+
+    def fail(source: object, target: object) -> None:
+        calls[0] += 1
+        if calls[0] > crash:
+            raise KeyboardInterrupt
+        replace(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", lambda self, target: fail(self, target))
+    with pytest.raises(KeyboardInterrupt):
+        diffeo.save(new, tmp_path)
+    monkeypatch.undo()
+    x, c = torch.randn(5, 3), torch.randn(5, 2)
+    found = diffeo.load(tmp_path).log_prob(x, c)
+    assert any(torch.equal(found, model.log_prob(x, c)) for model in (old, new))
+    diffeo.save(new, tmp_path)  # and saving again mends the folder
+    assert torch.equal(diffeo.load(tmp_path).log_prob(x, c), new.log_prob(x, c))
+
+
+def test_an_unwritable_place_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot save the model"):
+        diffeo.save(flow(), tmp_path / "file")
