@@ -21,6 +21,7 @@ PUBLIC = {
     "Chain",
     "Distribution",
     "Flow",
+    "FlowEstimator",
     "Inverse",
     "Transform",
     "check",
@@ -31,7 +32,6 @@ PUBLIC = {
     # rooms
     "bases",
     "conditioners",
-    "core",
     "data",
     "layers",
     "maps",

@@ -15,6 +15,7 @@ _NAMES = {
     "Chain": "core.chain",
     "Distribution": "core.distribution",
     "Flow": "flow",
+    "FlowEstimator": "estimator",
     "Inverse": "core.transform",
     "Transform": "core.transform",
     "check": "checkup",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .core.distribution import Distribution
     from .core.transform import Inverse, Transform
     from .data import read_table
+    from .estimator import FlowEstimator
     from .flow import Flow
     from .store import load, save
     from .training.fit import fit

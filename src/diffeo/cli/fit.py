@@ -210,7 +210,7 @@ def _report(out: Path, flow: Flow, table: Table, result: Any, held_out: Any, sum
     rows, contexts = tensors(held_out if held_out is not None else table)
     checkup = measure(flow, rows, contexts)
     path, headline = build_report(out, flow, table, result, checkup=checkup, held_out=held_out, seed=0)
-    beside = {name: headline[name] for name in ("gaussian", "kde") if name in headline}
+    beside: dict[str, Any] = {name: headline[name] for name in _NAMES if name in headline}
     summary |= {**beside, "report": str(path), "check": checkup.ok}
     lines = [f"  {_NAMES[name]:<26} {b['nll']:10.4f} ± {b['nll_se']:.4f}" for name, b in beside.items()]
     return [*lines, checkup.verdict, f"report   {path}"]

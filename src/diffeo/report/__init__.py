@@ -1,8 +1,6 @@
 """The report of a training run: one HTML file with figures, baselines and pictures that works offline."""
 
 from .baselines import baselines
-# from .build import build_report
+from .build import build_report
 
-__all__ = [
-    "baselines",
-]
+__all__ = ["baselines", "build_report"]

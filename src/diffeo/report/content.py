@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["ColumnPicture", "Grid", "Pictured", "ReportContent", "number", "plus_minus"]
@@ -13,7 +14,7 @@ class Grid:
     """A table of words: a header and rows of the same length. `strong` holds the numbers of the rows that stand out."""
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     strong: frozenset[int] = frozenset()
 
 

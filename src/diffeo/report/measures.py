@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bases import Normal, Product, StudentT, Uniform
-from ..core import Distribution
+from ..core.distribution import Distribution
 
 __all__ = ["critical", "ks_normal", "ks_two", "most_dependent", "normal_scores", "ranks_correlation", "unusual"]
 

@@ -17,7 +17,7 @@ __all__ = ["corner", "histogram", "latent", "loss_curves"]
 
 Floats = NDArray[np.float64]
 DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",
     "text.usetex": False,
@@ -51,7 +51,7 @@ def loss_curves(history: Sequence[dict[str, Any]], best_step: float | None) -> s
         axes.set_xlabel("step")
         axes.set_ylabel("NLL, nats per row")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=True, framealpha=0.92, edgecolor="none", loc="upper right")
         return _svg(figure)
 
 
@@ -61,7 +61,7 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
     edges, log = _edges(data, positive, whole)
     offset, factor, label = (0.0, 1.0, "") if log else _units(edges[0], edges[-1])
     edges = (edges - offset) / factor
-    with _figure(3.0, 1.9) as figure:
+    with _figure(2.8, 1.75) as figure:
         axes = figure.subplots()
         widths = np.diff(np.log(edges)) if log else np.diff(edges)
         heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
@@ -207,19 +207,33 @@ def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[flo
         return
     axes.set_xlim(*edges[j])
     if i == j:
-        bins = np.linspace(*edges[i], 25)
+        bins = _bins(*edges[i], values[0][:, i])
         axes.hist(values[0][:, i], bins, density=True, color=DATA, alpha=0.45)
         axes.hist(values[1][:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
         axes.set_yticks([])
     else:
-        for v, colour in zip(values, (DATA, SAMPLES), strict=True):
-            axes.scatter(v[:, j], v[:, i], s=5, color=colour, alpha=0.4, linewidths=0)
+        points, colours = _mixed(values)
+        axes.scatter(points[:, j], points[:, i], s=6, c=colours, alpha=0.5, linewidths=0)
         axes.set_ylim(*edges[i])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     axes.tick_params(labelbottom=i == n - 1, labelleft=j == 0 and i != j, labelsize=8.5)
+
+
+def _mixed(values: list[Floats]) -> tuple[Floats, list[str]]:
+    """As many points of data as of samples, in an order that lets neither hide the other."""
+    count = min(len(v) for v in values)
+    order = np.random.default_rng(0).permutation(2 * count)
+    colours = [DATA if k < count else SAMPLES for k in order]
+    return np.concatenate([v[:count] for v in values])[order], colours
+
+
+def _bins(low: float, high: float, values: Floats) -> Floats:
+    if high - low < 60 and (values == np.floor(values)).all():
+        return np.arange(math.floor(low) - 0.5, math.ceil(high) + 1)
+    return np.linspace(low, high, 25)
 
 
 def _name(write: Any, name: str, units: str) -> None:

@@ -1,0 +1,229 @@
+"""From a trained flow and its table to `report.html`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Table
+from ..flow import Flow
+from ..training import FitResult
+from . import plots
+from .baselines import score_baselines
+from .choices import checkup_part, choices, usage
+from .content import ColumnPicture, Grid, Pictured, ReportContent, number
+from .headline import Headline, headline
+from .measures import critical, ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation, unusual
+from .page import write_report
+from .rows import Rows, collect, noise_seed, sample
+
+__all__ = ["build_report"]
+
+Floats = NDArray[np.float64]
+DRAWN = 24  # histograms
+POINTS = 700  # in each scatter plot, of data and of samples
+ENOUGH = 200  # held-out rows from which samples are compared with these alone
+COMPARED = 5_000  # rows that samples are compared with
+WORST = 10
+CELLS = 12  # cells shown of an unlikely row
+
+
+def build_report(
+    folder: str | Path,
+    flow: Flow,
+    table: Table,
+    result: FitResult,
+    *,
+    checkup: Any = None,
+    held_out: Table | None = None,
+    seed: int = 0,
+    samples: int = 2000,
+) -> tuple[Path, dict[str, Any]]:
+    """Write `folder/report.html` about a flow that `fit` trained on `table`; return its path and the headline figures.
+
+    Held-out rows are those of `held_out`, else the validation rows of `result`. `checkup` is a `diffeo.checkup.Checkup`
+    (or its dict). The figures: `nll`, `nll_se` (nats per row, the data's own units), `bits_per_dim`, `rows`, `split`,
+    `outside` (rows of density zero), `bound`; and, when rows were held out, for `gaussian` and `kde` each `nll`, `nll_se`,
+    `difference` (how much better the flow is), `difference_se`, `rows`, `note`. Raises `OSError` when it cannot write.
+    """
+    folder = Path(folder)
+    training, held = collect(flow, table, result, held_out, seed)
+    head = headline(training, held, _baselines(training, held, table, result), flow.exact)
+    content = _content(folder, flow, table, result, checkup, training, held, head, seed, samples)
+    return write_report(folder, content), head.figures
+
+
+def _baselines(training: Rows, held: Rows | None, table: Table, result: FitResult) -> dict[str, Any]:
+    if held is None:
+        return {}
+    context = None if training.context is None or held.context is None else (training.context, held.context)
+    return score_baselines(training.x, held.x, table.schema.supports, context=context, seed=noise_seed(result))
+
+
+def _content(
+    folder: Path,
+    flow: Flow,
+    table: Table,
+    result: FitResult,
+    checkup: Any,
+    training: Rows,
+    held: Rows | None,
+    head: Headline,
+    seed: int,
+    samples: int,
+) -> ReportContent:
+    data, context, which = _compared(training, held, seed)
+    drawn, at = sample(flow, samples, context, seed)
+    if len(at):
+        data = data[np.unique(at)]
+    columns, columns_text = _histograms(table, data, drawn, which)
+    shell, python = usage(folder, table.context is not None)
+    contexts = f" given {', '.join(table.schema.context_names)}" if table.schema.context else ""
+    tags = [
+        (flow.recipe or {}).get("model", "flow"),
+        f"{len(table.schema.columns):,} columns{contexts}",
+        f"{result.rows.get('train', 0):,} training rows",
+        f"{0 if held is None else held.total:,} held-out rows",
+    ]
+    return ReportContent(
+        title="Density model",
+        source=table.source,
+        verdict=head.verdict,
+        headline=head.grid,
+        notes=head.notes,
+        loss=_loss(result),
+        columns=columns,
+        columns_text=columns_text,
+        corner=_corner(table, data, drawn),
+        latent=_latent(flow, training if held is None else held, "training" if held is None else "held-out"),
+        unlikely=_unlikely(table, training, held),
+        choices=choices(flow, table, result, 0 if held is None else held.total),
+        checkup=checkup_part(checkup),
+        shell=shell,
+        python=python,
+        tags=tags,
+    )
+
+
+def _compared(training: Rows, held: Rows | None, seed: int) -> tuple[Floats, Floats | None, str]:
+    """The rows that samples are held against, and their contexts."""
+    if held is not None and len(held) >= ENOUGH:
+        x, context, which = held.x, held.context, "held-out rows"
+    else:
+        parts = [training, *([held] if held is not None else [])]
+        x = np.concatenate([p.x for p in parts])
+        context = None if training.context is None else np.concatenate([p.context for p in parts if p.context is not None])
+        which = "training rows" if held is None else "training and held-out rows"
+    some = np.random.default_rng(seed).permutation(len(x))[:COMPARED]
+    return x[some], None if context is None else context[some], which
+
+
+def _loss(result: FitResult) -> Pictured:
+    best = result.best.get("step")
+    picture = plots.loss_curves(result.history, best if "nll" in result.best else None)
+    if picture is None:
+        return Pictured(None, ["The run left no losses to draw."])
+    words = (
+        "Training losses are averages over batches, with dropout if there is any; validation losses are of the averaged weights."
+    )
+    return Pictured(picture, [words])
+
+
+def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> tuple[list[ColumnPicture], Pictured]:
+    columns = table.schema.columns
+    ks = np.array([ks_two(data[:, i], drawn[:, i]) for i in range(len(columns))])
+    limit = critical(len(data), len(drawn))
+    order = np.argsort(-np.nan_to_num(ks, nan=2.0), kind="stable")
+    shown = [int(i) for i in (sorted(order[:DRAWN]) if len(columns) <= DRAWN else order[:DRAWN])]
+    pictures = []
+    for i in shown:
+        kind = columns[i].parsed.kind
+        uri = plots.histogram(data[:, i], drawn[:, i], positive=kind == "positive", whole=kind == "integer")
+        pictures.append(ColumnPicture(columns[i].name, uri, f"KS {ks[i]:.3f}", bool(ks[i] > limit)))
+    rest = [(columns[i].name, f"{ks[i]:.3f}") for i in order[DRAWN:]]
+    above = int((ks > limit).sum())
+    words = [
+        f"{len(drawn):,} samples (line) against {len(data):,} {which} (filled). KS is the largest gap between the two "
+        f"distribution functions. If all were right about 1 column in 20 would exceed {limit:.3f}; {above} of {len(columns)} do."
+    ]
+    if bad := int((~np.isfinite(drawn)).any(1).sum()):
+        words.append(f"{bad} samples are not finite.")
+    if rest:
+        words.append(f"Drawn are the {DRAWN} columns with the largest KS; the others are in the table.")
+    return pictures, Pictured(None, words, Grid(("column", "KS"), rest) if rest else None)
+
+
+def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
+    names = table.schema.names
+    drawn = drawn[np.isfinite(drawn).all(1)]
+    if len(names) < 2:
+        return Pictured(None, ["There is one column, so there are no pairs to draw."])
+    if min(len(data), len(drawn)) < 3:
+        return Pictured(None, ["There are too few rows to draw pairs of columns."])
+    rho = ranks_correlation(data), ranks_correlation(drawn)
+    chosen = most_dependent(rho[0])
+    gap = np.abs(rho[0] - rho[1])
+    i, j = sorted(int(k) for k in np.unravel_index(gap.argmax(), gap.shape))
+    pick = np.ix_(chosen, chosen)
+    picture = plots.corner(
+        data[:POINTS, chosen], drawn[:POINTS, chosen], [names[k] for k in chosen], (rho[0][pick], rho[1][pick])
+    )
+    words = [
+        f"{'The columns' if len(chosen) == len(names) else f'The {len(chosen)} most dependent columns'}: data in blue, samples "
+        "in orange. Figures are Spearman's rank correlations.",
+        f"Over all pairs of columns, samples and data differ most in that of {names[i]} and {names[j]}: "
+        f"{rho[1][i, j]:+.2f} against {rho[0][i, j]:+.2f}.",
+    ]
+    return Pictured(picture, words)
+
+
+def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
+    z, names = normal_scores(flow.base, rows.z[rows.finite()].reshape(int(rows.finite().sum()), -1))
+    if not z.size:
+        return Pictured(
+            None, ["The base is not a normal distribution, or there are no rows of a finite density: nothing to compare."]
+        )
+    ks = np.array([ks_normal(z[:, i]) for i in range(len(names))])
+    limit, order = critical(len(z)), np.argsort(-ks, kind="stable")[:WORST]
+    grid = [(names[i], number(float(z[:, i].mean()), 3), number(float(z[:, i].std()), 3), f"{ks[i]:.3f}") for i in order]
+    words = [
+        f"If the flow were the truth, the latents of {which} rows would be standard normal: mean {z.mean():+.3f} and standard "
+        f"deviation {z.std():.3f} over all, against 0 and 1.",
+        f"About 1 entry in 20 would have a KS above {limit:.3f}; {int((ks > limit).sum())} of {len(names)} do. "
+        + ("All entries:" if len(names) <= WORST else f"The {WORST} worst:"),
+    ]
+    strong = frozenset(k for k, i in enumerate(order) if ks[i] > limit)
+    return Pictured(plots.latent(z.ravel()), words, Grid(("latent entry", "mean", "sd", "KS"), grid, strong))
+
+
+def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
+    parts = [(training, "training"), *([(held, "held out")] if held is not None else [])]
+    x, logs = np.concatenate([p.x for p, _ in parts]), np.concatenate([p.log_prob for p, _ in parts])
+    lines, marks = np.concatenate([p.lines for p, _ in parts]), np.repeat([m for _, m in parts], [len(p) for p, _ in parts])
+    worst = np.argsort(logs, kind="stable")[:WORST]
+    names, odd = table.schema.names, unusual(x[worst], x)
+    shown = list(range(min(CELLS, len(names))))
+    unit = "line" if table.source.lower().endswith((".csv", ".tsv", ".txt", ".gz")) else "row"
+    rows = [
+        (
+            f"{lines[r]:,}",
+            str(marks[r]),
+            number(float(logs[r]), 2),
+            f"{names[o]} = {x[r, o]:.6g}",
+            *(f"{x[r, k]:.6g}" for k in shown),
+        )
+        for r, o in zip(worst, odd, strict=True)
+    ]
+    total = sum(p.total for p, _ in parts)
+    words = [
+        f"Of {len(x):,}{'' if len(x) == total else f' (out of {total:,})'} rows these have the smallest log-density: errors in "
+        "the data, rare cases, or places where the flow is wrong. The most unusual column is the one that lies farthest from "
+        "its median, in robust units of spread; a row can also be unlikely by a combination of ordinary values."
+    ]
+    if len(names) > len(shown):
+        words.append(f"Shown are the first {len(shown)} of {len(names):,} columns.")
+    header = (unit, "part", "log-density", "most unusual column", *(names[k] for k in shown))
+    return Pictured(None, words, Grid(header, rows))

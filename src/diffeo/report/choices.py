@@ -1,0 +1,122 @@
+"""The choices behind a model: settings with reasons, columns, and the account of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from ..data import Table
+from ..flow import Flow
+from ..training import FitResult, recommend
+from .content import Grid, Pictured, number
+
+__all__ = ["checkup_part", "choices", "usage"]
+
+MOST_COLUMNS = 60
+
+
+def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tuple[str, Grid]]:
+    """Titled tables: model, training, rows, columns."""
+    schema = table.schema
+    advice = recommend(max(1, result.rows.get("train", 0)), len(schema.columns), len(schema.context)).reasons
+    recipe = flow.recipe or {}
+    args = {k: v for k, v in recipe.get("args", {}).items() if k not in ("event_shape", "context_shape", "supports")}
+    parameters = f"{sum(p.numel() for p in flow.parameters()):,}"
+    model = {"model": recipe.get("model", "built by hand"), "parameters": parameters, **args}
+    training = {
+        "steps done": f"{result.steps:,} in {result.seconds:.0f} s",
+        "stopped by": {"limit": "the limit of steps or time", "patience": "no more gain on validation rows"}.get(
+            result.stopped, result.stopped
+        ),
+        "weights kept": f"those of step {int(result.best.get('step', result.steps)):,}",
+        **result.settings,
+    }
+    return [
+        ("Model", _settings(model, advice)),
+        ("Training", _settings(training, advice)),
+        ("Rows", _rows(table, result, held)),
+        ("Columns", _columns(table)),
+    ]
+
+
+def usage(folder: Path, conditional: bool) -> tuple[str, str]:
+    """Shell commands and Python lines that use the model in this folder."""
+    name, given = quote(str(folder)), " --context contexts.csv" if conditional else ""
+    shell = [
+        f"diffeo evaluate {name} rows.csv              # held-out likelihood",
+        f"diffeo score {name} rows.csv -o scores.csv   # one log-density a row",
+        f"diffeo sample {name} -n 1000{given} -o samples.csv",
+        f"diffeo check {name} rows.csv                 # does it invert, are its log-dets right",
+    ]
+    python = [
+        "import diffeo, torch",
+        f"flow = diffeo.load({str(folder)!r})",
+        "table = diffeo.read_table('rows.csv', schema=diffeo.data.Schema(**flow.metadata['schema']))",
+        "x = torch.from_numpy(table.values)",
+    ]
+    if conditional:
+        python += ["c = torch.from_numpy(table.context)", "log_p = flow.log_prob(x, c)", "samples = flow.sample((), c)"]
+    else:
+        python += ["log_p = flow.log_prob(x)", "samples = flow.sample((1000,))"]
+    return "\n".join(shell), "\n".join(python)
+
+
+def checkup_part(checkup: Any) -> Pictured | None:
+    """A `Checkup`, or a dict of the same content, in words."""
+    if checkup is None:
+        return None
+    if isinstance(checkup, dict):
+        lines = [(str(k), _plain(v)) for k, v in checkup.items() if k not in ("ok", "verdict", "layers", "problems")]
+        return Pictured(None, [str(checkup.get("verdict", ""))], Grid(("measured", "found"), lines))
+    found = [(str(label), str(value)) for label, value in checkup.lines()]
+    return Pictured(None, [str(checkup.verdict)], Grid(("measured", "found"), found))
+
+
+def _settings(values: dict[str, Any], reasons: dict[str, str]) -> Grid:
+    rows = [(name.replace("_", " "), _plain(value), reasons.get(name, "")) for name, value in values.items()]
+    return Grid(("setting", "value", "why"), [row for row in rows if row[1]])
+
+
+def _rows(table: Table, result: FitResult, held: int) -> Grid:
+    i, schema = table.intake, table.schema
+    rows = [
+        ("rows in the source", f"{i.total:,}"),
+        ("kept", f"{i.kept:,}"),
+        ("rejected: could not be read", f"{i.rejected:,}"),
+        ("left out: an empty, NaN or infinite cell", f"{i.nonfinite:,}"),
+        *[(f"… {reason}", f"{count:,}") for reason, count in list(i.reasons.items())[:10]],
+        ("trained on", f"{result.rows.get('train', 0):,}"),
+        ("held out", f"{held:,}"),
+        ("seed of split, weights and batches", str(result.settings.get("seed", 0))),
+    ]
+    if i.rejects_file is not None and i.bad:
+        rows.append(("bad rows are listed in", str(i.rejects_file)))
+    if schema.dropped:
+        rows.append(("columns dropped by choice", ", ".join(schema.dropped)))
+    return Grid(("", "count"), rows)
+
+
+def _columns(table: Table) -> Grid:
+    schema = table.schema
+    rows = [(c.name, c.support, "modelled") for c in schema.columns[:MOST_COLUMNS]]
+    if len(schema.columns) > MOST_COLUMNS:
+        rows.append((f"and {len(schema.columns) - MOST_COLUMNS:,} more", "", "modelled"))
+    rows += [(c.name, c.support, "context: conditioned on") for c in schema.context[:MOST_COLUMNS]]
+    aside = list(schema.set_aside.items())
+    rows += [(name, "constant", f"set aside: always {value:g}") for name, value in aside[:MOST_COLUMNS]]
+    if len(aside) > MOST_COLUMNS:
+        rows.append((f"and {len(aside) - MOST_COLUMNS:,} more", "constant", "set aside"))
+    return Grid(("column", "kind", "use"), rows)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else number(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    return " × ".join(map(_plain, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,105 @@
+"""The rows that a report is about: scored, encoded and sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data import Table
+from ..flow import Flow
+from ..training import FitResult
+from ..training.sampler import mix
+
+__all__ = ["Rows", "collect", "noise_seed", "sample"]
+
+Floats = NDArray[np.float64]
+HELD_OUT_ROWS = 50_000
+BUDGET = 4_000_000  # numbers looked at outside the headline: 4,000 rows of 1,000 columns
+PASS = 8192  # rows per pass, as validation in training
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table with their log-densities (N,), latents (N, D) and where they stood in the source."""
+
+    x: Floats
+    context: Floats | None
+    lines: NDArray[np.int64]
+    log_prob: Floats
+    z: Floats
+    total: int
+    """How many rows there were to choose from."""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Rows of a finite log-density."""
+        return np.isfinite(self.log_prob)
+
+
+def collect(flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int) -> tuple[Rows, Rows | None]:
+    """Training rows (a sample when there are many) and held-out rows (None when there are none)."""
+    noise, limit = noise_seed(result), int(np.clip(BUDGET // table.values.shape[1], 1000, HELD_OUT_ROWS))
+    train = _index(result.train_index, len(table))
+    part = _some(train, limit, seed)
+    training = _measure(flow, table, part, len(train), noise)
+    if held_out is not None:
+        index = np.arange(len(held_out))
+        return training, _measure(flow, held_out, _some(index, HELD_OUT_ROWS, seed), len(index), noise) if len(index) else None
+    if result.valid_index is None or not len(result.valid_index):
+        return training, None
+    index = _index(result.valid_index, len(table))
+    return training, _measure(flow, table, _some(index, HELD_OUT_ROWS, seed), len(index), noise)
+
+
+def noise_seed(result: FitResult) -> int:
+    """The seed of the dequantisation noise in validation: the report's figure is then the one that training printed."""
+    return mix(int(result.settings.get("seed", 0)), 3)
+
+
+@torch.no_grad()
+def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Draws (n, D) and, for a conditional flow, the numbers of the rows of `context` (N, C) that they were drawn at."""
+    generator = torch.Generator().manual_seed(seed)
+    if context is None:
+        return _double(flow.sample((count,), generator=generator)), np.arange(0)
+    rows = np.random.default_rng(seed).permutation(np.resize(np.arange(len(context)), max(count, 1)))
+    return _double(flow.sample((), torch.from_numpy(context[rows]), generator=generator)), rows
+
+
+@torch.no_grad()
+def _measure(flow: Flow, table: Table, index: NDArray[np.int64], total: int, noise: int) -> Rows:
+    x, context = table.values[index], None if table.context is None else table.context[index]
+    logs: list[Tensor] = []
+    latents: list[Tensor] = []
+    flow.eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(noise)
+        for start in range(0, len(x), PASS):
+            part = slice(start, start + PASS)
+            z, logdet = flow.encode(torch.from_numpy(x[part]), None if context is None else torch.from_numpy(context[part]))
+            logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
+            latents.append(z)
+    log_prob = np.nan_to_num(_double(torch.cat(logs)), nan=-np.inf)
+    return Rows(x, context, table.lines[index], log_prob, _double(torch.cat(latents)), total)
+
+
+def _index(index: Tensor | None, rows: int) -> NDArray[np.int64]:
+    return np.arange(rows) if index is None else np.asarray(index.cpu().numpy(), dtype=np.int64)
+
+
+def _some(index: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:
+    if len(index) <= limit:
+        return index
+    chosen: NDArray[np.int64] = np.sort(np.random.default_rng(seed).permutation(index)[:limit])
+    return chosen
+
+
+def _double(tensor: Tensor) -> Any:
+    return tensor.detach().double().cpu().numpy()
