@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .core.chain import Chain
 from .core.errors import DataError
+from .core.seeds import seeded
 from .core.transform import Transform
 from .flow import Flow
 from .layers import Coupling
@@ -103,8 +104,7 @@ def check(
     some = torch.randperm(len(x), generator=generator)[:rows]
     x = torch.as_tensor(x)[some].to(flow.device)
     context = None if context is None else torch.as_tensor(context)[some].to(flow.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         return _measure(flow, x, context, jacobians, generator)
 
 

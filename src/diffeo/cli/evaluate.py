@@ -35,7 +35,8 @@ def evaluate(
         say(f"{table.intake.total - table.intake.kept} of {table.intake.total} rows were unusable and left out")
     bound = " (an upper bound: integer columns are dequantised)" if result.bound else ""
     lines = [
-        f"{result.nll:.4f} ± {result.nll_se:.4f} nats per row, {result.bits_per_dim:.4f} bits per dimension{bound}, {result.rows:,} rows"
+        f"{result.nll:.4f} ± {result.nll_se:.4f} nats per row, {result.bits_per_dim:.4f} bits per dimension{bound}",
+        f"{result.rows:,} rows",
     ]
     if math.isinf(result.nll):
         lines.append(f"{result.outside} rows lie outside the support of a column and have density zero")

@@ -217,10 +217,8 @@ class _Bin:
         inner = g_knots if edges == "periodic" else g_knots[:, 1:-1]
         total = inner / (left + right)  # ∂ log harmonic(a, b) / ∂a = b / (a (a + b))
         g_left, g_right = total * right / left, total * left / right
-        if edges == "periodic":
-            g_slopes = g_left.roll(-1, 1) + g_right
-        else:
-            g_slopes = F.pad(g_left, (0, 1)) + F.pad(g_right, (1, 0))
+        around = edges == "periodic"
+        g_slopes = g_left.roll(-1, 1) + g_right if around else F.pad(g_left, (0, 1)) + F.pad(g_right, (1, 0))
         if edges == "free":  # an end derivative is the slope of its only bin times the factor
             ends = torch.cat([g_knots[:, :1], g_knots.new_zeros(len(g_knots), k - 2), g_knots[:, -1:]], 1)
             g_slopes = g_slopes + ends / self.slopes

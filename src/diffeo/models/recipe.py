@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import torch
 
+from ..core.seeds import seeded
 from ..flow import Flow
 
 __all__ = ["model"]
@@ -28,8 +29,7 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Flow:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(bound.arguments["seed"])
+        with seeded(bound.arguments["seed"]):
             flow = build(*args, **kwargs)
         flow.recipe = {"model": build.__name__, "args": {k: _plain(v) for k, v in bound.arguments.items()}}
         return flow

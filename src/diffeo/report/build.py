@@ -168,9 +168,8 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
     gap = np.abs(rho[0] - rho[1])
     i, j = sorted(int(k) for k in np.unravel_index(gap.argmax(), gap.shape))
     pick = np.ix_(chosen, chosen)
-    picture = plots.corner(
-        data[:POINTS, chosen], drawn[:POINTS, chosen], [names[k] for k in chosen], (rho[0][pick], rho[1][pick])
-    )
+    data, drawn, labels = _logged(table, data[:POINTS], drawn[:POINTS], chosen)
+    picture = plots.corner(data, drawn, labels, (rho[0][pick], rho[1][pick]))
     words = [
         f"{'The columns' if len(chosen) == len(names) else f'The {len(chosen)} most dependent columns'}: data in blue, samples "
         "in orange. Figures are Spearman's rank correlations.",
@@ -178,6 +177,24 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
         f"{rho[1][i, j]:+.2f} against {rho[0][i, j]:+.2f}.",
     ]
     return Pictured(picture, words)
+
+
+def _logged(table: Table, data: Floats, drawn: Floats, chosen: list[int]) -> tuple[Floats, Floats, list[str]]:
+    """The chosen columns, positive ones that range over orders of magnitude as logarithms, and their labels."""
+    data, drawn, labels = data[:, chosen], drawn[:, chosen], [table.schema.names[k] for k in chosen]
+    for i, k in enumerate(chosen):
+        low, high = np.quantile(data[:, i], (0.01, 0.99))
+        both_positive = min(data[:, i].min(), drawn[:, i].min()) > 0
+        if table.schema.columns[k].parsed.kind == "positive" and high > 50 * low and both_positive:
+            data[:, i], drawn[:, i], labels[i] = np.log10(data[:, i]), np.log10(drawn[:, i]), f"log10 {labels[i]}"
+    return data, drawn, labels
+
+
+def _digits(x: Floats) -> list[int]:
+    """Significant digits that tell the values of each column (N, D) apart: more for a small spread around a large number."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        extra = np.log10(np.abs(np.median(x, axis=0)) / np.maximum(x.std(0), 1e-300))
+    return [int(d) for d in np.clip(np.nan_to_num(np.ceil(extra), neginf=0.0) + 4, 6, 16)]
 
 
 def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
@@ -205,6 +222,7 @@ def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
     lines, marks = np.concatenate([p.lines for p, _ in parts]), np.repeat([m for _, m in parts], [len(p) for p, _ in parts])
     worst = np.argsort(logs, kind="stable")[:WORST]
     names, odd = table.schema.names, unusual(x[worst], x)
+    digits = _digits(x)
     shown = list(range(min(CELLS, len(names))))
     unit = "line" if table.source.lower().endswith((".csv", ".tsv", ".txt", ".gz")) else "row"
     rows = [
@@ -212,8 +230,8 @@ def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
             f"{lines[r]:,}",
             str(marks[r]),
             number(float(logs[r]), 2),
-            f"{names[o]} = {x[r, o]:.6g}",
-            *(f"{x[r, k]:.6g}" for k in shown),
+            f"{names[o]} = {x[r, o]:.{digits[o]}g}",
+            *(f"{x[r, k]:.{digits[k]}g}" for k in shown),
         )
         for r, o in zip(worst, odd, strict=True)
     ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from ..data import Table
 from ..flow import Flow
-from ..training import FitResult, recommend
+from ..training import FitResult, Recommendation, recommend
 from .content import Grid, Pictured, number
 
 __all__ = ["checkup_part", "choices", "usage"]
@@ -19,7 +20,8 @@ MOST_COLUMNS = 60
 def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tuple[str, Grid]]:
     """Titled tables: model, training, rows, columns."""
     schema = table.schema
-    advice = recommend(max(1, result.rows.get("train", 0)), len(schema.columns), len(schema.context)).reasons
+    sizes = (result.rows.get("train", 0), len(table))  # `fit` and the command size things by either
+    advice = [recommend(max(1, n), len(schema.columns), len(schema.context)) for n in sizes]
     recipe = flow.recipe or {}
     args = {k: v for k, v in recipe.get("args", {}).items() if k not in ("event_shape", "context_shape", "supports")}
     parameters = f"{sum(p.numel() for p in flow.parameters()):,}"
@@ -73,9 +75,19 @@ def checkup_part(checkup: Any) -> Pictured | None:
     return Pictured(None, [str(checkup.verdict)], Grid(("measured", "found"), found))
 
 
-def _settings(values: dict[str, Any], reasons: dict[str, str]) -> Grid:
-    rows = [(name.replace("_", " "), _plain(value), reasons.get(name, "")) for name, value in values.items()]
+def _settings(values: dict[str, Any], advice: Sequence[Recommendation]) -> Grid:
+    rows = [(name.replace("_", " "), _plain(value), _reason(name, value, advice)) for name, value in values.items()]
     return Grid(("setting", "value", "why"), [row for row in rows if row[1]])
+
+
+def _reason(name: str, value: Any, advice: Sequence[Recommendation]) -> str:
+    """Why a setting is as recommended, or what was recommended instead."""
+    wanted = [_plain(one.as_dict().get(name)) for one in advice]
+    if not wanted[0] or name == "seed":
+        return ""
+    if _plain(value) in wanted:
+        return advice[wanted.index(_plain(value))].reasons.get(name, "as recommended for this size of table")
+    return f"chosen by hand; recommended: {wanted[0]}"
 
 
 def _rows(table: Table, result: FitResult, held: int) -> Grid:

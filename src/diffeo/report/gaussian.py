@@ -48,7 +48,7 @@ class Gaussian:
         joint = _normal(w, self.correlation) - np.log(self.scale[:free]).sum()
         if self.given:
             joint -= _normal(w[:, free:], self.correlation[free:, free:])
-        return np.nan_to_num(joint, nan=-np.inf)
+        return np.asarray(np.nan_to_num(joint, nan=-np.inf))
 
     def whiten(self, x: Floats) -> tuple[Floats, float]:
         """Rows with identity covariance, and log|det| of the map to them."""

@@ -94,6 +94,10 @@ def _verdict(figures: dict[str, Any], training: Rows, held: Rows | None) -> list
 
 
 def _compare(figures: dict[str, Any]) -> str:
+    gains = [(figures[key]["difference"], figures[key]["difference_se"]) for key in NAMES]
+    if not any(abs(gain) > 2 * error for gain, error in gains):
+        each = " and ".join(f"{plus_minus(*g, 2)} against a {NAMES[key]}" for key, g in zip(NAMES, gains, strict=True))
+        return f"On held-out rows the flow cannot be told from either baseline: its gain in nats per row is {each}."
     parts = []
     for key, name in NAMES.items():
         gain, error = figures[key]["difference"], figures[key]["difference_se"]

@@ -54,7 +54,8 @@ class KernelDensity:
         w, logdet = self.space.whiten(x)
         if self.given:
             logdet = -float(np.log(self.space.scale[: -self.given]).sum())
-        return _log_kernels(w, self.centres, np.array([self.bandwidth]), self.given)[0] + logdet
+        kernels = _log_kernels(w, self.centres, np.array([self.bandwidth]), self.given)
+        return np.asarray(kernels[0] + logdet)
 
 
 def _note(white: bool, width: float, centres: int, rows: int) -> str:
@@ -97,10 +98,11 @@ def _log_kernels(w: Floats, centres: Floats, widths: Floats, given: int) -> Floa
 def _squares(a: Floats, b: Floats) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         squares = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * (a @ b.T)
-    return np.nan_to_num(np.maximum(squares, 0.0), nan=np.inf)
+    return np.asarray(np.nan_to_num(np.maximum(squares, 0.0), nan=np.inf))
 
 
 def _log_sum(squares: Floats, h: float) -> Floats:
     nearest = squares.min(1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        return np.log(np.exp((nearest - squares) / (2 * h * h)).sum(1)) - nearest[:, 0] / (2 * h * h)
+        total = np.log(np.exp((nearest - squares) / (2 * h * h)).sum(1)) - nearest[:, 0] / (2 * h * h)
+    return np.asarray(total)

@@ -88,7 +88,7 @@ def unusual(rows: Floats, reference: Floats) -> NDArray[np.int64]:
     spread = np.median(np.abs(reference - middle), axis=0) * 1.4826
     fallback = np.abs(reference - middle).mean(0)
     spread = np.where(spread > 0, spread, np.where(fallback > 0, fallback, 1.0))
-    return np.nan_to_num(np.abs(rows - middle) / spread).argmax(1)
+    return np.asarray(np.nan_to_num(np.abs(rows - middle) / spread).argmax(1))
 
 
 def _parts(base: Distribution) -> Iterator[tuple[list[int], Distribution]]:

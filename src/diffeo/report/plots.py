@@ -212,8 +212,8 @@ def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[flo
         axes.hist(values[1][:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
         axes.set_yticks([])
     else:
-        points, colours = _mixed(values)
-        axes.scatter(points[:, j], points[:, i], s=6, c=colours, alpha=0.5, linewidths=0)
+        points, shades = _mixed(values)
+        axes.scatter(points[:, j], points[:, i], s=6, c=shades, alpha=0.5, linewidths=0)
         axes.set_ylim(*edges[i])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))

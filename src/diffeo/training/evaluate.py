@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataError
+from ..core.seeds import reseed, seeded
 from ..flow import Flow
 from .sampler import mix
 
@@ -37,9 +38,9 @@ def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int
     flow.eval()
     contexts = [None] * len(x.split(CHUNK)) if context is None else list(context.split(CHUNK))
     parts = []
-    with torch.random.fork_rng():
+    with seeded():
         for i, (rows, own) in enumerate(zip(x.split(CHUNK), contexts, strict=True)):
-            torch.manual_seed(mix(seed, i))
+            reseed(mix(seed, i))
             parts.append(flow.log_prob(rows, own).cpu())
     return torch.cat(parts)
 

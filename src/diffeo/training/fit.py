@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import store
 from ..core.errors import ConfigError
+from ..core.seeds import seeded
 from ..flow import Flow
 from .dataset import Dataset
 from .defaults import recommend
@@ -96,7 +97,7 @@ def fit(
     world = World.join(place)
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
-    with _own_random_numbers(), stop_on_signals() as stop, guard:
+    with seeded(), stop_on_signals() as stop, guard:
         data = Dataset.of(flow, x, context, valid, seed, place)
         advice = recommend(data.size, math.prod(flow.event_shape))
         size = batch_size if batch_size is not None else advice.batch_size
@@ -175,13 +176,6 @@ def _steps(steps: int | None, epochs: float | None, minutes: float | None, per_e
             raise ConfigError("an iterable of batches has no epochs: give steps or minutes")
         return max(1, round(epochs * per_epoch))
     return steps if steps is not None else None if minutes is not None else default
-
-
-@contextlib.contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Training seeds the global generator at every step; afterwards it is as it was."""
-    with torch.random.fork_rng():
-        yield
 
 
 def _lines(p: Progress) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, TrainingError
+from ..core.seeds import reseed
 from . import checkpoint
 from .ema import Average
 from .metrics import Diary
@@ -131,7 +132,7 @@ class Loop:
 
     def _step(self) -> None:
         state, config = self.state, self.config
-        torch.manual_seed(mix(config.seed, 2, state.step, self.world.rank))
+        reseed(mix(config.seed, 2, state.step, self.world.rank))
         batch = self.batches.batch(state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config.lr * state.lr_scale, self.fraction, state.step, config.warmup)
@@ -207,7 +208,7 @@ class Loop:
         """Mean validation loss and its standard error; without validation rows every evaluation is the best so far."""
         if self.valid is None:
             return -float(self.state.step), 0.0
-        torch.manual_seed(mix(self.config.seed, 3))  # the same noise each time, so that evaluations compare
+        reseed(mix(self.config.seed, 3))  # the same noise each time, so that evaluations compare
         self.objective.eval()
         parts = [self.objective(*rows) for rows in zip(*(v.split(self.config.eval_rows) for v in self.valid), strict=True)]
         self.objective.train()
