@@ -299,7 +299,7 @@ def test_signals_save_and_exit(tmp_path: Path, table: Path, number: int, code: i
         "eval_every=20",
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command[:-2], stderr=subprocess.PIPE, text=True, env=env)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
     while not (tmp_path / "m" / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(1)

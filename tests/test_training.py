@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -325,7 +326,7 @@ def test_the_schedule_warms_up_and_decays() -> None:
     assert values[0] == pytest.approx(0.1)
     assert max(values) == values[9] > 0.97
     assert values[100] == pytest.approx(0.01)
-    assert all(a >= b for a, b in zip(values[9:], values[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(values[9:]))
 
 
 def test_recommendations_grow_with_the_table() -> None:

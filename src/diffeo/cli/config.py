@@ -31,6 +31,8 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     batch_size: int | None = pydantic.Field(default=None, gt=0)
     lr: float | None = pydantic.Field(default=None, gt=0, lt=10)
     weight_decay: float | None = pydantic.Field(default=None, ge=0)
+    eval_every: int | None = pydantic.Field(default=None, gt=0)
+    threads: int | None = pydantic.Field(default=None, gt=0)
     patience: int | None = pydantic.Field(default=None, ge=0)
     ema: float = pydantic.Field(default=0.998, ge=0, lt=1)
     clip: float = pydantic.Field(default=5.0, gt=0)

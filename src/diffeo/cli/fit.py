@@ -81,7 +81,6 @@ def fit(
 ) -> None:
     from .config import collect
 
-    use_threads(threads)
     options = {
         "model": model,
         "steps": steps,
@@ -96,9 +95,11 @@ def fit(
         "batch_size": batch_size,
         "lr": lr,
         "device": device,
+        "threads": threads,
         "report": False if no_report else None,
     }
     settings = collect(config, set_ or [], options, out if resume else None)
+    use_threads(settings.threads)
     summary, lines, signum = run_fit(data, out, settings, resume=resume, quiet=quiet)
     emit(summary, json, lines)
     if signum is not None:
@@ -145,6 +146,7 @@ def run_fit(
             lr=config.lr or advice.lr,
             weight_decay=config.weight_decay if config.weight_decay is not None else advice.weight_decay,
             patience=config.patience,
+            eval_every=config.eval_every,
             ema=config.ema,
             clip=config.clip,
             seed=config.seed,

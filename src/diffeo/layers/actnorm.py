@@ -27,7 +27,7 @@ class ActNorm(FixedShape):
     >>> import torch, diffeo
     >>> layer = diffeo.layers.ActNorm((2,))
     >>> layer.initialize(torch.tensor([[0.0, 1.0], [2.0, 5.0]]))
-    >>> layer(torch.tensor([[2.0, 5.0]]))[0]
+    >>> layer(torch.tensor([[2.0, 5.0]]))[0].detach()
     tensor([[1., 1.]])
     """
 

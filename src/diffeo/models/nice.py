@@ -35,8 +35,8 @@ def nice(
     float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
 
     >>> import torch, diffeo
-    >>> diffeo.models.nice((3,)).log_prob(torch.zeros(1, 3))
-    tensor([-2.7568])
+    >>> diffeo.models.nice((3,)).log_prob(torch.zeros(3)).item()
+    -2.7568...
     """
     frame = VectorModel(
         event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed

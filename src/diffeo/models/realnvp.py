@@ -19,7 +19,7 @@ def realnvp(
     *,
     layers: int = 8,
     hidden: Sequence[int] = (128, 128),
-    log_scale: float = 2.0,
+    log_scale: float = 1.0,
     activation: str = "relu",
     dropout: float = 0.0,
     residual: bool = False,
@@ -30,6 +30,9 @@ def realnvp(
     seed: int = 0,
 ) -> Flow:
     """RealNVP (Dinh et al. 2016, arXiv:1605.08803): y_B = x_B exp(s(x_A)) + t(x_A), |s| ≤ `log_scale`.
+
+    The default bound costs no likelihood on the tables of docs/results.md and, against 2, makes the worst float32
+    round trip far from the data a hundred times smaller.
 
     `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
     float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).

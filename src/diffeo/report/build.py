@@ -80,7 +80,7 @@ def _content(
     if len(at):
         data = data[np.unique(at)]
     columns, columns_text = _histograms(table, data, drawn, which)
-    shell, python = usage(folder, table.context is not None)
+    shell, python = usage(folder, table.context is not None, "schema" in flow.metadata)
     contexts = f" given {', '.join(table.schema.context_names)}" if table.schema.context else ""
     tags = [
         (flow.recipe or {}).get("model", "flow"),
@@ -174,7 +174,7 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
         f"{'The columns' if len(chosen) == len(names) else f'The {len(chosen)} most dependent columns'}: data in blue, samples "
         "in orange. Figures are Spearman's rank correlations.",
         f"Over all pairs of columns, samples and data differ most in that of {names[i]} and {names[j]}: "
-        f"{rho[1][i, j]:+.2f} against {rho[0][i, j]:+.2f}.",
+        f"samples {rho[1][i, j]:+.2f}, data {rho[0][i, j]:+.2f}.",
     ]
     return Pictured(picture, words)
 

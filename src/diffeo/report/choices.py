@@ -42,9 +42,10 @@ def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tupl
     ]
 
 
-def usage(folder: Path, conditional: bool) -> tuple[str, str]:
+def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
     name, given = quote(str(folder)), " --context contexts.csv" if conditional else ""
+    known = ", schema=diffeo.data.Schema(**flow.metadata['schema'])" if schema else ""
     shell = [
         f"diffeo evaluate {name} rows.csv              # held-out likelihood",
         f"diffeo score {name} rows.csv -o scores.csv   # one log-density a row",
@@ -54,7 +55,7 @@ def usage(folder: Path, conditional: bool) -> tuple[str, str]:
     python = [
         "import diffeo, torch",
         f"flow = diffeo.load({str(folder)!r})",
-        "table = diffeo.read_table('rows.csv', schema=diffeo.data.Schema(**flow.metadata['schema']))",
+        f"table = diffeo.read_table('rows.csv'{known})",
         "x = torch.from_numpy(table.values)",
     ]
     if conditional:

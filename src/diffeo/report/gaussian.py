@@ -48,7 +48,7 @@ class Gaussian:
         joint = _normal(w, self.correlation) - np.log(self.scale[:free]).sum()
         if self.given:
             joint -= _normal(w[:, free:], self.correlation[free:, free:])
-        return np.asarray(np.nan_to_num(joint, nan=-np.inf))
+        return np.asarray(np.where(np.isnan(joint), -np.inf, joint))
 
     def whiten(self, x: Floats) -> tuple[Floats, float]:
         """Rows with identity covariance, and log|det| of the map to them."""
@@ -71,6 +71,8 @@ def moments(x: Floats) -> tuple[Floats, Floats]:
 
 def folds(rows: int, count: int, seed: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(rows to fit, rows to score) of each of at most `count` folds."""
+    if rows < 2:
+        return [(np.arange(rows), np.arange(rows))]
     parts = np.array_split(np.random.default_rng(seed).permutation(rows), max(2, min(count, rows)))
     return [(np.concatenate([p for p in parts if p is not part]), part) for part in parts]
 
@@ -92,6 +94,8 @@ def _normal(w: Floats, covariance: Floats) -> Floats:
 
 def _ridge(w: Floats) -> float:
     """The ridge under which held-out folds of the standardised training rows are likeliest."""
+    if len(w) < 2:
+        return 1.0
     w = w[np.random.default_rng(0).permutation(len(w))[:RIDGE_ROWS]]
     total = np.zeros(len(RIDGES))
     for fit, held in folds(len(w), 5 if w.shape[1] <= 300 else 2):

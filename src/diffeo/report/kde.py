@@ -72,13 +72,15 @@ def _space(x: Floats, white: bool) -> Gaussian:
 
 def _held_out(x: Floats, white: bool, given: int) -> Floats:
     """Total log-density of held-out folds for each bandwidth."""
+    if len(x) < 2:
+        return -np.abs(np.log(BANDWIDTHS))  # a single row says nothing about widths: about its own unit
     total = np.zeros(len(BANDWIDTHS))
     whole = None if white else _space(x, False)
     for fit, held in folds(len(x), 5):
         space = whole or _space(x[fit], True)
         w, logdet = space.whiten(x[held])
         total += (_log_kernels(w, space.whiten(x[fit])[0], BANDWIDTHS, given) + logdet).sum(1)
-    return np.nan_to_num(total, nan=-np.inf, neginf=-1e300)
+    return np.where(np.isfinite(total), total, -1e300)
 
 
 def _log_kernels(w: Floats, centres: Floats, widths: Floats, given: int) -> Floats:
@@ -92,13 +94,13 @@ def _log_kernels(w: Floats, centres: Floats, widths: Floats, given: int) -> Floa
         for k, h in enumerate(widths):
             below = np.log(len(centres)) if context is None else _log_sum(context, h)
             out[k, part] = _log_sum(joint, h) - below - free * (np.log(h) + 0.5 * LOG_2PI)
-    return np.nan_to_num(out, nan=-np.inf)
+    return np.where(np.isnan(out), -np.inf, out)
 
 
 def _squares(a: Floats, b: Floats) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         squares = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * (a @ b.T)
-    return np.asarray(np.nan_to_num(np.maximum(squares, 0.0), nan=np.inf))
+    return np.where(np.isnan(squares), np.inf, np.maximum(squares, 0.0))
 
 
 def _log_sum(squares: Floats, h: float) -> Floats:

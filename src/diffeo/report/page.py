@@ -96,13 +96,9 @@ def _table(grid: Grid) -> str:
 
 
 def _row(cells: tuple[str, ...], strong: bool) -> str:
-    inner = "".join(f"<td{' class=n' if _numeric(cell) else ''}>{escape(_cut(cell))}</td>" for cell in cells)
+    inner = "".join(f"<td{' class=n' if len(cell) <= 24 else ''}>{escape(_cut(cell))}</td>" for cell in cells)
     return f"<tr{' class=strong' if strong else ''}>{inner}</tr>"
 
 
 def _cut(text: str, limit: int = 160) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _numeric(cell: str) -> bool:
-    return bool(cell) and (cell[0].isdigit() or cell[0] in "−-+∞") and len(cell) < 24

@@ -17,6 +17,7 @@ __all__ = ["corner", "histogram", "latent", "loss_curves"]
 
 Floats = NDArray[np.float64]
 DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
+CELL = 1.75  # inches, of a corner plot
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",
@@ -51,7 +52,7 @@ def loss_curves(history: Sequence[dict[str, Any]], best_step: float | None) -> s
         axes.set_xlabel("step")
         axes.set_ylabel("NLL, nats per row")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=True, framealpha=0.92, edgecolor="none", loc="upper right")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.1)
         return _svg(figure)
 
 
@@ -61,8 +62,8 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
     edges, log = _edges(data, positive, whole)
     offset, factor, label = (0.0, 1.0, "") if log else _units(edges[0], edges[-1])
     edges = (edges - offset) / factor
-    with _figure(2.8, 1.75) as figure:
-        axes = figure.subplots()
+    with _figure(2.8, 1.75, layout="none") as figure:
+        axes = figure.add_axes((0.02, 0.26 if label else 0.16, 0.96, 0.72 if label else 0.82))
         widths = np.diff(np.log(edges)) if log else np.diff(edges)
         heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
         axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45)
@@ -82,18 +83,28 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
 def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Floats, Floats]) -> str:
     """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it."""
     n = len(names)
-    with _figure(1.75 * n + 0.6, 1.75 * n + 0.3) as figure:
-        grid = figure.subplots(n, n, squeeze=False)
+    width, height = CELL * n + 1.1, CELL * n + 0.8
+    with _figure(width, height, layout="none") as figure:  # the general layout engine takes a second for this
+        grid = figure.add_gridspec(
+            n, n, left=1.0 / width, right=1 - 0.1 / width, bottom=0.7 / height, top=1 - 0.1 / height, wspace=0.1, hspace=0.1
+        )
         limits = [_limits(data[:, i]) for i in range(n)]
         units = [_units(*each) for each in limits]
         scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples)]
         edges = [((low - u[0]) / u[1], (high - u[0]) / u[1]) for (low, high), u in zip(limits, units, strict=True)]
         for i in range(n):
             for j in range(n):
-                _cell(grid[i][j], i, j, scaled, edges, (rho[0][i, j], rho[1][i, j]))
-            _name(grid[n - 1][i].set_xlabel, names[i], units[i][2])
-            _name(grid[i][0].set_ylabel, names[i], units[i][2])
-        figure.align_labels()
+                if j > i:
+                    _correlations(figure, grid[i, j].get_position(figure), rho[0][i, j], rho[1][i, j])
+                    continue
+                axes = figure.add_subplot(grid[i, j])
+                _cell(axes, i, j, scaled, edges)
+                if i == n - 1:
+                    _name(axes.set_xlabel, names[j], units[j][2])
+                    axes.xaxis.set_label_coords(0.5, -0.2)
+                if j == 0:
+                    _name(axes.set_ylabel, names[i], units[i][2])
+                    axes.yaxis.set_label_coords(-0.3, 0.5)
         return _png(figure)
 
 
@@ -195,16 +206,17 @@ def _ticks(axes: Any, log: bool) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
-def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]], rho: tuple[float, float]) -> None:
+def _correlations(figure: Any, box: Any, data: float, samples: float) -> None:
+    x = (box.x0 + box.x1) / 2
+    for share, label, value, colour in ((0.62, "data", data, DATA), (0.38, "samples", samples, SAMPLES)):
+        y = box.y0 + share * (box.y1 - box.y0)
+        figure.text(x, y, f"{label} {value:+.2f}", color=colour, ha="center", va="center", fontsize=10.5)
+
+
+def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]]) -> None:
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     n = len(edges)
-    if j > i:
-        axes.axis("off")
-        colours = ((0.62, "data", rho[0], DATA), (0.38, "samples", rho[1], SAMPLES))
-        for height, label, value, colour in colours:
-            axes.text(0.5, height, f"{label} {value:+.2f}", color=colour, ha="center", va="center", fontsize=10.5)
-        return
     axes.set_xlim(*edges[j])
     if i == j:
         bins = _bins(*edges[i], values[0][:, i])
@@ -242,13 +254,13 @@ def _name(write: Any, name: str, units: str) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Any]:
+def _figure(width: float, height: float, layout: str = "constrained") -> Iterator[Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a column name in a script that the font lacks is no reason to stop
-        yield Figure(figsize=(width, height), layout="constrained")
+        yield Figure(figsize=(width, height), layout=layout)
 
 
 def _svg(figure: Any) -> str:

@@ -86,7 +86,8 @@ def _measure(flow: Flow, table: Table, index: NDArray[np.int64], total: int, noi
             z, logdet = flow.encode(torch.from_numpy(x[part]), None if context is None else torch.from_numpy(context[part]))
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z)
-    log_prob = np.nan_to_num(_double(torch.cat(logs)), nan=-np.inf)
+    log_prob = _double(torch.cat(logs))
+    log_prob[np.isnan(log_prob)] = -np.inf
     return Rows(x, context, table.lines[index], log_prob, _double(torch.cat(latents)), total)
 
 

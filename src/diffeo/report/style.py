@@ -25,9 +25,9 @@ section { border-top: 1px solid var(--line); padding-top: 1.2rem; margin-top: 1.
 table { border-collapse: collapse; font-size: .88rem; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
-td { max-width: 22rem; }
+td { max-width: 22rem; min-width: 3rem; }
 td:first-child, th:first-child { padding-left: 0; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
+td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong td { font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: 6px; color: #1c1f23; }
