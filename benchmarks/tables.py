@@ -42,5 +42,5 @@ LAYOUT = {
     "breast_cancer": {"layers": 6, "hidden": 64, "steps": 600, "batch": 64},
     "wine": {"layers": 6, "hidden": 64, "steps": 600, "batch": 64},
     "diabetes": {"layers": 6, "hidden": 64, "steps": 600, "batch": 64},
-    "patches": {"layers": 8, "hidden": 128, "steps": 3000, "batch": 512},
+    "patches": {"layers": 8, "hidden": 128, "steps": 1500, "batch": 512},
 }

@@ -37,8 +37,8 @@ class RQSpline(ElementwiseMap):
     low: float = -5.0
     high: float = 5.0
     ends: Literal["linear", "free"] = "linear"
-    min_bin: float = 0.1
-    log_slope: float = 1.5
+    min_bin: float = 0.3
+    log_slope: float = 1.0
     _shape: SplineShape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
