@@ -8,11 +8,11 @@ demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
 
 test: .venv/installed-dev
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 	$(BIN)/python tests/run_readme.py
 
 bench: .venv/installed-dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from ..data import Table
 from ..flow import Flow
 from ..training import FitResult
 from . import plots
-from .baselines import score_baselines
+from .baselines import Score, score_baselines
 from .choices import checkup_part, choices, usage
 from .content import ColumnPicture, Grid, Pictured, ReportContent, number
 from .headline import Headline, headline
 from .measures import critical, ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation, unusual
 from .page import write_report
-from .rows import Rows, collect, noise_seed, sample
+from .rows import Rows, baseline_rows, collect, noise_seed, sample
 
 __all__ = ["build_report"]
 
@@ -51,16 +52,19 @@ def build_report(
     """
     folder = Path(folder)
     training, held = collect(flow, table, result, held_out, seed)
-    head = headline(training, held, _baselines(training, held, table, result), flow.exact)
+    head = headline(training, held, _baselines(held, table, result, seed), flow.exact)
     content = _content(folder, flow, table, result, checkup, training, held, head, seed, samples)
     return write_report(folder, content), head.figures
 
 
-def _baselines(training: Rows, held: Rows | None, table: Table, result: FitResult) -> dict[str, Any]:
+def _baselines(held: Rows | None, table: Table, result: FitResult, seed: int) -> dict[str, Score]:
     if held is None:
         return {}
-    context = None if training.context is None or held.context is None else (training.context, held.context)
-    return score_baselines(training.x, held.x, table.schema.supports, context=context, seed=noise_seed(result))
+    x, given, total = baseline_rows(table, result, seed)
+    context = None if given is None or held.context is None else (given, held.context)
+    scores = score_baselines(x, held.x, table.schema.supports, context=context, seed=noise_seed(result))
+    cut = f"; fitted on {len(x):,} of {total:,} training rows" if len(x) < total else ""
+    return {name: replace(one, note=one.note + cut) for name, one in scores.items()}
 
 
 def _content(
@@ -207,7 +211,7 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
     limit, order = critical(len(z)), np.argsort(-ks, kind="stable")[:WORST]
     grid = [(names[i], number(float(z[:, i].mean()), 3), number(float(z[:, i].std()), 3), f"{ks[i]:.3f}") for i in order]
     words = [
-        f"If the flow were the truth, the latents of {which} rows would be standard normal: mean {z.mean():+.3f} and standard "
+        f"If the flow were the truth, the latents of {which} rows would be standard normal: mean {number(float(z.mean()), 3)} and standard "
         f"deviation {z.std():.3f} over all, against 0 and 1.",
         f"About 1 entry in 20 would have a KS above {limit:.3f}; {int((ks > limit).sum())} of {len(names)} do. "
         + ("All entries:" if len(names) <= WORST else f"The {WORST} worst:"),

@@ -62,8 +62,8 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
     edges, log = _edges(data, positive, whole)
     offset, factor, label = (0.0, 1.0, "") if log else _units(edges[0], edges[-1])
     edges = (edges - offset) / factor
-    with _figure(2.8, 1.75, layout="none") as figure:
-        axes = figure.add_axes((0.02, 0.26 if label else 0.16, 0.96, 0.72 if label else 0.82))
+    with _figure(2.8, 1.75, placed=True) as figure:
+        axes = figure.add_axes((0.08, 0.26 if label else 0.16, 0.84, 0.72 if label else 0.82))
         widths = np.diff(np.log(edges)) if log else np.diff(edges)
         heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
         axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45)
@@ -84,7 +84,7 @@ def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Float
     """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it."""
     n = len(names)
     width, height = CELL * n + 1.1, CELL * n + 0.8
-    with _figure(width, height, layout="none") as figure:  # the general layout engine takes a second for this
+    with _figure(width, height, placed=True) as figure:  # the general layout engine takes a second for this
         grid = figure.add_gridspec(
             n, n, left=1.0 / width, right=1 - 0.1 / width, bottom=0.7 / height, top=1 - 0.1 / height, wspace=0.1, hspace=0.1
         )
@@ -202,7 +202,7 @@ def _ticks(axes: Any, log: bool) -> None:
     if log:
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         return
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
@@ -254,13 +254,14 @@ def _name(write: Any, name: str, units: str) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float, layout: str = "constrained") -> Iterator[Any]:
+def _figure(width: float, height: float, *, placed: bool = False) -> Iterator[Any]:
+    """A figure that lays itself out, unless its parts are `placed` by hand."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a column name in a script that the font lacks is no reason to stop
-        yield Figure(figsize=(width, height), layout=layout)
+        yield Figure(figsize=(width, height), layout=None if placed else "constrained")
 
 
 def _svg(figure: Any) -> str:

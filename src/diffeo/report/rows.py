@@ -15,7 +15,7 @@ from ..flow import Flow
 from ..training import FitResult
 from ..training.sampler import mix
 
-__all__ = ["Rows", "collect", "noise_seed", "sample"]
+__all__ = ["Rows", "baseline_rows", "collect", "noise_seed", "sample"]
 
 Floats = NDArray[np.float64]
 HELD_OUT_ROWS = 50_000
@@ -56,6 +56,13 @@ def collect(flow: Flow, table: Table, result: FitResult, held_out: Table | None,
         return training, None
     index = _index(result.valid_index, len(table))
     return training, _measure(flow, table, _some(index, HELD_OUT_ROWS, seed), len(index), noise)
+
+
+def baseline_rows(table: Table, result: FitResult, seed: int) -> tuple[Floats, Floats | None, int]:
+    """Training rows for the baselines, as many as take seconds; their contexts; and how many there are."""
+    train, width = _index(result.train_index, len(table)), table.values.shape[1]
+    some = _some(train, max(5_000, min(2 * 10**10 // width**2, 10**7 // width)), seed)
+    return table.values[some], None if table.context is None else table.context[some], len(train)
 
 
 def noise_seed(result: FitResult) -> int:
