@@ -22,7 +22,7 @@ from diffeo.data import Column, Intake, Schema, Table
 from diffeo.report import baselines, build_report
 from diffeo.report.baselines import prepare, score_baselines
 from diffeo.report.gaussian import Gaussian
-from diffeo.report.kde import KernelDensity
+from diffeo.report.kde import KernelDensity, Scaling
 from diffeo.report.measures import ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation
 from diffeo.training import FitResult
 
@@ -93,7 +93,7 @@ def test_the_kernel_estimate_is_scikit_learns(white: bool) -> None:
     train, held = np.split(rows(340, 3), [300])
     kde = replace(KernelDensity.fit(train), white=white)
     if not white:
-        kde = replace(kde, space=Gaussian(train.mean(0), train.std(0), np.eye(3), 0, ""))
+        kde = replace(kde, space=Scaling(train.mean(0), train.std(0)))
     kde = replace(kde, centres=kde.space.whiten(train)[0], bandwidth=0.4)
     moved, logdet = kde.space.whiten(held)
     expected = SklearnKDE(bandwidth=0.4).fit(kde.centres).score_samples(moved) + logdet

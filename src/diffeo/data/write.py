@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.files import atomic
 from .schema import refuse_duplicates
 
 __all__ = ["write_table"]
@@ -34,18 +35,11 @@ def write_table(
     refuse_duplicates(str(path), list(names))
     whole = [n in set(integers) for n in names]
     write = _writer(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with atomic(path) as temporary, temporary.open("wb") as file:
             count = write(file, list(names), _checked(path, rows, len(names)), whole)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as e:
         raise DataError(f"{path}: cannot be written ({e.strerror or e}); free some space or name another place") from e
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 
@@ -130,13 +124,3 @@ def _npz(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list
     array = _gather(batches, len(names))
     np.savez(file, x=array, columns=np.array(names, dtype=str))
     return len(array)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some file systems cannot; the rename itself has been done
-        pass
-    finally:
-        os.close(descriptor)

@@ -211,8 +211,8 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
     limit, order = critical(len(z)), np.argsort(-ks, kind="stable")[:WORST]
     grid = [(names[i], number(float(z[:, i].mean()), 3), number(float(z[:, i].std()), 3), f"{ks[i]:.3f}") for i in order]
     words = [
-        f"If the flow were the truth, the latents of {which} rows would be standard normal: mean {number(float(z.mean()), 3)} and standard "
-        f"deviation {z.std():.3f} over all, against 0 and 1.",
+        f"If the flow were the truth, the latents of {which} rows would be standard normal: over all, their mean is "
+        f"{number(float(z.mean()), 3)} and their standard deviation {z.std():.3f}, against 0 and 1.",
         f"About 1 entry in 20 would have a KS above {limit:.3f}; {int((ks > limit).sum())} of {len(names)} do. "
         + ("All entries:" if len(names) <= WORST else f"The {WORST} worst:"),
     ]

@@ -21,13 +21,25 @@ CHUNK = 1_000  # rows per pass
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Columns of mean 0 and standard deviation 1: what `Gaussian.whiten` is to correlated ones."""
+
+    mean: Floats
+    scale: Floats
+
+    def whiten(self, x: Floats) -> tuple[Floats, float]:
+        """Standardised rows, and log|det| of the map to them."""
+        return (x - self.mean) / self.scale, -float(np.log(self.scale).sum())
+
+
+@dataclass(frozen=True)
 class KernelDensity:
     """p(x) = mean over centres c of N(w(x); w(c), h²) · |det dw/dx|, w standardising or whitening the columns.
 
     With `given` > 0 the last columns are conditioned on: the joint estimate over the marginal one, of the same kernel.
     """
 
-    space: Gaussian
+    space: Gaussian | Scaling
     white: bool
     centres: Floats
     """In whitened or standardised units."""
@@ -63,11 +75,8 @@ def _note(white: bool, width: float, centres: int, rows: int) -> str:
     return f"bandwidth {width:.3g} on {'whitened' if white else 'standardised'} columns, chosen by cross-validation{cut}"
 
 
-def _space(x: Floats, white: bool) -> Gaussian:
-    if white:
-        return Gaussian.fit(x)
-    mean, scale = moments(x)
-    return Gaussian(mean, scale, np.eye(len(mean)), 0, "")
+def _space(x: Floats, white: bool) -> Gaussian | Scaling:
+    return Gaussian.fit(x) if white else Scaling(*moments(x))
 
 
 def _held_out(x: Floats, white: bool, given: int) -> Floats:
