@@ -46,19 +46,17 @@ class Rows:
 
 def collect(flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int) -> tuple[Rows, Rows | None]:
     """Training rows (a sample when there are many) and held-out rows (None when there are none)."""
-    noise, limit = noise_seed(result), _limit(BUDGET, table)
+    noise = noise_seed(result)
     train = _index(result.train_index, len(table))
-    part = _some(train, limit, seed)
-    training = _measure(flow, table, part, len(train), noise)
+    training = _measure(flow, table, _some(train, _limit(BUDGET, table), seed), len(train), noise)
+    source, index = table, np.arange(0)
     if held_out is not None:
-        index = np.arange(len(held_out))
-        return training, _measure(flow, held_out, _some(index, _limit(HELD_OUT, table), seed), len(index), noise) if len(
-            index
-        ) else None
-    if result.valid_index is None or not len(result.valid_index):
+        source, index = held_out, np.arange(len(held_out))
+    elif result.valid_index is not None:
+        index = _index(result.valid_index, len(table))
+    if not len(index):
         return training, None
-    index = _index(result.valid_index, len(table))
-    return training, _measure(flow, table, _some(index, _limit(HELD_OUT, table), seed), len(index), noise)
+    return training, _measure(flow, source, _some(index, _limit(HELD_OUT, table), seed), len(index), noise)
 
 
 def baseline_rows(table: Table, result: FitResult, seed: int) -> tuple[Floats, Floats | None, int]:
@@ -75,7 +73,10 @@ def noise_seed(result: FitResult) -> int:
 
 @torch.no_grad()
 def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Draws (n, D), fewer than `count` of very wide rows, and, for a conditional flow, the numbers of the rows of `context` (N, C) that they were drawn at."""
+    """Draws (n, D), fewer than `count` of very wide rows.
+
+    For a conditional flow also the numbers of the rows of `context` (N, C) that they were drawn at.
+    """
     generator = torch.Generator().manual_seed(seed)
     count = min(count, max(500, BUDGET // int(np.prod(flow.event_shape))))
     if context is None:
