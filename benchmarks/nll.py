@@ -53,7 +53,7 @@ def scored(flow: diffeo.Flow, test: np.ndarray) -> dict[str, float]:
 
 def zuko(name: str, seed: int, *flags: str) -> dict[str, float]:
     command = [str(python("zuko")), str(HERE / "nll_zuko.py"), name, str(seed), *flags]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE).stdout)
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=HERE).stdout)
 
 
 def plain(name: str, seed: int) -> dict[str, dict[str, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-peers"
-PEERS = {"nflows": ["nflows==0.14", "numpy<2.3", "matplotlib", "tensorboard"], "zuko": ["zuko==1.6.0", "numpy"]}
+PEERS = {"nflows": ["nflows==0.14", "numpy<2.3", "matplotlib", "tensorboard"], "zuko": ["zuko==1.6.0", "numpy", "pillow"]}
 
 
 def python(peer: str) -> Path:

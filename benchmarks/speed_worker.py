@@ -30,10 +30,22 @@ def zuko_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Te
     return flow, lambda x: flow().log_prob(x), lambda: flow().sample((BATCH,))
 
 
+class Net(nn.Module):
+    """The same MLP for nflows, whose own takes no context, which its couplings pass."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs)
+        )
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.body(x)
+
+
 def nflows_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Tensor]]:
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
-    from nflows.nn.nets import MLP
     from nflows.transforms import CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
     from nflows.utils import create_mid_split_binary_mask
 
@@ -41,7 +53,7 @@ def nflows_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], 
         mask = create_mid_split_binary_mask(D)
         return PiecewiseRationalQuadraticCouplingTransform(
             mask if i % 2 else 1 - mask,
-            lambda inputs, outputs: MLP([inputs], [outputs], [HIDDEN, HIDDEN]),
+            Net,
             num_bins=BINS,
             tails="linear",
             tail_bound=5.0,

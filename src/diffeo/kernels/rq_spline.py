@@ -8,7 +8,7 @@ s = h/w, derivatives d0 and d1 at its two knots, ξ = (x − x0)/w, q = ξ(1 −
 
 Two choices bound the slope *inside* the bins, where the textbook form can fall to 1e-7: every width and height is at
 least `min_bin`/K of the box, and the derivative at a knot is the harmonic mean of the slopes on its two sides times a
-factor within exp(±`log_slope`). Backward recomputes everything from x and the parameters, and is itself differentiable.
+factor within exp(±`log_slope`). Backward is written by hand, and is itself differentiable.
 """
 
 from __future__ import annotations
@@ -41,28 +41,32 @@ class SplineShape:
 
 def rq_spline(x: Tensor, params: Tensor, shape: SplineShape, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """x (*S), params (*S, P) -> value and log-derivative (*S); the identity outside the box."""
+    rows, row_params = x.reshape(-1), params.reshape(-1, params.shape[-1])
     value: Tensor
     logdet: Tensor
-    value, logdet = _RQSpline.apply(x.reshape(-1), params.reshape(-1, params.shape[-1]), shape, inverse)  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        value, logdet, _ = _solve(rows, row_params, shape, inverse)  # these differentiate the formulas by themselves
+    else:
+        value, logdet = _RQSpline.apply(rows, row_params, shape, inverse)  # type: ignore[no-untyped-call]
     return value.view(x.shape), logdet.view(x.shape)
 
 
+def _solve(x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tuple[Tensor, Tensor, _Bin]:
+    inside = _inside(x, shape)
+    at = torch.where(inside, x, 0.5 * (shape.low + shape.high))
+    bin_ = _Bin(at, params, shape, axis=1 if inverse else 0)
+    value, logdet = bin_.solve(at) if inverse else bin_.evaluate(at)
+    return torch.where(inside, value, x), torch.where(inside, logdet, 0.0), bin_
+
+
 class _RQSpline(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tuple[Tensor, Tensor]:
-        inside = _inside(x, shape)
-        at = torch.where(inside, x, 0.5 * (shape.low + shape.high))
-        bin_ = _Bin(at, params, shape, axis=1 if inverse else 0)
-        value, logdet = bin_.solve(at) if inverse else bin_.evaluate(at)
-        return torch.where(inside, value, x), torch.where(inside, logdet, 0.0)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        x, params, ctx.shape, ctx.inverse = inputs
+    def forward(ctx: Any, x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tuple[Tensor, Tensor]:
+        value, logdet, ctx.bin = _solve(x, params, shape, inverse)
+        ctx.shape, ctx.inverse = shape, inverse
         # Both directions are differentiated at the data side: the inverse by the implicit function theorem.
-        ctx.save_for_backward(x, params, *((output[0],) if ctx.inverse else ()))
+        ctx.save_for_backward(x, params, *((value,) if inverse else ()))
+        return value, logdet
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -70,10 +74,11 @@ class _RQSpline(torch.autograd.Function):
         grad_value, grad_logdet = grads
         inside = _inside(given, ctx.shape)
         middle = 0.5 * (ctx.shape.low + ctx.shape.high)
-        zero = torch.zeros_like(given)
-        grad_y, grad_l = torch.where(inside, grad_value, zero), torch.where(inside, grad_logdet, zero)
+        grad_y, grad_l = torch.where(inside, grad_value, 0.0), torch.where(inside, grad_logdet, 0.0)
         at = torch.where(inside, solved[0] if solved else given, middle)
-        bin_ = _Bin(at, params, ctx.shape, axis=0, search=torch.where(inside, given, middle) if solved else None)
+        bin_: _Bin = ctx.bin
+        if torch.is_grad_enabled():  # a second derivative is wanted: it needs the bin as a function of x and the parameters
+            bin_ = _Bin(torch.where(inside, given, middle), params, ctx.shape, axis=1 if solved else 0)
         part = bin_.partials(at)
         if solved:
             # log-det of the inverse is −l(x(y), θ): chain through x, then ∂x/∂θ = −(∂y/∂θ) / (∂y/∂x).
@@ -104,7 +109,7 @@ class _Partials:
 class _Bin:
     """The bin that each entry falls into, found on the axis of x (0) or of y (1)."""
 
-    def __init__(self, at: Tensor, params: Tensor, shape: SplineShape, axis: int, search: Tensor | None = None) -> None:
+    def __init__(self, at: Tensor, params: Tensor, shape: SplineShape, axis: int) -> None:
         k = shape.bins
         self.shape = shape
         self.raw = params[:, 2 * k :]
@@ -113,8 +118,6 @@ class _Bin:
         self.gain = width * (1 - shape.min_bin)
         self.sizes = self.share * self.gain + width * shape.min_bin / k  # (N, 2, K): widths and heights
         knots = F.pad(self.sizes.cumsum(2), (1, 0)) + shape.low
-        if search is not None:  # the bin of an inverse is the one its own input was found in
-            axis, at = 1, search
         self.index = (at[:, None] >= knots[:, axis, 1:-1]).sum(1, keepdim=True)
         at_bin = self.index[:, None].expand(-1, 2, -1)
         self.x0, self.y0 = knots.gather(2, at_bin)[..., 0].unbind(1)
@@ -149,7 +152,7 @@ class _Bin:
         v = ((y - self.y0) / self.h).clamp(0, 1)
         t = self.d0 + self.d1 - 2 * self.s
         a, b = self.s - self.d0 + v * t, self.d0 - v * t
-        root = (b * b + 4 * a * self.s * v).clamp_min(0).sqrt()
+        root = (b * b + 4 * a * self.s * v).clamp_min(1e-30).sqrt()  # rounding may take it below zero, sqrt's slope is inf at it
         # Two forms of the same root, each free of cancellation on its side; where b < 0, a > 0.
         xi = torch.where(b < 0, (root - b) / (2 * a), 2 * self.s * v / (b + root)).clamp(0, 1)
         q = xi * (1 - xi)
