@@ -45,7 +45,7 @@ def states(request: pytest.FixtureRequest) -> dict[str, diffeo.Flow]:
     """A small net in the four states."""
     build = diffeo.models.MODELS[request.param]
 
-    def smaller(event_shape: tuple[int, ...]) -> diffeo.Flow:
+    def smaller(event_shape: tuple[int, ...], **_: object) -> diffeo.Flow:
         return build(event_shape, layers=4, hidden=(32, 32))
 
     with pytest.MonkeyPatch.context() as patch:
