@@ -124,4 +124,4 @@ def test_benchmark_prints_a_table(capsys: pytest.CaptureFixture[str], monkeypatc
     roundtrip.main()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4 * 2
-    assert {line.count("|") for line in lines} == {9}
+    assert {line.count("|") for line in lines} == {12}
