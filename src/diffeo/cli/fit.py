@@ -152,7 +152,7 @@ def run_fit(
             seed=config.seed,
             out=out,
             resume=resume,
-            progress=tell or False,
+            progress=tell,
             device=_device(config.device),
         )
     summary: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def fit(
             same_run(folder, resume, data.prints(), flow.recipe, settings)
         if initialize or (initialize is None and "training" not in flow.metadata):
             data.set_up(flow, seed)
-        tell = progress if callable(progress) else _lines if progress else None
+        tell = progress if callable(progress) else _lines() if progress else None
         objective = NegativeLogLikelihood(flow).train()
         loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell)
         return _finish(loop, data, folder, settings, resume, stop)
@@ -178,6 +179,14 @@ def _steps(steps: int | None, epochs: float | None, minutes: float | None, per_e
     return steps if steps is not None else None if minutes is not None else default
 
 
-def _lines(p: Progress) -> None:
-    valid = "" if p.valid is None else f"  valid {p.valid:.4f}"
-    print(f"step {p.step}  {p.fraction:4.0%}  loss {p.loss:.4f}{valid}  {p.seconds:.0f} s", file=sys.stderr)
+def _lines() -> Callable[[Progress], None]:
+    """A plain line on stderr, at most every five seconds."""
+    last = [-math.inf]
+
+    def tell(p: Progress) -> None:
+        if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
+            last[0] = time.monotonic()
+            valid = "" if p.valid is None else f"  valid {p.valid:.4f}"
+            print(f"step {p.step}  {p.fraction:4.0%}  loss {p.loss:.4f}{valid}  {p.seconds:.0f} s", file=sys.stderr)
+
+    return tell
