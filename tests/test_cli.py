@@ -252,6 +252,7 @@ def test_a_failed_fit_leaves_the_model_that_was_there(tmp_path: Path, model: Pat
         (["fit", "{t}", "--out", "{m}", "--device", "cuda:9"], "not available"),
         (["fit", "{t}", "--out", "{m}", "--steps", "5", "--epochs", "5"], "not both"),
         (["sample", "{m}", "-n", "5", "-o", "x.docx"], "model folder"),
+        (["fit", "{t}", "--out", "{t}/model"], "cannot make this folder"),
         (["frobnicate"], "No such command"),
         (["fit"], "Missing argument"),
     ],

@@ -178,7 +178,10 @@ def run_fit(
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder; when reading the table fails, do not leave an empty one behind."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
     try:
         yield
     except DiffeoError:
