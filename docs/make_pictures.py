@@ -15,7 +15,7 @@ DEMO = HERE.parent / "demo"
 
 
 def main() -> None:
-    figure = Figure(figsize=(12, 4.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12, 4.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     titles = {"photos.csv": "20,000 pixels of a photograph", "samples.csv": "20,000 samples of the flow"}
     for axes, (name, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), titles.items(), strict=True):

@@ -220,6 +220,20 @@ def test_bad_input_gets_one_line_and_the_old_model_stays(name: str, tmp_path: Pa
         assert "t.csv" in blame or name == "one row"
 
 
+def test_a_refused_second_run_touches_nothing(
+    tmp_path: Path, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from diffeo.training.lock import locked
+
+    before = (model / "options.json").read_text()
+    command = [sys.executable, "-m", "diffeo", "fit", str(table), "--out", str(model), "--seed", "9"]
+    with locked(model):
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "in use by process" in done.stderr
+    assert (model / "options.json").read_text() == before
+
+
 def test_bad_rows_are_listed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(with_line("1e400,1") + "oops,2\n")
     assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *QUICK) == 0
@@ -249,6 +263,8 @@ def test_a_failed_fit_leaves_the_model_that_was_there(tmp_path: Path, model: Pat
         (["fit", "{t}", "--out", "{m}", "--model", "glow9"], "model"),
         (["fit", "{t}", "--out", "{m}", "--set", "layrs=3"], "did you mean 'layers'"),
         (["fit", "{t}", "--out", "{m}", "--set", "layers=none"], "layers"),
+        (["fit", "{t}", "--out", "{m}", "--set", "layers=0"], "at least 1"),
+        (["fit", "{t}", "--out", "{m}", "--set", "dropout=2"], "dropout"),
         (["fit", "{t}", "--out", "{m}", "--device", "cuda:9"], "not available"),
         (["fit", "{t}", "--out", "{m}", "--steps", "5", "--epochs", "5"], "not both"),
         (["sample", "{m}", "-n", "5", "-o", "x.docx"], "model folder"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import diffeo
-from diffeo.core.errors import CheckpointError, ConfigError, DataError, TrainingError
+from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
@@ -259,6 +259,50 @@ def test_reg_48_ten_rows_then_sampling_far_away_returns() -> None:
     flow = diffeo.models.nsf((2,), (3,), layers=2, hidden=(16,))
     diffeo.fit(flow, x, c, steps=30)
     assert bool(flow.sample((100,), 50 + torch.randn(3, generator=generator)).isfinite().all())
+
+
+def test_a_held_out_row_outside_the_support_is_named() -> None:
+    x = rows().abs() + 0.1
+    held = x[:20].clone()
+    held[3, 1] = -1.0
+    flow = diffeo.models.nsf((3,), layers=2, hidden=(16,), supports=["positive"] * 3)
+    with pytest.raises(DataError, match=r"row 3 \(column 'x1' = -1\)"):
+        diffeo.fit(flow, x, valid=held, steps=5)
+
+
+def test_weights_of_a_run_that_failed_are_kept(tmp_path: Path) -> None:
+    x = rows(400).abs() + 0.1
+    flow = diffeo.models.nsf((3,), layers=2, hidden=(16,), supports=["positive"] * 3)
+    x[17, 1] = -1.0
+    with pytest.raises(TrainingError):
+        diffeo.fit(flow, x, valid=None, steps=50, batch_size=400, out=tmp_path)
+    assert torch.equal(weights(diffeo.load(tmp_path)), weights(flow))
+
+
+def test_a_shuffling_loader_resumes_bit_for_bit(tmp_path: Path) -> None:
+    loader = torch.utils.data.DataLoader(rows(120), batch_size=20, shuffle=True)
+    whole = diffeo.fit(small(), loader, steps=30, eval_every=5)
+    torch.manual_seed(99)
+
+    def tell(p: Progress) -> None:
+        if p.step == 15:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, progress=tell)
+    again = diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, resume=True, valid=None)
+    assert torch.equal(weights(whole.flow), weights(again.flow))
+
+
+def test_more_patience_goes_on(tmp_path: Path) -> None:
+    first = diffeo.fit(small(), rows(100), steps=300, patience=1, eval_every=5, lr=0.05, out=tmp_path)
+    assert first.stopped == "patience"
+    assert diffeo.fit(small(), rows(100), steps=300, patience=500, eval_every=5, lr=0.05, out=tmp_path, resume=True).steps == 300
+
+
+def test_contexts_of_the_wrong_shape_are_said() -> None:
+    flow = diffeo.models.nsf((3,), (1,), layers=2, hidden=(16,))
+    with pytest.raises(ShapeError, match="the contexts have shape"):
+        diffeo.fit(flow, rows(), torch.randn(300), steps=2)
 
 
 def test_few_rows() -> None:

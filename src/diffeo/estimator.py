@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .core.errors import ConfigError
@@ -37,7 +38,7 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         model_args: dict[str, Any] | None = None,
         fit_args: dict[str, Any] | None = None,
-        random_state: int = 0,
+        random_state: int | None = 0,
     ) -> None:
         self.model = model
         self.model_args = model_args
@@ -50,8 +51,9 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self.model not in MODELS:
             raise ConfigError(f"unknown model {self.model!r}: use one of {', '.join(MODELS)}")
         args = recommend(*rows.shape).model_args(self.model) | {"supports": ["real"] * rows.shape[1]} | (self.model_args or {})
-        self.flow_ = MODELS[self.model]((rows.shape[1],), seed=self.random_state, **args)
-        self.result_ = fit(self.flow_, rows, **{"seed": self.random_state, **(self.fit_args or {})})
+        seed = int(check_random_state(None).randint(2**31)) if self.random_state is None else self.random_state
+        self.flow_ = MODELS[self.model]((rows.shape[1],), seed=seed, **args)
+        self.result_ = fit(self.flow_, rows, **{"seed": seed, **(self.fit_args or {})})
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -66,8 +68,9 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def sample(self, n_samples: int = 1, random_state: int | None = None) -> NDArray[np.float64]:
         """New rows (n, D); the same `random_state` draws the same rows."""
         check_is_fitted(self)
-        seed = self.random_state if random_state is None else random_state
-        return np.asarray(self.flow_.sample((n_samples,), generator=torch.Generator().manual_seed(seed)).double())
+        seed = next((s for s in (random_state, self.random_state) if s is not None), None)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return np.asarray(self.flow_.sample((n_samples,), generator=generator).double())
 
     @torch.no_grad()
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:

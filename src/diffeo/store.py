@@ -59,8 +59,9 @@ def save(flow: Flow, folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(flow, folder)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot save the model: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StoreError(f"{folder}: cannot save the model ({reason}); a model that was there is kept") from None
     return folder
 
 
@@ -93,6 +94,7 @@ def read_config(folder: str | Path) -> Config:
 
 
 def _write(flow: Flow, folder: Path) -> None:
+    _settle(folder)
     recipe = flow.recipe or {"model": None, "args": {}}
     config = Config(format=FORMAT, diffeo=__version__, metadata=flow.metadata, **recipe)
     tensors = {name: t.detach().cpu().contiguous() for name, t in flow.state_dict().items()}
@@ -105,6 +107,18 @@ def _write(flow: Flow, folder: Path) -> None:
     for name in (WEIGHTS, CONFIG, MANIFEST):
         os.replace(folder / f"{name}.new", folder / name)
     fsync_folder(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Finish an earlier save that a crash cut short after its manifest was written, or clear what is left of one."""
+    try:
+        complete = (folder / f"{MANIFEST}.new").is_file() and bool(_listed(folder, _json(folder / f"{MANIFEST}.new", Manifest)))
+    except StoreError:
+        complete = False
+    for name in (WEIGHTS, CONFIG, MANIFEST):
+        left = folder / f"{name}.new"
+        if left.exists():
+            left.replace(folder / name) if complete else left.unlink()
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -25,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Model = Annotated[Path, typer.Argument(help="A model folder made by `diffeo fit`.", show_default=False)]
 Data = Annotated[Path, typer.Argument(help="A table: .csv, .csv.gz, .tsv, .parquet, .npy or .npz.", show_default=False)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads to use; all cores if not given.", min=1, show_default=False)]
-Seed = Annotated[int, typer.Option(help="Seed of the random numbers.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random numbers.", min=0, max=2**63 - 1)]
 
 
 def say(*lines: str) -> None:

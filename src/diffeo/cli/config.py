@@ -56,7 +56,10 @@ def collect(
     if config is not None:
         merged |= _read(config)
         source = str(config)
-    merged |= {k: v for k, v in options.items() if v is not None and v != [] and v != {}}
+    given = {k: v for k, v in options.items() if v is not None and v != [] and v != {}}
+    if given.keys() & {"steps", "epochs"}:  # a new limit replaces a recalled one
+        merged = {k: v for k, v in merged.items() if k not in ("steps", "epochs")}
+    merged |= given
     for setting in settings:
         _apply(merged, setting)
     try:

@@ -45,7 +45,7 @@ def demo(
     emit(summary, json, [*lines, f"samples  {drawn}"])
 
 
-STEPS = {"photos": 1500}  # about two minutes on two cores
+STEPS = {"photos": 1500}  # a few minutes on two cores
 
 
 def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:
@@ -80,6 +80,7 @@ def _write(path: Path, columns: list[str], rows: Any) -> None:
 
 
 def _sample(model: Path, out: Path, n: int, seed: int) -> None:
-    from .sample import sample
+    from .common import open_model
+    from .sample import draw_to
 
-    sample(model, n, out, seed=seed, json=True)
+    draw_to(out, *open_model(model), n, seed)

@@ -73,7 +73,7 @@ def fit(
             "--set", help="Any setting of the model or the training. Repeatable.", metavar="KEY=VALUE", show_default=False
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or mps.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.", show_default=False)] = None,
     threads: Threads = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -127,12 +127,12 @@ def run_fit(
             max_bad=config.max_bad,
             rejects=out / "rejects.csv",
         )
+        if not resume:
+            remember(config, out)
     if not quiet:
         say(*table.describe())
     held_out = None if config.valid is None else read_table(config.valid, schema=table.schema, max_bad=config.max_bad)
     flow, advice = build_flow(table, config)
-    if not resume:
-        remember(config, out)
     with progress(quiet) as tell, warnings.catch_warnings():
         warnings.simplefilter("ignore" if quiet else "default")
         result = train(
@@ -177,15 +177,19 @@ def run_fit(
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; when reading the table fails, do not leave an empty one behind."""
+    """Make a folder and hold its lock; when reading the table fails, do not leave an empty one behind."""
+    from ..training.lock import locked
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
     try:
-        yield
+        with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
+            yield
     except DiffeoError:
-        if not any(folder.iterdir()):
+        if {path.name for path in folder.iterdir()} <= {".lock"}:
+            (folder / ".lock").unlink(missing_ok=True)
             folder.rmdir()
         raise
 
@@ -202,7 +206,9 @@ def build_flow(table: Table, config: RunConfig) -> tuple[Flow, Any]:
         flow = MODELS[config.model](
             (columns,), (contexts,) if contexts else None, **args, supports=list(table.schema.supports), seed=config.seed
         )
-    except (TypeError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if isinstance(error, DiffeoError):
+            raise
         raise ConfigError(f"--set: {config.model} cannot be built from {config.model_args}: {error}") from None
     flow.metadata = {"schema": table.schema.model_dump(mode="json"), "source": table.source}
     return flow, advice
@@ -250,9 +256,11 @@ def _pair(text: str) -> tuple[str, str]:
 def _device(name: str) -> str:
     import torch
 
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if name.startswith("mps"):
+        raise ConfigError("--device mps: tables are float64, which MPS does not have: use cpu")
     if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if available[device])
+        return "cuda" if available["cuda"] else "cpu"
     if not available.get(name.split(":")[0], False):
         raise ConfigError(f"--device {name}: not available here; use auto or one of {[d for d, ok in available.items() if ok]}")
     return name

@@ -36,17 +36,24 @@ def sample(
 
     Example:  diffeo sample model -n 1000 --seed 1 -o samples.csv
     """
-    from ..data import write_table
-
     use_threads(threads)
     flow, schema = open_model(model)
     if (context is None) != (flow.context_shape is None):
         wanted = f"columns {', '.join(schema.context_names)}" if flow.context_shape is not None else "no context"
         raise ConfigError(f"{model}: this model takes {wanted}: {'add' if context is None else 'leave out'} --context")
+    rows = draw_to(out, flow, schema, n, seed, temperature, context)
+    emit({"rows": rows, "out": str(out)}, json, [f"{rows:,} rows in {out}"])
+
+
+def draw_to(
+    out: Path, flow: Flow, schema: Schema, n: int, seed: int = 0, temperature: float = 1.0, context: Path | None = None
+) -> int:
+    """Write n rows (for each context) to a file; how many they were."""
+    from ..data import write_table
+
     names = [*schema.names, *schema.context_names, *schema.set_aside]
     whole = [c.name for c in schema.columns if c.parsed.kind == "integer"]
-    rows = write_table(out, names, _draws(flow, schema, n, seed, temperature, context), integers=whole)
-    emit({"rows": rows, "out": str(out)}, json, [f"{rows:,} rows in {out}"])
+    return write_table(out, names, _draws(flow, schema, n, seed, temperature, context), integers=whole)
 
 
 def _draws(flow: Flow, schema: Schema, n: int, seed: int, temperature: float, context: Path | None) -> Iterator[Any]:
@@ -55,15 +62,17 @@ def _draws(flow: Flow, schema: Schema, n: int, seed: int, temperature: float, co
 
     generator = torch.Generator().manual_seed(seed)
     constants = list(schema.set_aside.values())
-    for own in _contexts(schema, context):
+    for own in _contexts(schema, context, n):
         for count in batches(n, CHUNK):
             drawn = flow.sample((count,), own, temperature=temperature, generator=generator).double()
-            parts = [drawn] if own is None else [drawn, own.expand(count, -1)]
-            values = torch.cat(parts, 1).numpy()
-            yield np.hstack([values, np.tile(constants, (count, 1))]) if constants else values
+            if own is not None:  # (count, contexts, D): the rows of one context stand together
+                drawn = torch.cat([drawn, own.expand(count, *own.shape)], -1).transpose(0, 1).flatten(0, 1)
+            values = drawn.numpy()
+            yield np.hstack([values, np.tile(constants, (len(values), 1))]) if constants else values
 
 
-def _contexts(schema: Schema, path: Path | None) -> Iterator[Any]:
+def _contexts(schema: Schema, path: Path | None, n: int) -> Iterator[Any]:
+    """Contexts (C, ...) in pieces: many when few rows are wanted of each, one at a time when many are."""
     if path is None:
         yield None
         return
@@ -72,4 +81,4 @@ def _contexts(schema: Schema, path: Path | None) -> Iterator[Any]:
     from ..data import Schema, read_table
 
     wanted = Schema(columns=schema.context)
-    yield from torch.from_numpy(read_table(path, schema=wanted, max_bad=0.0).values)
+    yield from torch.from_numpy(read_table(path, schema=wanted, max_bad=0.0).values).split(max(1, CHUNK // n))

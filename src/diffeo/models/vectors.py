@@ -47,6 +47,8 @@ class VectorModel:
         self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
     ) -> Flow:
         """Assemble the flow. `circular`, a map of circles, is for the columns that are circles."""
+        if layers < 1 or any(width < 1 for width in self.hidden):
+            raise ConfigError(f"layers={layers} and hidden={list(self.hidden)} must be at least 1")
         if circular is None and self.circles:
             raise ConfigError(f"columns {self.circles} are circular: of the vector models, nsf can do circles")
         chain = [*self.front(), *self.body(layers, map, circular), *last]

@@ -37,7 +37,9 @@ class Dataset:
     def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device) -> Dataset:
         rows = as_rows(x, context)
         if rows is None:
-            held = None if isinstance(valid, (int, float)) else _held_out(valid)
+            held = (
+                None if valid is None or isinstance(valid, (int, float)) else _held_out(valid)
+            )  # a stream has no share to hold out
             held_rows = None if held is None else [t.to(place) for t in held.tensors]
             return cls(None, held_rows, x, None, None, None, place)
         _check(flow, rows)
@@ -73,7 +75,7 @@ class Dataset:
     def batches(self, size: int, seed: int, world: World) -> Batches:
         if self.train is None or self.train_index is None:
             assert self.stream is not None
-            return StreamBatches(self.stream, self.place)
+            return StreamBatches(self.stream, self.place, seed)
         return ArrayBatches(self.train, self.train_index, size, seed, (world.rank, world.size))
 
     def prints(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class Dataset:
                 order = torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:SET_UP_ROWS]
                 some = [t[order.to(t.device)] for t in some]
         else:
-            some = list(StreamBatches(self.stream or [], self.place).batch(0))
+            some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))
         flow.initialize(*some)
 
 
@@ -119,6 +121,10 @@ def _check(flow: Flow, rows: Rows) -> None:
     for what, tensor in zip(("row", "context row"), rows.tensors, strict=False):
         if len(tensor) != len(rows.x):
             raise DataError(f"{len(rows.x)} rows but {len(tensor)} contexts: one context a row is needed")
+        if what == "context row" and tuple(tensor.shape[1:]) != flow.context_shape:
+            raise ShapeError(
+                f"the contexts have shape {tuple(tensor.shape[1:])}, the flow's context shape is {flow.context_shape}"
+            )
         bad = (~tensor.flatten(1).isfinite()).nonzero()
         if len(bad):
             row, column = bad[0].tolist()

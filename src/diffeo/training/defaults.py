@@ -42,10 +42,11 @@ def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
     before each coupling gains 1 to 7 nats on tables of dependent columns, and deeper beats wider.
     """
     tiny, small, medium = rows < 1_000, rows < 3_000, rows < 30_000
-    width = 64 if small else 128 if rows < 300_000 else 256
+    wide = rows >= 300_000 or (rows >= 30_000 and columns + context > 50)
+    width = 64 if small else 256 if wide else 128
     steps = 3_000 if small else 5_000 if medium else 10_000
     return Recommendation(
-        layers=8,
+        layers=8 if columns > 1 else 4,
         hidden=(width, width),
         bins=8,
         dropout=0.4 if tiny else 0.3 if small else 0.1 if medium else 0.0,
@@ -56,8 +57,8 @@ def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
         eval_every=max(10, steps // 100),
         patience=20,
         reasons={
-            "layers": "8 couplings, each half of the columns transformed four times",
-            "hidden": f"{rows:,} rows: {'narrow networks, for few rows overfit' if small else 'wide enough for the rows'}",
+            "layers": "each half of the columns transformed four times" if columns > 1 else "one column: nothing to couple",
+            "hidden": f"{rows:,} rows x {columns:,} columns: {'few rows overfit' if small else 'wide enough for the rows'}",
             "dropout": "the fewer rows, the more dropout; none from 30,000 rows on",
             "batch_size": "about 1/40 of the rows, between 64 and 1,024",
             "steps": "an upper limit: training stops when the held-out rows have not improved for 20 evaluations",

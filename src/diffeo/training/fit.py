@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import store
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, TrainingError
 from ..core.seeds import seeded
 from ..flow import Flow
 from .dataset import Dataset
@@ -82,7 +82,8 @@ def fit(
     `valid` is the share of rows held out by `seed`, or rows, or (rows, contexts); the weights kept are the EMA's best on
     them. Limits not given are chosen from the size of the data; so are batch size, learning rate and patience
     (`diffeo.training.recommend`). With `out`, checkpoints, `metrics.jsonl` and at the end the model go there; `resume`
-    goes on from the newest checkpoint, bit for bit as if never interrupted. A flow that was trained before is not set
+    goes on from the newest checkpoint, bit for bit as if never
+    interrupted (but for a limit in minutes, which is the clock's). A flow that was trained before is not set
     up (standardised) again unless `initialize=True`.
 
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
@@ -141,7 +142,12 @@ def _finish(
 ) -> FitResult:
     flow = loop.objective.flow
     assert isinstance(flow, Flow)
-    state = loop.run(resume)
+    try:
+        state = loop.run(resume)
+    except TrainingError:
+        if folder is not None and loop.world.first and loop.best:
+            store.save(flow, folder)  # the best weights, which are finite
+        raise
     best = {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]} if state.best else {}
     if data.valid is None:
         best = {"step": state.step}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, TrainingError
+from ..core.errors import CheckpointError, DataError, TrainingError
 from ..core.seeds import reseed
 from . import checkpoint
 from .ema import Average
@@ -132,8 +132,8 @@ class Loop:
 
     def _step(self) -> None:
         state, config = self.state, self.config
-        reseed(mix(config.seed, 2, state.step, self.world.rank))
         batch = self.batches.batch(state.step)
+        reseed(mix(config.seed, 2, state.step, self.world.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config.lr * state.lr_scale, self.fraction, state.step, config.warmup)
         losses = self.model(*batch)
@@ -187,6 +187,10 @@ class Loop:
         with self.average.swapped():
             nll, error = self._validate()
             finite = nll == nll and abs(nll) != float("inf")
+            if not finite and state.step == 0:
+                raise DataError(
+                    f"held-out rows cannot be scored: {self._blame_valid()}; mend or remove them, or change the column's kind"
+                )
             improved = finite and (state.best is None or nll < state.best["loss"])
             if improved or not self.best:
                 self.best = {name: t.detach().clone() for name, t in self.objective.state_dict().items()}
@@ -215,6 +219,11 @@ class Loop:
         losses = torch.cat(parts).double()
         spread = losses.std() if len(losses) > 1 else losses.new_zeros(())
         return losses.mean().item(), (spread / len(losses) ** 0.5).item()
+
+    @torch.no_grad()
+    def _blame_valid(self) -> str:
+        assert self.valid is not None
+        return blame(self.objective(*self.valid), self.valid, range(len(self.valid[0])), self.names)
 
     def _why_stop(self) -> str | None:
         state, config = self.state, self.config
@@ -296,8 +305,8 @@ class Loop:
         self.best = parts["best"]
         self.average.count = self.state.average_count
         self.good = parts["good"] or {name: t.detach().clone() for name, t in self._tensors().items()}
-        if self.state.finished == "limit" and self.fraction < 1:  # resumed with a later limit
-            self.state.finished = None
+        if self.state.finished in ("limit", "patience"):  # resumed with a later limit or more patience
+            self.state.finished = self._why_stop()
         self.diary.start(self.state.lines)
         for note in notes:
             self._write(event="damaged", note=note)

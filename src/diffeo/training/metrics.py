@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError
+from ..core.files import write_atomic
 
 __all__ = ["Diary"]
 
@@ -26,7 +27,9 @@ class Diary:
         try:
             kept = self.path.read_text().splitlines()[:lines] if lines and self.path.exists() else []
             self.history = [json.loads(line) for line in kept]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            if len(kept) < lines:
+                raise ValueError(f"{lines - len(kept)} lines are missing that its checkpoint counts on")
+            write_atomic(self.path, "".join(f"{line}\n" for line in kept).encode())
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path}: cannot continue it: {error}") from None
 

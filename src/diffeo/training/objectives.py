@@ -40,6 +40,9 @@ def blame(losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: S
         return "no single row has a non-finite loss: the gradient overflowed"
     spread = (x - x.nanmedian(0).values).abs()
     spread = spread / spread.nanmedian(0).values.clamp_min(1e-300)
+    if len(bad) < len(x):  # a value beyond all those of the good rows is the likelier culprit
+        good = x[losses.isfinite()]
+        spread = spread + 1e9 * ((x < good.amin(0)) | (x > good.amax(0)))
     said = []
     for i in bad[:3]:
         column = int(spread[i].nan_to_num(nan=float("inf")).argmax())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataError
+from ..core.seeds import reseed
 
 __all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
 
@@ -64,16 +65,21 @@ class ArrayBatches:
 
 
 class StreamBatches:
-    """Batches from an iterable of tensors or tuples of tensors, started again when it ends."""
+    """Batches from an iterable of tensors or tuples of tensors, started again when it ends.
 
-    def __init__(self, source: Iterable[Any], device: torch.device) -> None:
-        self.source, self.device = source, device
+    Before each pass the global generator is seeded by (seed, pass), so a shuffling `DataLoader` gives the same batches
+    to a resumed run.
+    """
+
+    def __init__(self, source: Iterable[Any], device: torch.device, seed: int = 0) -> None:
+        self.source, self.device, self.seed = source, device, seed
         self.steps_per_epoch: int | None = None
-        self._next, self._iterator = 0, iter(source)
+        self._next, self._passes = 0, 0
+        self._iterator: Iterator[Any] = iter(())
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
         if step < self._next:
-            self._next, self._iterator = 0, iter(self.source)
+            self._next, self._passes, self._iterator = 0, 0, iter(())
         while self._next < step:  # resume: pass over what was seen before
             self._take()
         return tuple(t.to(self.device) for t in self._take())
@@ -83,14 +89,11 @@ class StreamBatches:
 
     def _take(self) -> tuple[Tensor, ...]:
         self._next += 1
-        for attempt in (self._iterator, _fresh(self.source)):
-            item = next(attempt, None)
+        for _ in range(2):
+            item = next(self._iterator, None)
             if item is not None:
-                self._iterator = attempt
                 parts = item if isinstance(item, (tuple, list)) else (item,)
                 return tuple(torch.as_tensor(p) for p in parts)
+            reseed(mix(self.seed, 5, self._passes))
+            self._passes, self._iterator = self._passes + 1, iter(self.source)
         raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
-
-
-def _fresh(source: Iterable[Any]) -> Iterator[Any]:
-    yield from source
