@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .core.chain import Chain
 from .core.errors import DataError
 from .core.seeds import seeded
+from .core.support import Support
 from .core.transform import Transform
 from .flow import Flow
 from .layers import Coupling
@@ -169,8 +170,6 @@ def _difference(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _circles(flow: Flow) -> dict[int, float]:
-    from .core.support import Support
-
     texts = (flow.recipe or {}).get("args", {}).get("supports") or []
     parsed = {i: Support.parse(text) for i, text in enumerate(texts)}
     return {i: s.high - s.low for i, s in parsed.items() if s.kind == "circular" and s.low is not None and s.high is not None}

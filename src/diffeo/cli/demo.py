@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Threads, emit, say, use_threads
+from .common import Json, Threads, emit, open_model, say, use_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,21 +26,23 @@ def demo(
     json: Json = False,
 ) -> None:
     """Fit a flow to real data, compare it with a Gaussian and a kernel density estimate, sample, write the report."""
+    from ..data import write_table
     from .config import RunConfig
     from .fit import run_fit
+    from .sample import draw_to
 
     use_threads(threads)
     columns, rows = _table(name)
     out.mkdir(parents=True, exist_ok=True)
     table = out / f"{name}.csv"
-    _write(table, columns, rows)
+    write_table(table, columns, rows)
     say(f"wrote {table}: {len(rows):,} rows x {len(columns)} columns", f"$ diffeo fit {table} --out {out / 'model'}")
     config = RunConfig(seed=seed, minutes=minutes, steps=None if minutes else STEPS.get(name))
     summary, lines, signum = run_fit(table, out / "model", config, resume=False, quiet=False)
     if signum is not None:
         raise typer.Exit(128 + signum)
     drawn = out / "samples.csv"
-    _sample(out / "model", drawn, len(rows), seed)
+    draw_to(drawn, *open_model(out / "model"), len(rows), seed)
     summary |= {"samples": str(drawn), "data": str(table)}
     emit(summary, json, [*lines, f"samples  {drawn}"])
 
@@ -61,7 +63,7 @@ def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def _photos() -> tuple[list[str], NDArray[np.float64]]:
-    """Pixels of scikit-learn's two photographs: position and colour, a density in five dimensions that one can see."""
+    """Pixels of one of scikit-learn's photographs: position and colour, a density in five dimensions that one can see."""
     import numpy as np
     from sklearn.datasets import load_sample_image
 
@@ -71,16 +73,3 @@ def _photos() -> tuple[list[str], NDArray[np.float64]]:
     columns = rng.integers(image.shape[1], size=20_000)
     where = np.stack([columns, image.shape[0] - 1 - rows], 1) + rng.random((20_000, 2))
     return ["x", "y", "red", "green", "blue"], np.hstack([where, image[rows, columns] + rng.random((20_000, 3))])
-
-
-def _write(path: Path, columns: list[str], rows: Any) -> None:
-    from ..data import write_table
-
-    write_table(path, columns, rows)
-
-
-def _sample(model: Path, out: Path, n: int, seed: int) -> None:
-    from .common import open_model
-    from .sample import draw_to
-
-    draw_to(out, *open_model(model), n, seed)

@@ -138,7 +138,7 @@ def run_fit(
         result = train(
             flow,
             table,
-            valid=config.valid_share if held_out is None else _rows(held_out),
+            valid=config.valid_share if held_out is None else held_out,
             steps=config.steps,
             epochs=config.epochs,
             minutes=config.minutes,
@@ -239,11 +239,6 @@ def _headline(s: dict[str, Any]) -> list[str]:
         f"negative log-likelihood of {s['rows']:,} held-out rows, nats per row{bound}",
         f"  {s['model']:<26} {s['nll']:10.4f} ± {s['nll_se']:.4f}",
     ]
-
-
-def _rows(table: Table) -> Any:
-    rows, contexts = tensors(table)
-    return (rows, contexts) if contexts is not None else rows
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.seeds import seeded
 from ..data import Table
 from ..flow import Flow
 from ..training import FitResult
@@ -91,8 +92,7 @@ def _measure(flow: Flow, table: Table, index: NDArray[np.int64], total: int, noi
     logs: list[Tensor] = []
     latents: list[Tensor] = []
     flow.eval()
-    with torch.random.fork_rng():
-        torch.manual_seed(noise)
+    with seeded(noise):
         for start in range(0, len(x), PASS):
             part = slice(start, start + PASS)
             z, logdet = flow.encode(torch.from_numpy(x[part]), None if context is None else torch.from_numpy(context[part]))
