@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def test_the_main_job(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture
     fitted = answer(capsys)
     assert {"nll", "nll_se", "rows", "steps", "seconds", "gaussian", "kde", "report"} <= set(fitted)
     assert fitted["bound"] is True
+    found = re.search(r"this flow, held-out rows.*?(-?\d+\.\d+) ±", (out / "report.html").read_text(), flags=re.DOTALL)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(fitted["nll"], abs=2e-3)  # the same noise for the integers
     assert (out / "report.html").read_text().lower().startswith("<!doctype html>")
     assert run("evaluate", out, table, "--json") == 0
     assert {"nll", "nll_se", "rows", "bits_per_dim"} <= set(answer(capsys))
