@@ -17,24 +17,40 @@ from torch import Tensor, nn
 
 import diffeo
 from diffeo import Chain, Flow, Inverse, Transform
-from diffeo.bases import Base, GaussianMixture, Normal, Product, StudentT, Uniform
-from diffeo.conditioners import MLP, ConditionerFactory, Periodic, ResidualMLP
+from diffeo.bases import Base, GaussianMixture, Logistic, Normal, Product, StudentT, Uniform
+from diffeo.conditioners import (
+    MLP,
+    ConditionerFactory,
+    ConvNet,
+    ConvResNet,
+    GatedConv,
+    Periodic,
+    ResidualMLP,
+    Transformer,
+)
 from diffeo.layers import (
     ActNorm,
     Columns,
+    Conv1x1,
     Coupling,
     Dequantize,
+    FactorOut,
     Flatten,
     Interval,
+    Logit,
     LULinear,
+    Pad,
+    Patchify,
     Permute,
     Pointwise,
     Positive,
+    Squeeze,
     Standardize,
+    VariationalDequantize,
     Wrap,
 )
-from diffeo.maps import Additive, Affine, CircularSpline, ElementwiseMap, RQSpline
-from diffeo.partitions import Halves, Indices, Partition, alternating, random
+from diffeo.maps import Additive, Affine, CircularSpline, ElementwiseMap, LogisticMixture, RQSpline
+from diffeo.partitions import Channels, Checkerboard, Halves, Indices, Partition, Tokens, alternating, random
 
 Shape = tuple[int, ...]
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -77,6 +93,14 @@ class Case:
     latent_periods: tuple[float, ...] | float = 0.0  # the same of the latent side
     far: Draw | None = None  # inputs far out; by default 100 and 1e6 times `draw`
     data_dtype: torch.dtype | None = None  # what `inverse` returns whatever the model's dtype
+    classes: int | None = None  # contexts are class numbers
+    spread: float = 0.3  # of the noise that moves the parameters
+
+    def draw_context(self, n: int, g: torch.Generator) -> Tensor | None:
+        """n contexts, float64."""
+        if self.classes is not None:
+            return torch.randint(0, self.classes, (n,), generator=g).double()
+        return None if self.context is None else torch.randn(n, *self.context, generator=g, dtype=torch.float64)
 
     def ready(self, dtype: torch.dtype = torch.float64) -> Transform:
         """Set up on data of the case, every parameter moved off its start, seed fixed."""
@@ -84,14 +108,14 @@ class Case:
         x, context = self.inputs(64, dtype=torch.float64, seed=11)
         # set up in the model's own dtype unless the layer takes any: what a user's loop would do
         transform.initialize(x if transform.any_dtype else x.float(), None if context is None else context.float())
-        return randomise(transform).to(dtype).eval()
+        return randomise(transform, spread=self.spread).to(dtype).eval()
 
     def inputs(self, n: int = 6, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple[Tensor, Tensor | None]:
         """n rows of input and of context."""
         g = torch.Generator().manual_seed(seed)
         x = self.draw(n, g)
-        context = None if self.context is None else torch.randn(n, *self.context, generator=g, dtype=torch.float64).to(dtype)
-        return x.to(dtype), context
+        context = self.draw_context(n, g)
+        return x.to(dtype), None if context is None else context.to(dtype)
 
     def far_inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Rows far from the data, with contexts as far."""
@@ -99,7 +123,9 @@ class Case:
         x = self.far(8, g) if self.far is not None else torch.cat([100 * self.draw(4, g), 1e6 * self.draw(4, g)])
         scale = torch.tensor([100.0] * 4 + [1e6] * 4, dtype=torch.float64)
         context = None
-        if self.context is not None:
+        if self.classes is not None:
+            context = self.draw_context(8, g)
+        elif self.context is not None:
             context = torch.randn(8, *self.context, generator=g, dtype=torch.float64)
             context = (context * scale.view(-1, *[1] * len(self.context))).to(dtype)
         return x.to(dtype), context
@@ -152,6 +178,7 @@ MAPS: dict[str, ElementwiseMap] = {
     "spline": RQSpline(bins=4, low=-3.0, high=3.0),
     "spline-free": RQSpline(bins=3, low=-2.0, high=2.5, ends="free"),
     "circular": CIRCLE,
+    "logistic-mixture": LogisticMixture(components=3),
 }
 
 PARTITIONS: dict[str, Callable[[int], Partition]] = {
@@ -169,6 +196,31 @@ CONDITIONERS: dict[str, ConditionerFactory] = {
     "residual": ResidualMLP(width=8, blocks=1, activation="tanh"),
     "periodic": Periodic(MLP((8,), activation="silu"), circular=[0], low=-3.0, high=3.0),
 }
+
+# partitions of images and of tokens, with an event that each cuts
+IMAGE_PARTITIONS: dict[str, tuple[Shape, Callable[[], Partition]]] = {
+    "channels": ((3, 4, 2), lambda: Channels()),
+    "channels-flip": ((3, 2, 4), lambda: Channels(flip=True)),
+    "checkerboard": ((1, 4, 4), lambda: Checkerboard((1, 4, 4))),
+    "checkerboard-flip": ((2, 2, 4), lambda: Checkerboard((2, 2, 4), flip=True)),
+    "checkerboard-odd": ((1, 5, 3), lambda: Checkerboard((1, 5, 3))),
+    "checkerboard-odd-flip": ((2, 3, 4), lambda: Checkerboard((2, 3, 4), flip=True)),
+}
+TOKEN_PARTITIONS: dict[str, tuple[Shape, Callable[[], Partition]]] = {
+    "tokens/channels": ((4, 5), lambda: Tokens((2, 2), "channels", size=5)),
+    "tokens/channels-flip": ((2, 4), lambda: Tokens((1, 2), "channels", size=4, flip=True)),
+    "tokens/rows": ((6, 2), lambda: Tokens((3, 2), "rows")),
+    "tokens/rows-flip": ((6, 2), lambda: Tokens((3, 2), "rows", flip=True)),
+    "tokens/columns": ((4, 3), lambda: Tokens((2, 2), "columns")),
+    "tokens/checkerboard": ((9, 2), lambda: Tokens((3, 3), "checkerboard")),
+}
+IMAGE_CONDITIONERS: dict[str, ConditionerFactory] = {
+    "conv": ConvNet(width=6, activation="silu"),
+    "conv-residual": ConvResNet(width=6, blocks=1, activation="silu"),
+    "gated-conv": GatedConv(width=4, blocks=1, heads=2),
+    "gated-conv-plain": GatedConv(width=4, blocks=1, heads=0),
+}
+TOKEN_CONDITIONERS: dict[str, ConditionerFactory] = {"transformer": Transformer(width=8, depth=1, heads=2)}
 
 
 def _period(map: ElementwiseMap) -> float:
@@ -202,6 +254,34 @@ def _couplings() -> Iterator[tuple[str, Case]]:
         named = "" if context is None else "/context"
         yield f"{map}/{partition}/{conditioner}/{size}{named}", _coupling(map, partition, conditioner, size, context)
     yield "affine/halves/mlp/4/context 2x3", _coupling("affine", "halves", "mlp", 4, (2, 3))
+
+
+def _image_coupling(
+    map: str, event: Shape, build: Callable[[], Partition], net: ConditionerFactory, context: Shape | None
+) -> Case:
+    def made() -> Transform:
+        torch.default_generator.manual_seed(5)
+        return Coupling(event, MAPS[map], net, build(), context)
+
+    return Case(event, context, made, normal(*event))
+
+
+def _image_couplings() -> Iterator[tuple[str, Case]]:
+    """Every partition of images, every conditioner, contexts that are vectors, classes and images, three kinds of map."""
+    maps = ("affine", "spline", "additive")
+    for partitions, networks in ((IMAGE_PARTITIONS, IMAGE_CONDITIONERS), (TOKEN_PARTITIONS, TOKEN_CONDITIONERS)):
+        names = list(networks)
+        for i, (partition, (event, build)) in enumerate(partitions.items()):
+            name, map = names[i % len(names)], maps[i % len(maps)]
+            yield f"{map}/{partition}/{name}", _image_coupling(map, event, build, networks[name], (3,) if i % 2 else None)
+    event, build = IMAGE_PARTITIONS["checkerboard"]
+    for (name, net), context in product(IMAGE_CONDITIONERS.items(), ((2,), (1, 4, 4), (2, 3, 3))):
+        yield f"affine/checkerboard/{name}/context {context}", _image_coupling("affine", event, build, net, context)
+    event, build = TOKEN_PARTITIONS["tokens/rows"]
+    yield (
+        "affine/tokens/rows/context image",
+        _image_coupling("affine", event, build, TOKEN_CONDITIONERS["transformer"], (1, 2, 2)),
+    )
 
 
 def _pointwise() -> Iterator[tuple[str, Case]]:
@@ -263,6 +343,7 @@ def _layers() -> Iterator[tuple[str, Case]]:
     mixed = columns(normal(1), powers(2))
     far = columns(normal(1, scale=1e6), powers(2, reach=20.0))
     yield "columns/positive", Case((3,), None, lambda: Columns([1, 2], Positive()), mixed, identity=False, far=far)
+    yield from _image_layers()
     yield "dequantize", Case((3,), None, Dequantize, integers(-5, 9, 3), identity=False)
     yield "chain", Case((4,), None, _chain(None), normal(4))
     yield "chain/context", Case((4,), (2,), _chain((2,)), normal(4))
@@ -272,6 +353,56 @@ def _layers() -> Iterator[tuple[str, Case]]:
     yield "inverse/context", Case((4,), (2,), lambda: Inverse(_chain((2,))()), normal(4))
     yield "inverse/flatten", Case((6,), None, lambda: Flatten((2, 3)).inv, normal(6), identity=False)
     yield "inverse/positive", Case((2,), None, lambda: Positive().inv, normal(2), identity=False)
+
+
+def levels(bits: int, *shape: int) -> Draw:
+    """Pixels of that many bits, as numbers."""
+    return integers(0, 2**bits, *shape)
+
+
+def _scales() -> Transform:
+    torch.default_generator.manual_seed(5)
+    deeper = Chain(
+        [Squeeze(), ActNorm((4, 2, 2)), Coupling((4, 2, 2), MAPS["affine"], IMAGE_CONDITIONERS["conv"], Channels(), (2,))]
+    )
+    return Chain([ActNorm((2, 4, 4)), FactorOut((2, 4, 4), deeper)])
+
+
+def _variational() -> Transform:
+    torch.default_generator.manual_seed(5)
+    event = (1, 4, 2)
+    net = IMAGE_CONDITIONERS["conv"]
+    coupling = Coupling(event, MAPS["affine"], net, Checkerboard(event), context_shape=event)
+    return VariationalDequantize(Flow(Chain([Interval(0.0, 1.0), coupling]), Normal(event)), bits=3)
+
+
+def _image_layers() -> Iterator[tuple[str, Case]]:
+    for kind in ("plain", "plu", "householder"):
+        build = lambda kind=kind: Conv1x1((3, 2, 2), kind)  # noqa: E731
+        yield f"conv1x1/{kind}", Case((3, 2, 2), None, _seeded(build), normal(3, 2, 2), identity=False)
+    yield "squeeze", Case((2, 4, 6), None, Squeeze, normal(2, 4, 6), identity=False)
+    yield "squeeze/3", Case((1, 3, 6), None, lambda: Squeeze(3), normal(1, 3, 6), identity=False)
+    yield "patchify", Case((2, 4, 6), None, lambda: Patchify((2, 4, 6), 2), normal(2, 4, 6), identity=False)
+    yield "factor_out", Case((2, 4, 4), (2,), _scales, normal(2, 4, 4), identity=False)
+    yield "pad", Case((2, 3, 5), None, lambda: Pad((2, 3, 5), 4), normal(2, 3, 5), identity=False)
+    inside = between(0, 1, 3)
+    yield "logit", Case((3,), None, Logit, inside, identity=False, far=inside)
+    yield "logit/1e-5", Case((3,), None, lambda: Logit(1e-5), inside, identity=False, far=inside)
+    for bits in (1, 5, 8):
+        whole = levels(bits, 1, 2, 3)
+        case = Case((1, 2, 3), None, lambda bits=bits: Dequantize(bits=bits), whole, identity=False, far=whole)
+        yield f"dequantize/{bits} bits", replace(case, data_dtype=torch.uint8)
+    whole = levels(3, 1, 4, 2)
+    case = Case((1, 4, 2), None, _variational, whole, identity=False, far=whole, data_dtype=torch.uint8)
+    yield "dequantize/variational", case
+
+
+def _seeded(build: Callable[[], Transform]) -> Callable[[], Transform]:
+    def made() -> Transform:
+        torch.default_generator.manual_seed(5)
+        return build()
+
+    return made
 
 
 # --- models --------------------------------------------------------------------------------------------------------
@@ -297,10 +428,57 @@ _KIND_DRAW = columns(powers(1), between(-1, 3, 1), normal(1), between(0, 360, 1)
 _KIND_FAR = columns(powers(1, reach=20.0), between(2.99, 2.999, 1), normal(1, scale=1e6), between(0, 360, 1))
 
 
+VECTOR_MODELS = ("nice", "realnvp", "nsf")
+TINY_IMAGES: dict[str, dict[str, object]] = {
+    "nice": {"width": 6, "depth": 1, "activation": "silu"},
+    "realnvp": {"scales": 1, "width": 4, "blocks": 1, "activation": "silu"},
+    "glow": {"scales": 2, "steps": 1, "width": 4, "activation": "silu"},
+    "nsf": {"scales": 1, "steps": 1, "width": 4, "blocks": 1, "activation": "silu"},
+    "flowpp": {"steps": (1, 1, 1), "width": 4, "heads": 2, "components": 2},
+    "jet": {"layers": 4, "width": 4},
+}
+
+
+def image_model(name: str, event: Shape, context: Shape | None = None, **options: object) -> Case:
+    """A case of a model of images; with `bits=None` the images are real-valued and the density exact."""
+    settings = {"size": "tiny", **TINY_IMAGES[name], "seed": 4, **options}
+    bits, classes = settings.setdefault("bits", 8), settings.get("classes")
+
+    def build() -> Transform:
+        return Encoder(diffeo.models.MODELS[name](event, context_shape=context, **settings))
+
+    draw = normal(*event) if bits is None else levels(int(str(bits)), *event)
+    typed = None if bits is None else torch.uint8
+    shape = () if classes is not None else context
+    return Case(
+        event,
+        shape,
+        build,
+        draw,
+        False,
+        far=None if bits is None else draw,
+        data_dtype=typed,
+        classes=classes,
+        spread=0.1,  # type: ignore[arg-type]
+    )
+
+
+def _image_models() -> Iterator[tuple[str, Case]]:
+    for name in TINY_IMAGES:
+        yield f"{name}/image", image_model(name, (1, 4, 4))
+        yield f"{name}/image/real", image_model(name, (1, 4, 4), bits=None)
+        yield f"{name}/image/real/c", image_model(name, (2, 4, 4), (2,), bits=None)
+        yield f"{name}/image/classes", image_model(name, (1, 4, 4), classes=3, bits=5)
+        if name != "nice":  # which knows no neighbours, so every size is alike
+            yield f"{name}/image/odd", image_model(name, (1, 3, 5), bits=4)
+        yield f"{name}/image/image", image_model(name, (1, 4, 4), (1, 4, 4), bits=None)
+
+
 def _models() -> Iterator[tuple[str, Case]]:
-    for name, size, context in product(diffeo.models.MODELS, (1, 3), (None, 2)):
+    yield from _image_models()
+    for name, size, context in product(VECTOR_MODELS, (1, 3), (None, 2)):
         yield f"{name}/{size}{'' if context is None else '/c'}", model(name, size, context)
-    for name in diffeo.models.MODELS:
+    for name in VECTOR_MODELS:
         lines = columns(powers(1), between(-1, 3, 1), normal(1))
         far = columns(powers(1, reach=20.0), between(2.99, 2.999, 1), normal(1, scale=1e6))
         yield f"{name}/supports", replace(model(name, 3, 1, lines, supports=KINDS[:3]), far=far)
@@ -314,7 +492,7 @@ def _models() -> Iterator[tuple[str, Case]]:
     yield "nsf/uniform", model("nsf", 2, None, between(-5, 5, 2), base="uniform")
 
 
-TRANSFORMS: dict[str, Case] = dict([*_couplings(), *_pointwise(), *_layers(), *_models()])
+TRANSFORMS: dict[str, Case] = dict([*_couplings(), *_image_couplings(), *_pointwise(), *_layers(), *_models()])
 
 
 # --- bases ---------------------------------------------------------------------------------------------------------
@@ -360,6 +538,7 @@ BASES: dict[str, BaseCase] = {
         lambda: _each(torch.distributions.StudentT(_double(6.0))),
         spread=lambda t: t * math.sqrt(6 / 4),
     ),
+    "logistic": BaseCase(lambda: Logistic((2,)), spread=lambda t: t * math.pi / math.sqrt(3)),
     "mixture": BaseCase(lambda: GaussianMixture((2,), components=3, seed=1)),
     "product": BaseCase(
         lambda: Product([([1], Normal(1)), ([0], Uniform(1, -1.0, 3.0))]),

@@ -10,7 +10,7 @@ import torch
 
 import test_contract as contract
 from cases import BASES
-from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
+from diffeo.bases import GaussianMixture, Logistic, Normal, Product, StudentT, Uniform
 from diffeo.core.errors import ConfigError, ContextError, ShapeError
 
 every = pytest.mark.parametrize("name", list(BASES))
@@ -74,6 +74,7 @@ def test_multidimensional_events(name: str) -> None:
         "normal": Normal,
         "uniform": Uniform,
         "student_t": StudentT,
+        "logistic": Logistic,
         "mixture": lambda shape: GaussianMixture(shape, components=3),
     }
     if name == "product":

@@ -14,7 +14,7 @@ import pytest
 from torch import nn
 
 import diffeo
-from cases import BASES, CONDITIONERS, MAPS, PARTITIONS, TRANSFORMS, Encoder
+from cases import BASES, CONDITIONERS, IMAGE_CONDITIONERS, MAPS, PARTITIONS, TOKEN_CONDITIONERS, TRANSFORMS, Encoder
 
 PUBLIC = {
     # classes and functions
@@ -27,12 +27,14 @@ PUBLIC = {
     "check",
     "fit",
     "load",
+    "read_images",
     "read_table",
     "save",
     # rooms
     "bases",
     "conditioners",
     "data",
+    "latents",
     "layers",
     "maps",
     "models",
@@ -58,7 +60,7 @@ def _abstract(thing: Any) -> bool:
 def covered() -> set[type]:
     """Every class that occurs in some case."""
     found: set[type] = {type(map) for map in MAPS.values()}
-    for factory in CONDITIONERS.values():
+    for factory in [*CONDITIONERS.values(), *IMAGE_CONDITIONERS.values(), *TOKEN_CONDITIONERS.values()]:
         found |= {type(factory), type(getattr(factory, "inner", factory))}
     found |= {type(build(3)) for build in PARTITIONS.values()}
     for case in BASES.values():
@@ -99,7 +101,7 @@ def test_partition_functions_are_all_known() -> None:
 
 @pytest.mark.parametrize("name", list(diffeo.models.MODELS))
 def test_model_has_cases(name: str) -> None:
-    """With and without context, with supports; and it is exported under its name in the registry."""
+    """With and without context, with data of a type of its own (supports, pixels); exported under its name in the registry."""
     mine = {key: case for key, case in TRANSFORMS.items() if key.split("/")[0] == name}
     assert any(case.context is None for case in mine.values())
     assert any(case.context is not None for case in mine.values())

@@ -185,6 +185,11 @@ def check_round_trip(case: Case) -> None:
         x, context = case.inputs(32, dtype)
         y, _ = transform(x, context)
         again = transform.inverse(y, context)[0]
+        if case.data_dtype is torch.uint8 and isinstance(transform, Encoder):
+            # noise within rounding of the edge of a level may come back in the next one
+            assert apart(again.to(dtype), x, 0.0).max() <= 1
+            assert (again.to(dtype) != x).double().mean() < 0.01
+            continue
         assert (apart(again, x.to(again.dtype), case.periods) / x.abs().clamp_min(1)).max() <= tolerance
         if transform.exact:
             once_more = transform(again, context)[0]
@@ -283,8 +288,10 @@ def check_nan_stays_alone(case: Case) -> None:
     for direction, x, context in directions(case):
         torch.default_generator.manual_seed(1)
         value, logdet = direction(x, context)
+        if not value.is_floating_point():
+            continue  # pixels have no NaN
         bad = x.clone()
-        bad[2].flatten()[-1] = math.nan
+        bad[(2, *[-1] * (bad.dim() - 1))] = math.nan
         torch.default_generator.manual_seed(1)
         leaf = bad.requires_grad_()
         spoilt, spoilt_logdet = direction(leaf, context)
@@ -338,7 +345,7 @@ def check_context_matters(case: Case) -> None:
     for direction, x, context in directions(case):
         assert context is not None
         value, logdet = direction(x, context)
-        other, other_logdet = direction(x, context + 1)
+        other, other_logdet = direction(x, context + 1 if case.classes is None else (context + 1) % case.classes)
         changed = (value - other).flatten(1).abs().sum(1) + (logdet - other_logdet).abs()
         assert (changed > 1e-8).double().mean() > 0.6  # rows beyond a spline's box are untouched
 
@@ -359,8 +366,11 @@ def check_context_refused(case: Case) -> None:
     for call in (*calls, lambda x, c: flow.sample((2,), c)):
         with pytest.raises(ContextError, match="needs a context"):
             call(x, None)
-        with pytest.raises(ContextError, match="does not end in"):
-            call(x, torch.zeros(len(x), *case.context[:-1], case.context[-1] + 1))
+        wrong = "does not end in" if case.context else "does not fit|whole numbers"
+        with pytest.raises(ContextError, match=wrong):
+            call(x, torch.zeros(len(x) + 1, 1) - 1) if not case.context else call(
+                x, torch.zeros(len(x), *case.context[:-1], case.context[-1] + 1)
+            )
 
 
 def check_state_dict(case: Case) -> None:
@@ -406,7 +416,7 @@ def check_printing(case: Case) -> None:
     text = repr(transform)
     assert type(transform).__name__ in text
     assert "tensor(" not in text
-    assert len(text) < 6000
+    assert len(text) < 20_000
 
 
 def check_no_randomness(case: Case) -> None:
@@ -451,7 +461,11 @@ def test_shapes(name: str) -> None:
 
 
 # Positive and its like take events of any shape
-@over(lambda name, case: not name.startswith(("positive", "interval", "wrap", "dequantize", "chain/empty", "inverse/positive")))
+@over(
+    lambda name, case: (
+        not name.startswith(("positive", "interval", "wrap", "dequantize", "chain/empty", "inverse/positive", "logit"))
+    )
+)
 def test_wrong_shape(name: str) -> None:
     check_wrong_shape(TRANSFORMS[name])
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import diffeo
-from cases import randomise
+from cases import VECTOR_MODELS, randomise
 from diffeo import Chain, Flow
 from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.conditioners import MLP
@@ -28,7 +28,7 @@ from diffeo.maps import Affine, CircularSpline, RQSpline
 from diffeo.partitions import Halves
 from test_contract import NoFloat64, tensors
 
-MODELS = list(diffeo.models.MODELS)
+MODELS = list(VECTOR_MODELS)
 # the reports' own numbers of steps take ten minutes
 LONG = [pytest.mark.slow, pytest.mark.skipif(not os.environ.get("DIFFEO_LONG"), reason="set DIFFEO_LONG=1 to run it")]
 

@@ -21,20 +21,21 @@ _NAMES = {
     "check": "checkup",
     "fit": "training.fit",
     "load": "store",
+    "read_images": "data",
     "read_table": "data",
     "save": "store",
 }
-_ROOMS = ("bases", "conditioners", "data", "layers", "maps", "models", "partitions", "training")
+_ROOMS = ("bases", "conditioners", "data", "latents", "layers", "maps", "models", "partitions", "training")
 
 __all__ = [*sorted([*_NAMES, *_ROOMS])]
 
 if TYPE_CHECKING:
-    from . import bases, conditioners, data, layers, maps, models, partitions, training
+    from . import bases, conditioners, data, latents, layers, maps, models, partitions, training
     from .checkup import check
     from .core.chain import Chain
     from .core.distribution import Distribution
     from .core.transform import Inverse, Transform
-    from .data import read_table
+    from .data import read_images, read_table
     from .estimator import FlowEstimator
     from .flow import Flow
     from .store import load, save

@@ -117,6 +117,26 @@ class Flow(Distribution):
         x, logdet = self.transform.inverse(rows.to(self.dtype), rows_context)
         return x.reshape(*batch, *self.event_shape), logdet.to(self.dtype).reshape(batch)
 
+    def unpack(self, z: Tensor) -> list[Tensor]:
+        """The latents of every scale, finest first: z (\\*S, \\*base event) -> [(\\*S, C, H, W), ...], one without scales."""
+        check_event(z, self.base.event_shape, "z")
+        shapes = self.transform.parts(self.event_shape)
+        if len(shapes) == 1:
+            return [z]
+        parts = z.split([prod(shape) for shape in shapes], -1)
+        return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def pack(self, parts: Sequence[Tensor]) -> Tensor:
+        """The reverse of `unpack`; raises `ShapeError` when a scale is missing or has another shape."""
+        shapes = self.transform.parts(self.event_shape)
+        if len(parts) != len(shapes):
+            raise ShapeError(f"this flow has latents at {len(shapes)} scales, got {len(parts)}")
+        for i, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+            check_event(part, shape, f"scale {i}")
+        if len(shapes) == 1:
+            return parts[0]
+        return torch.cat([part.flatten(-len(shape)) for part, shape in zip(parts, shapes, strict=True)], -1)
+
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Self:
         """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data; returns the flow."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import ConfigError, ContextError
 from ..core.numerics import centre_and_scale
 from ..core.shapes import as_shape
 
-__all__ = ["StandardizeContext"]
+__all__ = ["OneHot", "StandardizeContext"]
 
 
 class StandardizeContext(nn.Module):
@@ -44,3 +45,29 @@ class StandardizeContext(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         context = context if context.is_floating_point() else context.to(self.mean.dtype)
         return ((context - self.mean - self.mean_rest) / self.scale).to(self.mean.dtype)
+
+
+class OneHot(nn.Module):
+    """Class numbers c (B,) -> (B, classes) with a 1 at c: the context of a class-conditional flow, `context_shape=()`.
+
+    Raises `ContextError` for a number that is no class.
+
+    >>> import torch, diffeo
+    >>> diffeo.conditioners.OneHot(3)(torch.tensor([2]))
+    tensor([[0., 0., 1.]])
+    """
+
+    _like: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        if classes < 1:
+            raise ConfigError(f"a class-conditional flow needs at least 1 class, got {classes}")
+        self.classes = classes
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def forward(self, context: Tensor) -> Tensor:
+        index = context.long()
+        if context.device.type != "meta" and bool(((index < 0) | (index >= self.classes) | (index != context)).any()):
+            raise ContextError(f"classes are whole numbers from 0 to {self.classes - 1}")
+        return nn.functional.one_hot(index, self.classes).to(self._like.dtype)

@@ -69,6 +69,13 @@ class Chain(Transform):
             shape = _named(i, transform, transform.inverse_shape, shape)
         return shape
 
+    def parts(self, shape: Shape) -> tuple[Shape, ...]:
+        if len(self) == 0:
+            return (shape,)
+        for transform in list(self)[:-1]:
+            shape = transform.forward_shape(shape)
+        return self[-1].parts(shape)
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         for transform in self:
             transform.initialize(x, _read(transform, context))

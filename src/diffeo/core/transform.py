@@ -49,6 +49,10 @@ class Transform(nn.Module, ABC):
         """The event shape of x for y of event shape `shape`; raises `ShapeError` when it cannot take it."""
         return shape
 
+    def parts(self, shape: Shape) -> tuple[Shape, ...]:
+        """What y, for x of event shape `shape`, consists of: several shapes when it is several scales, flattened."""
+        return (self.forward_shape(shape),)
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Data-dependent set-up from one batch of inputs; nothing by default."""
         return

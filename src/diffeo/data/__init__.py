@@ -1,11 +1,24 @@
-"""From files to float64 arrays, with every row accounted for."""
+"""From files to float64 arrays, with every row accounted for, and to uint8 images."""
 
 from __future__ import annotations
 
+from .images import Images, read_images, write_images
 from .infer import infer_support
 from .ledger import Intake
 from .schema import Column, Schema
 from .tables import Table, iter_tables, read_table
 from .write import write_table
 
-__all__ = ["Column", "Intake", "Schema", "Table", "infer_support", "iter_tables", "read_table", "write_table"]
+__all__ = [
+    "Column",
+    "Images",
+    "Intake",
+    "Schema",
+    "Table",
+    "infer_support",
+    "iter_tables",
+    "read_images",
+    "read_table",
+    "write_images",
+    "write_table",
+]

@@ -3,25 +3,38 @@
 from .actnorm import ActNorm
 from .bounded import Interval, Positive, Wrap
 from .columns import Columns
+from .conv1x1 import Conv1x1
 from .coupling import Coupling
-from .dequantize import Dequantize
+from .dequantize import Dequantize, VariationalDequantize
+from .factor_out import FactorOut
 from .flatten import Flatten
 from .linear import LULinear
+from .logit import Logit
+from .pad import Pad
+from .patchify import Patchify
 from .permute import Permute
 from .pointwise import Pointwise
+from .squeeze import Squeeze
 from .standardize import Standardize
 
 __all__ = [
     "ActNorm",
     "Columns",
+    "Conv1x1",
     "Coupling",
     "Dequantize",
+    "FactorOut",
     "Flatten",
     "Interval",
     "LULinear",
+    "Logit",
+    "Pad",
+    "Patchify",
     "Permute",
     "Pointwise",
     "Positive",
+    "Squeeze",
     "Standardize",
+    "VariationalDequantize",
     "Wrap",
 ]

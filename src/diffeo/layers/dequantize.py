@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from ..core.distribution import Distribution
+from ..core.errors import ConfigError, ExactnessError, ShapeError
+from ..core.shapes import Shape
 from ..core.transform import Transform
 
-__all__ = ["Dequantize"]
+__all__ = ["Dequantize", "VariationalDequantize"]
 
 
 class Dequantize(Transform):
@@ -16,19 +21,109 @@ class Dequantize(Transform):
     E_u log p(x + u) ≤ log P(x) (Theis et al. 2016, arXiv:1511.01844), hence `exact = False`: log-densities are terms of
     a lower bound, and noise comes from torch's global generator. The inverse rounds down to the integers.
 
+    With `bits=n`, for images: x is uint8 with values below 2ⁿ, y = (x + u) / 2ⁿ lies in [0, 1), log|det| = −D n log 2,
+    and the inverse returns uint8, values beyond the unit interval going to the nearest level. Raises `ConfigError`
+    unless 1 ≤ bits ≤ 8.
+
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Dequantize()
     >>> layer.inverse(layer(torch.tensor([[3.0]]))[0])[0]
     tensor([[3.]])
+    >>> diffeo.layers.Dequantize(bits=8).inverse(torch.tensor([[0.5]]))[0]
+    tensor([[128]], dtype=torch.uint8)
     """
 
     exact = False
     any_dtype = True
+    _like: Tensor
+
+    def __init__(self, bits: int | None = None) -> None:
+        super().__init__()
+        self.bits = _checked(bits)
+        self.settles_dtype = bits is not None
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.bits is not None:
+            x = x.to(self._like.dtype)
+            return _to_unit(x, torch.rand_like(x), self.bits)
         x = x if x.is_floating_point() else x.double()
-        below_next = torch.nextafter(x + 1, x)  # x + u may round up to x + 1, another integer
-        return torch.minimum(x + torch.rand_like(x), below_next), x.new_zeros(len(x))
+        return _below_next(x, torch.rand_like(x)), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if self.bits is not None:
+            return _from_unit(y, self.bits)
         return y.floor(), y.new_zeros(len(y))
+
+    def extra_repr(self) -> str:
+        return "" if self.bits is None else f"bits={self.bits}"
+
+
+class VariationalDequantize(Transform):
+    """y = (x + u) / 2ⁿ, u ~ q(u | x) in (0, 1), learned: log p(y) − log q(u | x) − D n log 2 bounds log P(x) from below.
+
+    `noise` is q: an exact conditional distribution whose events and contexts are images of one shape; it reads x scaled
+    to [−½, ½). The inverse is that of `Dequantize(bits=n)`. Flow++, Ho et al. 2019, arXiv:1902.00275. Raises `ShapeError`
+    or `ExactnessError` when `noise` does not fit.
+
+    >>> import torch, diffeo
+    >>> halves = diffeo.partitions.Checkerboard((1, 4, 4)), diffeo.conditioners.ConvNet(width=8)
+    >>> coupling = diffeo.layers.Coupling((1, 4, 4), diffeo.maps.Affine(), halves[1], halves[0], context_shape=(1, 4, 4))
+    >>> noise = diffeo.Flow(diffeo.Chain([diffeo.layers.Interval(0.0, 1.0), coupling]), diffeo.bases.Normal((1, 4, 4)))
+    >>> layer = diffeo.layers.VariationalDequantize(noise)
+    >>> layer(torch.zeros(5, 1, 4, 4, dtype=torch.uint8))[1].shape
+    torch.Size([5])
+    """
+
+    exact = False
+    any_dtype = True
+    settles_dtype = True
+    _like: Tensor
+
+    def __init__(self, noise: Distribution, bits: int = 8) -> None:
+        super().__init__()
+        if getattr(noise, "context_shape", None) != noise.event_shape:
+            raise ShapeError(f"the noise must be conditional on the image: events and contexts of shape {noise.event_shape}")
+        if not getattr(noise, "exact", True):
+            raise ExactnessError("the noise needs an exact density: it must not dequantise itself")
+        self.noise, self.bits = noise, _checked(bits) or 8
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = x.to(self._like.dtype)
+        u, log_prob = self.noise.sample_and_log_prob((), x / 2**self.bits - 0.5)
+        y, weight = _to_unit(x, u, self.bits)
+        return y, weight - log_prob
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _from_unit(y, self.bits)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        if shape != self.noise.event_shape:
+            raise ShapeError(f"built for events of shape {self.noise.event_shape}, got {shape}")
+        return shape
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        return self.forward_shape(shape)
+
+
+def _checked(bits: int | None) -> int | None:
+    if bits is not None and not 1 <= bits <= 8:
+        raise ConfigError(f"images have 1 to 8 bits a channel, not {bits}")
+    return bits
+
+
+def _below_next(x: Tensor, u: Tensor) -> Tensor:
+    """x + u, which may round up to x + 1, another integer: then the number before it."""
+    return torch.minimum(x + u, torch.nextafter(x + 1, x))
+
+
+def _to_unit(x: Tensor, u: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    size = x[0].numel() if len(x) else 0
+    return _below_next(x, u) * 2.0**-bits, x.new_full((len(x),), -size * bits * math.log(2))
+
+
+def _from_unit(y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    levels = 2**bits
+    x = (y * levels).floor().clamp(0, levels - 1).to(torch.uint8)
+    return x, y.new_full((len(y),), (y[0].numel() if len(y) else 0) * bits * math.log(2))

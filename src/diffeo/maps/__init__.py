@@ -4,6 +4,7 @@ from .additive import Additive
 from .affine import Affine
 from .base import ElementwiseMap
 from .circular import CircularSpline
+from .logistic_mixture import LogisticMixture
 from .rq_spline import RQSpline
 
-__all__ = ["Additive", "Affine", "CircularSpline", "ElementwiseMap", "RQSpline"]
+__all__ = ["Additive", "Affine", "CircularSpline", "ElementwiseMap", "LogisticMixture", "RQSpline"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
@@ -38,7 +39,7 @@ class Affine(ElementwiseMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(params[..., 0], self.log_scale)
-        return x * log_scale.exp() + params[..., 1], log_scale
+        return torch.addcmul(params[..., 1], x, log_scale.exp()), log_scale
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(params[..., 0], self.log_scale)

@@ -3,10 +3,24 @@
 from collections.abc import Callable
 
 from ..flow import Flow
-from .nice import nice
-from .nsf import nsf
-from .realnvp import realnvp
+from . import images
+from .images import flowpp, glow, jet
+from .nice import nice as _nice
+from .nsf import nsf as _nsf
+from .realnvp import realnvp as _realnvp
+from .recipe import either
 
-__all__ = ["MODELS", "nice", "nsf", "realnvp"]
+__all__ = ["MODELS", "flowpp", "glow", "jet", "nice", "nsf", "realnvp"]
 
-MODELS: dict[str, Callable[..., Flow]] = {"nice": nice, "realnvp": realnvp, "nsf": nsf}
+nice = either(_nice, images.nice)
+realnvp = either(_realnvp, images.realnvp)
+nsf = either(_nsf, images.nsf)
+
+MODELS: dict[str, Callable[..., Flow]] = {
+    "nice": nice,
+    "realnvp": realnvp,
+    "glow": glow,
+    "nsf": nsf,
+    "flowpp": flowpp,
+    "jet": jet,
+}

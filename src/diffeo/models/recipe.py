@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import torch
 
 from ..core.seeds import seeded
+from ..core.shapes import as_shape
 from ..flow import Flow
 
-__all__ = ["model"]
+__all__ = ["either", "model", "options"]
 
 P = ParamSpec("P")
 
@@ -35,6 +36,31 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
         return flow
 
     return wrapper
+
+
+def either(vectors: Callable[..., Flow], images: Callable[..., Flow]) -> Callable[..., Flow]:
+    """One model name for two kinds of event: `vectors` builds it for (D,), `images` for (C, H, W); other shapes raise there."""
+
+    @functools.wraps(vectors)
+    def build(event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None, **settings: Any) -> Flow:
+        return _pick(build, event_shape)(event_shape, context_shape, **settings)
+
+    build.__doc__ = (
+        f"For vectors, event_shape=(D,):\n\n{vectors.__doc__}\n\nFor images, event_shape=(C, H, W):\n\n{images.__doc__}"
+    )
+    build.__kinds__ = (vectors, images)  # type: ignore[attr-defined]
+    del build.__wrapped__
+    return build
+
+
+def _pick(build: Callable[..., Flow], event_shape: int | Sequence[int]) -> Callable[..., Flow]:
+    vectors, images = getattr(build, "__kinds__", (build, build))
+    return images if len(as_shape(event_shape)) == 3 else vectors
+
+
+def options(build: Callable[..., Flow], event_shape: int | Sequence[int]) -> list[str]:
+    """The names of the settings that a model takes for events of this shape."""
+    return list(inspect.signature(_pick(build, event_shape)).parameters)
 
 
 def _plain(value: Any) -> Any:

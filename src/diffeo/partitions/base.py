@@ -25,3 +25,7 @@ class Partition(nn.Module, ABC):
     @abstractmethod
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
+
+    def mute(self, params: Tensor) -> Tensor:
+        """Zero the parameters of places in the transformed part that hold no entry: zero parameters are the identity."""
+        return params

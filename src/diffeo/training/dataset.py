@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError, ShapeError
+from ..data import Images, read_images
+from ..data.images import looks_like_images
 from ..flow import Flow
 from .arrays import Rows, as_rows
 from .fingerprint import fingerprint
@@ -34,7 +38,11 @@ class Dataset:
     place: torch.device
 
     @classmethod
-    def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device) -> Dataset:
+    def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int = 50_000) -> Dataset:
+        """`most`: how many rows a share given as `valid` holds out at most."""
+        x, context = _images(flow, x, context)
+        if isinstance(valid, (Images, str, Path)):
+            valid = _images(flow, valid, None)
         rows = as_rows(x, context)
         if rows is None:
             held = (
@@ -44,7 +52,7 @@ class Dataset:
             return cls(None, held_rows, x, None, None, None, place)
         _check(flow, rows)
         if isinstance(valid, (int, float)) and not isinstance(valid, bool):
-            train_index, valid_index = _split(len(rows.x), float(valid), seed)
+            train_index, valid_index = _split(len(rows.x), float(valid), seed, most)
             parts = [[t[index].to(place) for t in rows.tensors] for index in (train_index, valid_index)]
             return cls(parts[0], parts[1] if len(valid_index) else None, None, rows.names, train_index, valid_index, place)
         held = None if valid is None else _held_out(valid)
@@ -86,6 +94,14 @@ class Dataset:
             for i, (kind, t) in enumerate(zip(("rows", "contexts"), tensors or [], strict=False))
         }
 
+    def example_contexts(self) -> Tensor | None:
+        """A few contexts to draw samples at: held-out ones, else training ones; of classes, each in turn."""
+        rows = self.valid or self.train
+        if rows is None or len(rows) < 2:
+            return None
+        contexts = rows[1]
+        return contexts.unique() if contexts.dim() == 1 else contexts[:64]
+
     def set_up(self, flow: Flow, seed: int) -> None:
         """Data-dependent set-up from training rows only."""
         if self.train is not None:
@@ -98,6 +114,17 @@ class Dataset:
         flow.initialize(*some)
 
 
+def _images(flow: Flow, x: Any, context: Any) -> tuple[Any, Any]:
+    """Images as pixels, and their labels where the flow is class-conditional; anything else as it is."""
+    if isinstance(x, (str, Path)) and looks_like_images(x):
+        x = read_images(x)
+    if not isinstance(x, Images):
+        return x, context
+    if context is None and flow.context_shape == () and x.labels is not None:
+        context = torch.from_numpy(np.array(x.labels))
+    return torch.from_numpy(np.array(x.pixels)), context
+
+
 def _held_out(valid: Any) -> Rows:
     rows = as_rows(*valid) if isinstance(valid, tuple) else as_rows(valid, None)
     if rows is None:
@@ -105,11 +132,11 @@ def _held_out(valid: Any) -> Rows:
     return rows
 
 
-def _split(rows: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def _split(rows: int, share: float, seed: int, most: int) -> tuple[Tensor, Tensor]:
     if not 0 <= share < 1:
         raise ConfigError(f"the share of validation rows must lie in [0, 1), got {share}")
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, 0)))
-    count = 0 if share == 0 else min(max(1, round(share * rows)), 50_000, rows - 1)
+    count = 0 if share == 0 else min(max(1, round(share * rows)), most, rows - 1)
     return order[count:].sort().values, order[:count].sort().values
 
 
@@ -125,7 +152,9 @@ def _check(flow: Flow, rows: Rows) -> None:
             raise ShapeError(
                 f"the contexts have shape {tuple(tensor.shape[1:])}, the flow's context shape is {flow.context_shape}"
             )
-        bad = (~tensor.flatten(1).isfinite()).nonzero()
+        if not tensor.is_floating_point():
+            continue
+        bad = (~tensor.reshape(len(tensor), -1).isfinite()).nonzero()
         if len(bad):
             row, column = bad[0].tolist()
             name = rows.names[column] if rows.names and what == "row" else column

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Recommendation", "recommend"]
+__all__ = ["ImageRecommendation", "Recommendation", "recommend", "recommend_images"]
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,27 @@ def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
             "steps": "an upper limit: training stops when the held-out rows have not improved for 20 evaluations",
             "patience": "evaluations without improvement before training stops",
         },
+    )
+
+
+@dataclass(frozen=True)
+class ImageRecommendation:
+    """Training settings for images; the size of the model is its own dial."""
+
+    batch_size: int
+    lr: float
+    weight_decay: float
+    steps: int
+    eval_every: int
+    patience: int
+    valid_rows: int
+    """At most so many images are held out: validation is for choosing weights, not for the final figure."""
+
+
+def recommend_images(rows: int) -> ImageRecommendation:
+    """Batches of 64 (or fewer, of few images), 20 passes, at least 2,000 steps and at most 50,000."""
+    batch = max(1, min(64, rows // 8))
+    steps = max(2_000, min(50_000, 20 * rows // batch))
+    return ImageRecommendation(
+        batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=min(500, steps // 10), patience=20, valid_rows=1_000
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 from ..core.seeds import reseed, seeded
 from ..flow import Flow
 from .sampler import mix
 
-__all__ = ["Evaluation", "evaluate", "log_probs"]
+__all__ = ["Evaluation", "evaluate", "log_probs", "rows_per_pass"]
 
-CHUNK = 8192  # rows per pass: bounds memory
+CHUNK = 8192  # rows of a table per pass: bounds memory
+NUMBERS = 2**18  # values of images per pass: the networks hold hundreds of numbers for each
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Evaluation:
     nll: float
     nll_se: float
     bits_per_dim: float
+    bits_per_dim_se: float
     rows: int
     outside: int
     """Rows of density zero: outside a column's support. With any, `nll` is inf."""
@@ -32,21 +35,36 @@ class Evaluation:
     """True: integer columns were dequantised, so `nll` is an upper bound."""
 
 
+def rows_per_pass(event_shape: Sequence[int]) -> int:
+    """How many rows to score at a time."""
+    return CHUNK if len(event_shape) < 2 else max(1, NUMBERS // math.prod(event_shape))
+
+
 @torch.no_grad()
-def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
-    """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from `seed`."""
+def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, importance: int = 1, seed: int = 0) -> Tensor:
+    """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from `seed`.
+
+    With `importance=k`, the bound of a flow that dequantises is averaged over k draws of the noise, log (1/k) Σ p(x, u_i):
+    the larger k, the nearer to log P(x).
+    """
+    if importance < 1:
+        raise ConfigError(f"importance must be at least 1 sample, got {importance}")
     flow.eval()
-    contexts = [None] * len(x.split(CHUNK)) if context is None else list(context.split(CHUNK))
+    size = rows_per_pass(flow.event_shape)
+    contexts = [None] * len(x.split(size)) if context is None else list(context.split(size))
     parts = []
     with seeded():
-        for i, (rows, own) in enumerate(zip(x.split(CHUNK), contexts, strict=True)):
+        for i, (rows, own) in enumerate(zip(x.split(size), contexts, strict=True)):
             reseed(mix(seed, i))
-            parts.append(flow.log_prob(rows, own).cpu())
+            draws = [flow.log_prob(rows, own).cpu() for _ in range(1 if flow.exact else importance)]
+            parts.append(draws[0] if len(draws) == 1 else torch.stack(draws).double().logsumexp(0) - math.log(importance))
     return torch.cat(parts)
 
 
-def evaluate(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Evaluation:
-    """Score rows x (N, \\*event) and average. Raises `DataError` when there are none or one is not a number.
+def evaluate(flow: Flow, x: Tensor, context: Tensor | None = None, *, importance: int = 1, seed: int = 0) -> Evaluation:
+    """Score rows x (N, \\*event) and average; `importance` as in `log_probs`.
+
+    Raises `DataError` when there are no rows or one is not a number.
 
     >>> import torch, diffeo
     >>> diffeo.training.evaluate(diffeo.models.nsf((1,)), torch.zeros(4, 1)).nll
@@ -54,16 +72,18 @@ def evaluate(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int 
     """
     if len(x) == 0:
         raise DataError("no rows to evaluate")
-    values = log_probs(flow, x, context, seed=seed).double()
+    values = log_probs(flow, x, context, importance=importance, seed=seed).double()
     if bool(values.isnan().any()):
         row = int(values.isnan().nonzero()[0])
         raise DataError(f"row {row} has no log-density: it, or its context, holds a value that is not a number")
     nll = -values.mean().item()
+    per_bit = math.log(2) * max(1, math.prod(flow.event_shape))
     spread = values.std().item() if len(values) > 1 and math.isfinite(nll) else math.nan
     return Evaluation(
         nll=nll,
         nll_se=spread / math.sqrt(len(values)),
-        bits_per_dim=nll / math.log(2) / max(1, math.prod(flow.event_shape)),
+        bits_per_dim=nll / per_bit,
+        bits_per_dim_se=spread / math.sqrt(len(values)) / per_bit,
         rows=len(values),
         outside=int((values == -math.inf).sum()),
         bound=not flow.exact,

@@ -13,10 +13,10 @@ __all__ = ["difference", "fingerprint"]
 
 
 def fingerprint(x: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Row count and one hash per column (of the flattened event, at most 4,096 of them; beyond, one for all)."""
+    """Row count and one hash per column of a table (at most 4,096 of them); beyond, and for images, one for all."""
     flat = x.detach().cpu().reshape(len(x), -1).numpy()
     labels = list(names) if names else [f"x{i}" for i in range(flat.shape[1])]
-    if flat.shape[1] > 4096:
+    if flat.shape[1] > 4096 or x.dim() > 2:
         return {"rows": len(flat), "columns": {"all": _hash(flat)}}
     return {"rows": len(flat), "columns": {name: _hash(flat[:, i]) for i, name in enumerate(labels)}}
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,11 +19,13 @@ from ..core.errors import ConfigError, TrainingError
 from ..core.seeds import seeded
 from ..flow import Flow
 from .dataset import Dataset
-from .defaults import recommend
+from .defaults import recommend, recommend_images
+from .evaluate import rows_per_pass
 from .lock import locked
 from .loop import Loop, LoopConfig, Progress
 from .objectives import NegativeLogLikelihood
 from .same_run import earlier_settings, same_run
+from .sample_grid import SampleGrid
 from .signals import StopRequest, stop_on_signals
 from .world import World
 
@@ -75,6 +77,8 @@ def fit(
     progress: bool | Callable[[Progress], None] = False,
     device: str | torch.device | None = None,
     initialize: bool | None = None,
+    flips: bool = False,
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> FitResult:
     """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping and an EMA.
 
@@ -86,6 +90,10 @@ def fit(
     interrupted (but for a limit in minutes, which is the clock's). A flow that was trained before is not set
     up (standardised) again unless `initialize=True`.
 
+    Of images, `x` may also be `Images`, a folder or file that `diffeo.data.read_images` reads, and at most 1,000 are held
+    out; a class-conditional flow takes their labels. `flips` mirrors images at random. With `out`, samples of the same
+    noise go to `out/samples/STEP.png` at every evaluation. `precision="bfloat16"` computes the networks in that.
+
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
     settings, `TrainingError` when the loss stays non-finite; the flow's weights are finite even then.
 
@@ -94,14 +102,19 @@ def fit(
     >>> result.best["nll"] < 3.5
     True
     """
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
+    if flips and len(flow.event_shape) != 3:
+        raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
     place = torch.device(device) if device is not None else flow.device
     flow.to(place)
     world = World.join(place)
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
     with seeded(), stop_on_signals() as stop, guard:
-        data = Dataset.of(flow, x, context, valid, seed, place)
-        advice = recommend(data.size, math.prod(flow.event_shape))
+        image = len(flow.event_shape) == 3
+        data = Dataset.of(flow, x, context, valid, seed, place, 1_000 if image else 50_000)
+        advice = recommend_images(data.size) if image else recommend(data.size, math.prod(flow.event_shape))
         size = batch_size if batch_size is not None else advice.batch_size
         batches = data.batches(size, seed, world)
         limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
@@ -120,15 +133,17 @@ def fit(
             ema=ema,
             seed=seed,
             checkpoint_seconds=checkpoint_seconds,
+            eval_rows=rows_per_pass(flow.event_shape),
         )
-        settings = asdict(chosen) | {"batch_size": size, "device": place.type}
+        settings = asdict(chosen) | {"batch_size": size, "device": place.type, "flips": flips, "precision": precision}
         if folder is not None and world.first:
             same_run(folder, resume, data.prints(), flow.recipe, settings)
         if initialize or (initialize is None and "training" not in flow.metadata):
             data.set_up(flow, seed)
         tell = progress if callable(progress) else _lines() if progress else None
-        objective = NegativeLogLikelihood(flow).train()
-        loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell)
+        objective = NegativeLogLikelihood(flow, flips, precision).train()
+        show = SampleGrid(flow, folder, seed, data.example_contexts()) if image and folder is not None else None
+        loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
         return _finish(loop, data, folder, settings, resume, stop)
 
 

@@ -89,6 +89,9 @@ class Loop:
     names: Sequence[str] | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     tell: Callable[[Progress], None] | None = None
+    show: Callable[[int], None] | None = (
+        None  # called at every evaluation, with the step, while the averaged weights are in place
+    )
 
     def __post_init__(self) -> None:
         self.state, self.diary = State(), Diary(self.folder if self.world.first else None)
@@ -192,6 +195,8 @@ class Loop:
                     f"held-out rows cannot be scored: {self._blame_valid()}; mend or remove them, or change the column's kind"
                 )
             improved = finite and (state.best is None or nll < state.best["loss"])
+            if self.show is not None and self.world.first:
+                self.show(state.step)
             if improved or not self.best:
                 self.best = {name: t.detach().clone() for name, t in self.objective.state_dict().items()}
         if improved:

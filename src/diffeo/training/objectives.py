@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ..flow import Flow
@@ -21,14 +22,26 @@ class Objective(nn.Module, ABC):
 
 
 class NegativeLogLikelihood(Objective):
-    """loss(x, c) = −log p(x | c) in nats per row, in the data's own units: maximum likelihood."""
+    """loss(x, c) = −log p(x | c) in nats per row, in the data's own units: maximum likelihood.
 
-    def __init__(self, flow: Flow) -> None:
+    With `flips`, images are mirrored at random while training; with `precision="bfloat16"` the networks compute in that,
+    log-dets and densities in float32 all the same.
+    """
+
+    def __init__(self, flow: Flow, flips: bool = False, precision: str = "float32") -> None:
         super().__init__()
-        self.flow = flow
+        self.flow, self.flips, self.precision = flow, flips, precision
 
     def forward(self, *batch: Tensor) -> Tensor:
         x, *rest = batch
+        if self.flips and self.training:
+            mirrored = torch.rand(len(x), device=x.device) < 0.5
+            x = torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
+        half = self.training and self.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+            return self._loss(x, rest)
+
+    def _loss(self, x: Tensor, rest: Sequence[Tensor]) -> Tensor:
         return -self.flow.log_prob(x, rest[0] if rest else None)
 
 

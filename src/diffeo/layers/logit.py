@@ -1,0 +1,48 @@
+"""From the unit interval to the real line, keeping off its ends."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ConfigError
+from ..core.numerics import sum_event
+from ..core.transform import Transform
+
+__all__ = ["Logit"]
+
+
+class Logit(Transform):
+    """y = logit(α + (1 − 2α) x) for x in [0, 1], log|det| = Σ log(1 − 2α) + softplus(y) + softplus(−y).
+
+    Outside [0, 1] the log-det is −inf. The inverse of a y beyond logit(α) or logit(1 − α) lies outside [0, 1]; a
+    `Dequantize` before it takes it to the nearest pixel. RealNVP's preprocessing, Dinh et al. 2016, arXiv:1605.08803,
+    with its α = 0.05. Raises `ConfigError` unless 0 < α < ½.
+
+    >>> import torch, diffeo
+    >>> diffeo.layers.Logit()(torch.tensor([[0.5]]))[0]
+    tensor([[0.]])
+    """
+
+    def __init__(self, alpha: float = 0.05) -> None:
+        super().__init__()
+        if not 0 < alpha < 0.5:
+            raise ConfigError(f"alpha must lie between 0 and ½, got {alpha}")
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outside = (x < 0) | (x > 1)
+        inner = self.alpha + (1 - 2 * self.alpha) * x.clamp(0, 1)
+        left, right = inner.log(), (-inner).log1p()
+        logdet = math.log(1 - 2 * self.alpha) - left - right
+        return left - right, sum_event(torch.where(outside, -math.inf, logdet))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = (torch.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
+        softplus = torch.nn.functional.softplus
+        return x, -sum_event(math.log(1 - 2 * self.alpha) + softplus(y) + softplus(-y))
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"

@@ -1,0 +1,64 @@
+"""Images of any size, made larger by noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..core.errors import ShapeError
+from ..core.shapes import Shape
+from .fixed_shape import FixedShape
+
+__all__ = ["Pad"]
+
+
+class Pad(FixedShape):
+    """y = x with rows of noise u ~ N(0, 1) below and columns of it to the right, until `multiple` divides H and W.
+
+    E_u [log p(x, u) − log N(u)] ≤ log p(x) (Huang et al. 2020, arXiv:2002.07101), hence `exact = False`; a flow that
+    leaves the noise alone loses nothing. The noise comes from torch's global generator. The inverse cuts it off.
+
+    >>> import torch, diffeo
+    >>> diffeo.layers.Pad((1, 28, 28), multiple=8)(torch.zeros(5, 1, 28, 28))[0].shape
+    torch.Size([5, 1, 32, 32])
+    """
+
+    exact = False
+
+    def __init__(self, event_shape: Sequence[int], multiple: int) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 3 or multiple < 1:
+            raise ShapeError(f"images (C, H, W) can be padded, not {self.event_shape} to multiples of {multiple}")
+        channels, height, width = self.event_shape
+        self.padded: Shape = (channels, -height % multiple + height, -width % multiple + width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        _, height, width = self.event_shape
+        y = torch.randn(len(x), *self.padded, dtype=x.dtype, device=x.device)
+        noise = -0.5 * (y.square().flatten(1).sum(1) - y[:, :, :height, :width].square().flatten(1).sum(1))
+        y[:, :, :height, :width] = x
+        return y, 0.5 * math.log(2 * math.pi) * self._extra() - noise
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        _, height, width = self.event_shape
+        x = y[:, :, :height, :width]
+        noise = -0.5 * (y.square().flatten(1).sum(1) - x.square().flatten(1).sum(1))
+        return x, noise - 0.5 * math.log(2 * math.pi) * self._extra()
+
+    def _extra(self) -> int:
+        return math.prod(self.padded) - math.prod(self.event_shape)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        super().forward_shape(shape)
+        return self.padded
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        if shape != self.padded:
+            raise ShapeError(f"images of shape {self.padded} are needed, got {shape}")
+        return self.event_shape
+
+    def extra_repr(self) -> str:
+        return f"event_shape={self.event_shape}, padded={self.padded}"

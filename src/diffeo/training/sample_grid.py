@@ -1,0 +1,51 @@
+"""What the model draws, while it learns."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..data import write_images
+from ..flow import Flow
+
+__all__ = ["SampleGrid"]
+
+ACROSS = 8  # tiles a row
+VALUES = 2**18  # of all tiles together: large images get fewer tiles
+
+
+class SampleGrid:
+    """Decodes the same noise at every call and writes `folder/samples/STEP.png`, to see the samples grow sharper.
+
+    A conditional flow gets the `contexts` in turn, one a row of tiles where they are classes.
+    """
+
+    def __init__(self, flow: Flow, folder: Path, seed: int = 0, contexts: Tensor | None = None) -> None:
+        self.flow, self.folder = flow, folder / "samples"
+        count = max(1, min(ACROSS * ACROSS, VALUES // prod(flow.event_shape)))
+        generator = torch.Generator().manual_seed(seed)
+        self.noise = flow.base.sample((count,), generator=generator)
+        self.contexts = None if contexts is None else contexts[torch.arange(count) % len(contexts)]
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> None:
+        if self.flow.context_shape is not None and self.contexts is None:
+            return  # a stream of batches: no contexts are known
+        was, _ = self.flow.training, self.flow.eval()
+        images = [self.flow.decode(z, c)[0].cpu() for z, c in self._rows()]
+        self.flow.train(was)
+        if images[0].dtype == torch.uint8 and images[0].shape[1] in (1, 3):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_images(self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=ACROSS, bits=_bits(self.flow))
+
+    def _rows(self) -> list[tuple[Tensor, Tensor | None]]:
+        contexts = [None] * len(self.noise.split(ACROSS)) if self.contexts is None else list(self.contexts.split(ACROSS))
+        return list(zip(self.noise.split(ACROSS), contexts, strict=True))
+
+
+def _bits(flow: Flow) -> int:
+    recipe = flow.recipe or {"args": {}}
+    return int(recipe["args"].get("bits") or 8)

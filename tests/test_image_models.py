@@ -1,0 +1,365 @@
+"""Models of images: their bits per dimension are bookkept exactly, they invert at every size, they train."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_sample_images
+from torch import Tensor
+
+import diffeo
+from cases import TINY_IMAGES, randomise
+from diffeo.bases import Normal, Uniform
+from diffeo.core.errors import ConfigError, ContextError, ShapeError
+from diffeo.layers import ActNorm, Coupling, Dequantize, Logit, Pad, Pointwise
+from diffeo.maps import Affine, RQSpline
+from diffeo.partitions import Channels, Checkerboard
+from diffeo.training import evaluate
+
+NAMES = list(TINY_IMAGES)
+
+
+def tiny(name: str, event: tuple[int, ...], **options: object) -> diffeo.Flow:
+    return diffeo.models.MODELS[name](event, **{"size": "tiny", **options})
+
+
+def pixels(*shape: int, bits: int = 8, seed: int = 0) -> Tensor:
+    return torch.randint(0, 2**bits, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def digits() -> Tensor:
+    """1,797 images (1, 8, 8) of values 0 to 16, hence of 5 bits."""
+    return torch.from_numpy(load_digits().images).to(torch.uint8)[:, None]
+
+
+def photographs(n: int, size: int = 32, seed: int = 0) -> Tensor:
+    """Crops (n, 3, size, size) of two photographs."""
+    images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
+    g = torch.Generator().manual_seed(seed)
+    tops = torch.randint(0, images[0].shape[1] - size, (n,), generator=g).tolist()
+    lefts = torch.randint(0, images[0].shape[2] - size, (n,), generator=g).tolist()
+    crops = [images[i % 2][:, t : t + size, s : s + size] for i, (t, s) in enumerate(zip(tops, lefts, strict=True))]
+    return torch.stack(crops)
+
+
+def steps(flow: diffeo.Flow, x: Tensor, n: int, batch: int = 32, lr: float = 1e-3) -> list[float]:
+    """Losses, in bits per dimension, of n steps of Adam."""
+    flow.initialize(x[: 4 * batch])
+    optimizer = torch.optim.Adam(flow.parameters(), lr)
+    losses = []
+    for i in range(n):
+        rows = torch.arange(i * batch, (i + 1) * batch) % len(x)
+        loss = -flow.log_prob(x[rows]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+        optimizer.step()
+        losses.append(loss.item() / math.prod(flow.event_shape) / math.log(2))
+    return losses
+
+
+# --- bookkeeping ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [1, 5, 8])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 32, 32)])
+def test_uniform_model_scores_its_bits(bits: int, shape: tuple[int, ...]) -> None:
+    """8.000 bits/dim at 8 bits and 5.000 at 5, whatever the pixels."""
+    flow = diffeo.Flow(Dequantize(bits=bits), Uniform(shape, 0.0, 1.0))
+    assert evaluate(flow, pixels(20, *shape, bits=bits)).bits_per_dim == pytest.approx(bits, abs=1e-6)
+
+
+def one_pixel(alpha: float | None) -> diffeo.Flow:
+    """A random density of one pixel."""
+    links = [Dequantize(bits=8), *([] if alpha is None else [Logit(alpha)]), ActNorm((1, 1, 1))]
+    flow = diffeo.Flow(diffeo.Chain([*links, Pointwise((1, 1, 1), RQSpline(bins=6))]), Normal((1, 1, 1)))
+    flow.initialize(pixels(500, 1, 1, 1))
+    return randomise(flow, spread=0.7).double()
+
+
+@pytest.mark.parametrize("alpha", [0.05, 1e-5])
+def test_probabilities_of_all_pixel_values_sum_to_one(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Σ_x E_u p(x + u), the noise on a grid of 512 points, is the mass that the base has on the image of [0, 1] (uva#57).
+
+    With α = 1e-5 that is 1 to 1e-4; with α = 0.05 some of it lies beyond the pixels' range.
+    """
+    flow, points = one_pixel(alpha), 512
+    noise = ((torch.arange(points, dtype=torch.float64) + 0.5) / points).repeat(256)
+    values = torch.arange(256).repeat_interleave(points).to(torch.uint8).view(-1, 1, 1, 1)
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(torch, "rand_like", lambda x: noise.view_as(x).to(x))
+        total = float(flow.log_prob(values).exp().view(256, points).mean(1).sum())
+        z = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
+        for link in list(flow.transform)[1:]:  # type: ignore[call-overload]
+            z = link(z)[0]
+    low, high = torch.special.ndtr(z).flatten().tolist()
+    assert total == pytest.approx(high - low, abs=1e-4)
+    assert (total == pytest.approx(1.0, abs=1e-4)) == (alpha == 1e-5)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quantise_undoes_dequantise(bits: int, dtype: torch.dtype) -> None:
+    """Bit for bit, for every value and noise next to both ends of its level."""
+    layer = Dequantize(bits=bits).to(dtype)
+    x = torch.arange(2**bits, dtype=torch.uint8).repeat(4000).view(-1, 1, 1, 1)
+    y, there = layer(x)
+    again, back = layer.inverse(y)
+    assert again.dtype == torch.uint8
+    assert torch.equal(again, x)
+    assert torch.equal(there, -back)
+    assert y.dtype == dtype
+
+
+def test_logdets_of_the_preprocessing_cancel() -> None:
+    """With α = 1e-5, to rounding (uva#57)."""
+    chain = diffeo.Chain([Dequantize(bits=8), Logit(1e-5)]).double()
+    y, there = chain(pixels(500, 1, 4, 4))
+    assert (there + chain.inverse(y)[1]).abs().max() < 1e-9
+
+
+def test_pad_costs_nothing_when_left_alone() -> None:
+    """log p(x, u) − log N(u) = log p(x) where the flow does not touch the noise."""
+    plain = diffeo.Flow(ActNorm((1, 3, 5)), Normal((1, 3, 5)))
+    padded = diffeo.Flow(diffeo.Chain([ActNorm((1, 3, 5)), Pad((1, 3, 5), 4)]), Normal((1, 4, 8)))
+    x = torch.randn(50, 1, 3, 5)
+    torch.testing.assert_close(padded.log_prob(x), plain.log_prob(x), rtol=1e-5, atol=1e-4)
+
+
+def test_importance_tightens_the_bound() -> None:
+    """More draws of the noise, a likelihood that is no smaller; one draw is the plain bound."""
+    flow, x = tiny("glow", (1, 8, 8), bits=5, scales=1, steps=1, width=8), digits()[:256]
+    steps(flow, x, 20)
+    one, eight = (evaluate(flow, x, importance=k) for k in (1, 8))
+    assert eight.bits_per_dim < one.bits_per_dim - 1e-3
+    assert evaluate(flow, x).bits_per_dim == one.bits_per_dim
+    with pytest.raises(ConfigError, match="at least 1"):
+        evaluate(flow, x, importance=0)
+
+
+# --- inversion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 48), (1, 39, 39), (2, 66, 67)])
+def test_round_trip_of_sizes(name: str, shape: tuple[int, ...]) -> None:
+    """decode(encode(x)) is x to 1e-4, also through factored-out latents (ros#41, anom#461, mcity#75)."""
+    flow = tiny(name, shape, **({"width": 16, "depth": 1} if name == "nice" else {}), bits=None)
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+    flow.initialize(x)
+    with torch.no_grad():
+        randomise(flow, spread=0.02)
+        z, there = flow.encode(x)
+        again, back = flow.decode(z)
+        latents = flow.unpack(z)
+    assert (again - x).abs().max() <= 1e-4
+    assert ((there + back) / math.prod(shape)).abs().max() < 1e-5
+    assert torch.equal(flow.pack(latents), z)
+    assert sum(part[0].numel() for part in latents) == z[0].numel()
+    assert flow.sample((2,)).shape == (2, *shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["realnvp", "glow", "nsf"])
+def test_round_trip_of_a_screen(name: str) -> None:
+    """1080×1920 pixels, two scales (anom#2135)."""
+    shape = (3, 1080, 1920)
+    options = {"steps": 1} if name != "realnvp" else {}
+    flow = tiny(name, shape, width=8, scales=2, **options)
+    x = pixels(1, *shape)
+    with torch.no_grad():
+        flow.initialize(x)
+        z, _ = flow.encode(x)
+        again, _ = flow.decode(z)
+    assert [part.shape[1:] for part in flow.unpack(z)] == [(6, 540, 960), (24, 270, 480)]
+    assert (again.int() - x.int()).abs().max() <= 1
+    assert (again != x).double().mean() < 1e-3
+
+
+def test_shapes_of_three_scales() -> None:
+    """(3, 32, 32) over three scales: 16×16×6, 8×8×12 and 4×4×48 latents (glow-realnvp-tutorial#2)."""
+    flow = diffeo.models.glow((3, 32, 32), size="tiny", scales=3, steps=1, width=8)
+    z = flow.encode(pixels(2, 3, 32, 32))[0]
+    assert [tuple(part.shape[1:]) for part in flow.unpack(z)] == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
+    with pytest.raises(ShapeError, match="3 scales"):
+        flow.pack(flow.unpack(z)[:2])
+    with pytest.raises(ShapeError, match="scale 1"):
+        flow.pack([part[..., :-1] if i == 1 else part for i, part in enumerate(flow.unpack(z))])
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow", "nsf"])
+def test_unpadded_sizes_name_the_largest_number_of_scales(name: str) -> None:
+    with pytest.raises(ShapeError, match="at most scales=2"):
+        tiny(name, (1, 28, 28), scales=3, pad="none")
+    with pytest.raises(ShapeError, match="crop the images to an even size"):
+        tiny(name, (1, 39, 39), pad="none")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_of_one_and_batch_shapes(name: str) -> None:
+    """A batch of one is not squeezed away (anom#450); sample shapes fold."""
+    flow = tiny(name, (1, 8, 8))
+    x = pixels(6, 1, 8, 8)
+    flow.initialize(x)
+    assert flow.log_prob(x[:1]).shape == (1,)
+    assert flow.log_prob(x.view(2, 3, 1, 8, 8)).shape == (2, 3)
+    assert flow.log_prob(x[0]).shape == ()
+    assert flow.sample((2, 2)).shape == (2, 2, 1, 8, 8)
+    assert flow.sample().dtype == torch.uint8
+
+
+def test_image_of_one_channel_into_a_coupling() -> None:
+    """(1, 28, 28) directly into a coupling names the fix, or works (FrEIA#8, #101)."""
+    with pytest.raises(ShapeError, match=r"Squeeze|Checkerboard"):
+        Coupling((1, 28, 28), Affine(), diffeo.conditioners.ConvNet(8), Channels())
+    with pytest.raises(ShapeError, match="Flatten"):
+        Coupling((1, 28, 28), Affine())
+    layer = Coupling((1, 28, 28), Affine(), diffeo.conditioners.ConvNet(8), Checkerboard((1, 28, 28)))
+    assert layer(torch.randn(2, 1, 28, 28))[0].shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (2, 4, 4), (1, 1, 2), (3, 7, 4)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_checkerboard_transforms_every_second_pixel(shape: tuple[int, ...], flip: bool) -> None:
+    """Those with i + j odd, with `flip` even; the others pass."""
+    torch.default_generator.manual_seed(0)
+    layer = randomise(Coupling(shape, Affine(), diffeo.conditioners.ConvNet(4), Checkerboard(shape, flip)))
+    x = torch.randn(3, *shape)
+    changed = (layer(x)[0] != x).all(0).all(0)
+    i, j = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
+    assert torch.equal(changed, (i + j) % 2 == int(not flip))
+
+
+# --- classes and contexts ------------------------------------------------------------------------------------------
+
+
+def test_classes() -> None:
+    """Contexts are class numbers; others are refused in words."""
+    flow = tiny("glow", (1, 8, 8), classes=3)
+    x = pixels(4, 1, 8, 8)
+    assert flow.sample((2,), torch.arange(3)).shape == (2, 3, 1, 8, 8)
+    assert flow.log_prob(x, torch.tensor([0, 1, 2, 0])).shape == (4,)
+    with pytest.raises(ContextError, match="from 0 to 2"):
+        flow.log_prob(x, torch.tensor([0, 1, 2, 3]))
+    with pytest.raises(ConfigError, match="not both"):
+        diffeo.models.glow((1, 8, 8), (2,), classes=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_checked(name: str) -> None:
+    with pytest.raises(ConfigError, match="tiny, small, paper"):
+        diffeo.models.MODELS[name]((1, 8, 8), size="huge")
+    with pytest.raises(ConfigError, match="1 to 8 bits"):
+        tiny(name, (1, 8, 8), bits=9)
+    with pytest.raises(ConfigError, match="at least 1"):
+        tiny(name, (1, 8, 8), width=0)
+    if name not in ("nice", "realnvp", "nsf"):
+        with pytest.raises(ShapeError, match="for images"):
+            diffeo.models.MODELS[name]((5,))
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_lowers_bits_per_dimension(name: str) -> None:
+    """60 steps on digits: below the uniform model's 5 bits, below the start, finite."""
+    losses = steps(tiny(name, (1, 8, 8), bits=5), digits(), 60, batch=64, lr=3e-3)
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < min(losses[0] - 0.3, 4.6)
+
+
+def test_log_dets_under_autocast() -> None:
+    """500 steps with networks in bfloat16: the same weights score the same in float32, |Δ| < 0.005 bits/dim."""
+    x = digits()
+    flow = tiny("glow", (1, 8, 8), bits=5, steps=2, width=16)
+    flow.initialize(x[:512])
+    optimizer = torch.optim.Adam(flow.parameters(), 1e-3)
+    for i in range(500):
+        rows = x[torch.arange(i * 32, (i + 1) * 32) % len(x)]
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = -flow.log_prob(rows).mean()
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if i % 100 == 99:
+            full, half = (_bits(flow, x[:512], enabled) for enabled in (False, True))
+            assert abs(full - half) < 0.005
+    assert full < 4.0
+
+
+@torch.no_grad()
+def _bits(flow: diffeo.Flow, x: Tensor, half: bool) -> float:
+    torch.default_generator.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        return -flow.log_prob(x).mean().item() / x[0].numel() / math.log(2)
+
+
+@pytest.mark.parametrize("seed", [7314, *range(4)])
+def test_glow_never_turns_nan(seed: int) -> None:
+    """30 steps at several seeds (y0#1, reported at step 18)."""
+    flow = diffeo.models.glow((3, 16, 16), size="tiny", steps=4, width=16, seed=seed)
+    losses = steps(flow, photographs(64, 16, seed), 30, batch=8)
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+@pytest.mark.slow
+def test_deep_glow_stays_finite() -> None:
+    """32 steps a scale, three scales, affine (ros#25)."""
+    flow = diffeo.models.glow((3, 16, 16), scales=3, steps=32, width=8)
+    assert all(math.isfinite(loss) for loss in steps(flow, photographs(32, 16), 12, batch=8))
+
+
+@pytest.mark.slow
+def test_realnvp_generalises() -> None:
+    """Three scales on photographs: bits of new crops at most twice those of training (flows_ood#5, reported 62,053)."""
+    flow = diffeo.models.realnvp((3, 32, 32), size="tiny", scales=3)
+    losses = steps(flow, photographs(256), 60, batch=16)
+    assert evaluate(flow, photographs(64, seed=9)).bits_per_dim <= 2 * sum(losses[-5:]) / 5
+
+
+def test_reload_changes_nothing(tmp_path: Path) -> None:
+    """After 50 batches, saved and loaded, the next step is the same (falcon#115), and so is every density."""
+    x = digits()
+    flow = tiny("glow", (1, 8, 8), bits=5, classes=10)
+    labels = torch.from_numpy(load_digits().target)
+    flow.initialize(x[:256], labels[:256])
+    again = diffeo.load(diffeo.save(flow, tmp_path))
+    for one in (flow, again):
+        torch.default_generator.manual_seed(1)
+        one.train()
+        (-one.log_prob(x[:32], labels[:32]).mean()).backward()
+    for mine, theirs in zip(flow.parameters(), again.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert torch.equal(mine.grad, theirs.grad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_save_and_load(name: str, tmp_path: Path) -> None:
+    flow = tiny(name, (1, 8, 8), bits=5)
+    x = digits()[:16]
+    flow.initialize(x)
+    again = diffeo.load(diffeo.save(flow.eval(), tmp_path))
+    assert evaluate(again, x) == evaluate(flow, x)
+    assert again.recipe == flow.recipe
+
+
+def test_fit_writes_sample_grids(tmp_path: Path) -> None:
+    """At every evaluation, of the same noise; the run resumes and keeps them."""
+    flow = tiny("glow", (1, 8, 8), bits=5, steps=1, width=8, classes=10)
+    labels = load_digits().target
+    result = diffeo.fit(flow, digits(), labels, steps=6, eval_every=2, out=tmp_path, valid=0.1, flips=True)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{i:07d}.png" for i in (0, 2, 4, 6)]
+    assert result.rows["valid"] == 180
+    assert diffeo.load(tmp_path).sample((2,), torch.tensor([1])).dtype == torch.uint8
+
+
+def test_flips_are_for_images() -> None:
+    with pytest.raises(ConfigError, match="flips"):
+        diffeo.fit(diffeo.models.nsf((2,)), torch.randn(100, 2), flips=True, steps=1)
+    with pytest.raises(ConfigError, match="precision"):
+        diffeo.fit(diffeo.models.nsf((2,)), torch.randn(100, 2), precision="float16", steps=1)  # type: ignore[arg-type]
