@@ -9,7 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-peers"
-PEERS = {"nflows": ["nflows==0.14", "numpy<2.3", "matplotlib", "tensorboard"], "zuko": ["zuko==1.6.0", "numpy", "pillow"]}
+PEERS = {
+    "nflows": ["nflows==0.14", "numpy<2.3", "matplotlib", "tensorboard"],
+    "zuko": ["zuko==1.6.0", "numpy", "pillow"],
+    "normflows": ["normflows==1.7.3", "numpy"],
+    "freia": ["FrEIA==0.2", "numpy", "scipy"],
+}
 
 
 def python(peer: str) -> Path:

@@ -1,29 +1,25 @@
-"""One contender: builds its model, then times what it is asked to on stdin and answers on stdout, in milliseconds.
+"""The contenders of speed.py.
 
 D = 16, 8 coupling layers, alternating halves, rational-quadratic splines with 8 bins, MLP 128 x 2, batch 1,024, float32.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
+from worker import Model, serve
 
 D, LAYERS, BINS, HIDDEN, BATCH = 16, 8, 8, 128, 1024
 
 
-def diffeo_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Tensor]]:
+def diffeo_model() -> Model:
     import diffeo
 
     flow = diffeo.models.nsf((D,), layers=LAYERS, hidden=(HIDDEN, HIDDEN), bins=BINS)
     return flow, flow.log_prob, lambda: flow.sample((BATCH,))
 
 
-def zuko_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Tensor]]:
+def zuko_model() -> Model:
     import zuko
 
     flow = zuko.flows.NSF(D, transforms=LAYERS, bins=BINS, passes=2, hidden_features=[HIDDEN, HIDDEN])
@@ -43,7 +39,7 @@ class Net(nn.Module):
         return self.body(x)
 
 
-def nflows_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Tensor]]:
+def nflows_model() -> Model:
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
     from nflows.transforms import CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
@@ -63,7 +59,7 @@ def nflows_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], 
     return flow, flow.log_prob, lambda: flow.sample(BATCH)
 
 
-def bare_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Tensor]]:
+def bare_model() -> Model:
     """The conditioners alone: what any coupling flow of this shape has to compute."""
     outputs = D // 2 * (3 * BINS - 1)
     nets = nn.ModuleList(
@@ -74,42 +70,7 @@ def bare_model() -> tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[], Te
     return nets, lambda rows: sum(net(rows[:, : D // 2]).sum(1) for net in nets), lambda: sum(net(x).sum() for net in nets)
 
 
-def main() -> None:
-    threads = int(sys.argv[2])
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    model, log_prob, sample = {"diffeo": diffeo_model, "zuko": zuko_model, "nflows": nflows_model, "bare": bare_model}[
-        sys.argv[1]
-    ]()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-    x = torch.randn(BATCH, D)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = -log_prob(x).mean()
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def score() -> None:
-        log_prob(x)
-
-    @torch.no_grad()
-    def draw() -> None:
-        sample()
-
-    jobs = {"step": step, "log_prob": score, "sample": draw}
-    losses = [step() for _ in range(10)]
-    facts = {"parameters": sum(p.numel() for p in model.parameters()), "first_loss": losses[0], "last_loss": losses[-1]}
-    print(json.dumps(facts), flush=True)
-    for line in sys.stdin:
-        job, repeats = line.split()
-        start = time.perf_counter()
-        for _ in range(int(repeats)):
-            jobs[job]()
-        print((time.perf_counter() - start) / int(repeats) * 1e3, flush=True)
-
+MODELS = {"diffeo": diffeo_model, "zuko": zuko_model, "nflows": nflows_model, "bare": bare_model}
 
 if __name__ == "__main__":
-    main()
+    serve(MODELS, lambda: torch.randn(BATCH, D))

@@ -49,7 +49,17 @@ from diffeo.layers import (
     VariationalDequantize,
     Wrap,
 )
-from diffeo.maps import Additive, Affine, CircularSpline, ElementwiseMap, LogisticMixture, RQSpline
+from diffeo.maps import (
+    Additive,
+    Affine,
+    CircularSpline,
+    CubicSpline,
+    ElementwiseMap,
+    LinearSpline,
+    LogisticMixture,
+    QuadraticSpline,
+    RQSpline,
+)
 from diffeo.partitions import Channels, Checkerboard, Halves, Indices, Partition, Tokens, alternating, random
 
 Shape = tuple[int, ...]
@@ -179,6 +189,9 @@ MAPS: dict[str, ElementwiseMap] = {
     "spline-free": RQSpline(bins=3, low=-2.0, high=2.5, ends="free"),
     "circular": CIRCLE,
     "logistic-mixture": LogisticMixture(components=3),
+    "linear-spline": LinearSpline(bins=3, low=-3.0, high=3.0),
+    "quadratic-spline": QuadraticSpline(bins=4, low=-3.0, high=3.0),
+    "cubic-spline": CubicSpline(bins=3, low=-3.0, high=3.0),
 }
 
 PARTITIONS: dict[str, Callable[[int], Partition]] = {

@@ -24,11 +24,14 @@ from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.conditioners import MLP
 from diffeo.core.errors import ConfigError, ShapeError
 from diffeo.layers import ActNorm, Coupling, Flatten, Interval, LULinear, Permute, Pointwise, Standardize
-from diffeo.maps import Affine, CircularSpline, RQSpline
+from diffeo.maps import Affine, CircularSpline, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
 from diffeo.partitions import Halves
 from test_contract import NoFloat64, tensors
 
 MODELS = list(VECTOR_MODELS)
+SPLINES = ["rational_quadratic", "linear", "quadratic", "cubic"]  # that nsf advertises
+Spline = RQSpline | LinearSpline | QuadraticSpline | CubicSpline
+each_spline = pytest.mark.parametrize("kind", [RQSpline, LinearSpline, QuadraticSpline, CubicSpline])
 # the reports' own numbers of steps take ten minutes
 LONG = [pytest.mark.slow, pytest.mark.skipif(not os.environ.get("DIFFEO_LONG"), reason="set DIFFEO_LONG=1 to run it")]
 
@@ -53,25 +56,28 @@ def moons(n: int) -> Tensor:
 # --- splines and elementwise maps ----------------------------------------------------------------------------------
 
 
-def test_reg_01_points_in_the_tails() -> None:
+@each_spline
+def test_reg_01_points_in_the_tails(kind: type[Spline]) -> None:
     """nflows#23: outside the box the spline is the identity, no exception."""
-    spline = RQSpline(bins=10, low=-4.0, high=4.0)
+    spline = kind(bins=10, low=-4.0, high=4.0)
     x = torch.tensor([[5.0], [-6.0]])
     y, logdet = spline.forward(x, torch.randn(2, 1, spline.num_params))
     assert torch.equal(y, x)
     assert torch.equal(logdet, torch.zeros(2, 1))
 
 
-def test_reg_02_just_outside_the_box() -> None:
+@pytest.mark.parametrize("spline", SPLINES)
+def test_reg_02_just_outside_the_box(spline: str) -> None:
     """sbi#373: log_prob(3.01) with B = 3."""
-    flow = diffeo.models.nsf((3,), context_shape=(3,), bound=3.0, layers=5)
+    flow = diffeo.models.nsf((3,), context_shape=(3,), bound=3.0, layers=5, spline=spline)
     randomise(flow)
     assert flow.log_prob(3.01 * torch.ones(1, 3), torch.zeros(1, 3)).isfinite().all()
 
 
-def test_reg_03_discriminant_rounded_below_zero() -> None:
+@each_spline
+def test_reg_03_discriminant_rounded_below_zero(kind: type[Spline]) -> None:
     """nflows PR#71: −3.05e-05 where b² = 4ac up to rounding counts as 0; wild parameters in float32 make such rows."""
-    spline = RQSpline(bins=8)
+    spline = kind(bins=8)
     theta = 10 * torch.randn(200_000, spline.num_params)
     y = torch.rand(200_000) * 10 - 5
     x, logdet = spline.inverse(y, theta)
@@ -92,11 +98,12 @@ def test_reg_04_many_samples_of_a_conditional_spline(spread: float, seed: int) -
     assert draws.isfinite().all()
 
 
+@each_spline
 @pytest.mark.parametrize("bound", [1.0, 3.0, 5.0])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_reg_06_at_the_boundary(bound: float, inverse: bool) -> None:
+def test_reg_06_at_the_boundary(kind: type[Spline], bound: float, inverse: bool) -> None:
     """x in {−B, B, −B − 1e-7, B + 1e-6}: the spline meets its tail, gradients finite."""
-    spline = RQSpline(bins=8, low=-bound, high=bound)
+    spline = kind(bins=8, low=-bound, high=bound)
     x = torch.tensor([-bound, bound, -bound - 1e-7, bound + 1e-6]).repeat(50).requires_grad_()
     theta = torch.randn(200, spline.num_params, requires_grad=True)
     y, logdet = (spline.inverse if inverse else spline.forward)(x, theta)
@@ -124,8 +131,31 @@ def test_reg_07_domain() -> None:
         RQSpline(min_bin=1.5)
 
 
-@pytest.mark.parametrize("map", [RQSpline(bins=10), RQSpline(bins=10, ends="free"), CircularSpline(bins=10)], ids=repr)
-def test_reg_09_unbounded_input(map: RQSpline) -> None:
+@pytest.mark.parametrize("spline", SPLINES)
+@pytest.mark.parametrize("event", [(4,), (1, 4, 4)], ids=["vector", "image"])
+def test_reg_08_every_kind_trains_a_step(spline: str, event: tuple[int, ...]) -> None:
+    """pyro#2899: each spline that nsf advertises trains one step, and the step moves every weight's tensor."""
+    settings = {"layers": 2, "hidden": (10,)} if len(event) == 1 else {"size": "tiny", "width": 4, "bits": None}
+    flow = diffeo.models.nsf(event, spline=spline, **settings)
+    x = torch.randn(32, *event)
+    flow.initialize(x)
+    before = [p.detach().clone() for p in flow.parameters()]
+    assert all(math.isfinite(loss) for loss in steps(flow, x, n=2))  # the first step moves the heads, which start at zero
+    assert not any(torch.equal(p, q) for p, q in zip(flow.parameters(), before, strict=True))
+    assert diffeo.models.nsf(**flow.recipe["args"]).log_prob(x).shape == (32,)  # type: ignore[index]
+
+
+def test_reg_08_unknown_kind() -> None:
+    with pytest.raises(ConfigError, match="rational_quadratic, linear, quadratic, cubic"):
+        diffeo.models.nsf((4,), spline="quartic")
+
+
+UNBOUNDED = [RQSpline(bins=10), RQSpline(bins=10, ends="free"), CircularSpline(bins=10)]
+UNBOUNDED += [LinearSpline(bins=10), QuadraticSpline(bins=10), CubicSpline(bins=10)]
+
+
+@pytest.mark.parametrize("map", UNBOUNDED, ids=repr)
+def test_reg_09_unbounded_input(map: ElementwiseMap) -> None:
     """nflows#62: each spline takes any input by default, 10 bins, context 1, and trains a step."""
     flow = Flow(Coupling((2,), map, MLP((16,)), context_shape=1), Normal(2))
     x, context = 50 * torch.randn(64, 2), torch.randn(64, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -12,22 +13,26 @@ from .. import __version__
 from ..core.errors import DiffeoError, TrainingError
 from .check import check
 from .demo import demo
+from .edit import edit
 from .evaluate import evaluate
 from .fit import fit
 from .info import info
+from .interpolate import interpolate
+from .reconstruct import reconstruct
 from .sample import sample
 from .score import score
 
 __all__ = ["app", "main"]
 
 EPILOG = (
-    "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]\n\n"
+    "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]   or   "
+    "[bold]diffeo fit images/ --out model[/]\n\n"
     "Exit codes: 0 done; 2 wrong usage or input; 1 anything else; 130 and 143 stopped by a signal after saving."
 )
 
 app = typer.Typer(
     name="diffeo",
-    help="Normalizing flows: fit a density to a table, then evaluate, score, sample and check it.",
+    help="Normalizing flows: fit a density to a table or to images, then evaluate, score, sample and check it.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -49,8 +54,13 @@ def _root(
     pass
 
 
-for verb in (fit, evaluate, score, sample, check, info, demo):
-    app.command()(verb)
+VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Commands": (fit, evaluate, score, sample, check, info, demo),
+    "Images": (interpolate, edit, reconstruct),
+}
+for panel, verbs in VERBS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
 
 
 def main() -> None:

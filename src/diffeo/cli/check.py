@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Data, Json, Model, Threads, emit, open_model, tensors, use_threads
+from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, use_threads
 
 __all__ = ["check"]
 
@@ -14,19 +14,23 @@ __all__ = ["check"]
 def check(
     model: Model,
     data: Data,
-    rows: Annotated[int, typer.Option(min=1, help="Look at no more than so many rows.")] = 10_000,
+    rows: Annotated[int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")] = 10_000,
+    labels: Labels = None,
+    resize: Resize = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Is this model right on this data? Round trips both ways, log-dets against autograd, precision, worst layer.
 
-    Example:  diffeo check model table.csv
+    Examples:  diffeo check model table.csv,  diffeo check model images/
     """
     from ..checkup import check as measure
-    from ..data import read_table
+    from ..training import rows_per_pass
 
     use_threads(threads)
-    flow, schema = open_model(model)
-    result = measure(flow, *tensors(read_table(data, schema=schema, max_bad=1.0)), rows=rows)
+    flow = open_flow(model)
+    most = rows_per_pass(flow.event_shape) if len(flow.event_shape) == 3 else rows
+    x, context, _ = read_rows(flow, model, data, 1.0, labels, resize, most)
+    result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())
     emit(result.as_dict(), json, [*(f"{label:<{width}}  {value}" for label, value in result.lines()), result.verdict])

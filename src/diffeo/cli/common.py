@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.errors import ConfigError, StoreError
+from ..core.errors import ConfigError, DiffeoError, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,11 +20,56 @@ if TYPE_CHECKING:
     from ..data import Schema, Table
     from ..flow import Flow
 
-__all__ = ["Json", "Model", "Threads", "emit", "open_model", "say", "schema_of", "tensors", "use_threads"]
+__all__ = [
+    "Data",
+    "Json",
+    "Labels",
+    "Model",
+    "Resize",
+    "Seed",
+    "Threads",
+    "batches",
+    "built",
+    "emit",
+    "open_flow",
+    "open_image_model",
+    "open_model",
+    "read_rows",
+    "run_line",
+    "say",
+    "schema_of",
+    "tensors",
+    "use_threads",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Model = Annotated[Path, typer.Argument(help="A model folder made by `diffeo fit`.", show_default=False)]
-Data = Annotated[Path, typer.Argument(help="A table: .csv, .csv.gz, .tsv, .parquet, .npy or .npz.", show_default=False)]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        help="A table (.csv, .csv.gz, .tsv, .parquet, .npy, .npz) or images (a folder, .png, .jpg, .npz, .npy, IDX, "
+        "sklearn:digits).",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labels of the images: IDX, .npy, or for a folder a CSV file with columns file and label [default: sub-folders, or "
+        "the file beside an IDX file].",
+        show_default=False,
+        rich_help_panel="Images",
+    ),
+]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help="Scale and crop images to HEIGHTxWIDTH [default: as in training].",
+        metavar="HxW",
+        show_default=False,
+        rich_help_panel="Images",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads to use; all cores if not given.", min=1, show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of the random numbers.", min=0, max=2**63 - 1)]
 
@@ -62,11 +108,56 @@ def use_threads(threads: int | None) -> None:
 
 
 def open_model(folder: Path) -> tuple[Flow, Schema]:
-    """A model and the schema of its table."""
+    """A model of tables and the schema of its table."""
+    flow = open_flow(folder)
+    return flow, schema_of(flow, folder)
+
+
+def open_flow(folder: Path) -> Flow:
+    """A model of anything."""
     from ..store import load
 
-    flow = load(folder)
-    return flow, schema_of(flow, folder)
+    return load(folder)
+
+
+def open_image_model(folder: Path) -> Flow:
+    """A model of images; raises `ConfigError` for one of tables."""
+    flow = open_flow(folder)
+    if len(flow.event_shape) != 3:
+        raise ConfigError(f"{folder}: a model of tables; this command is for models of images")
+    return flow
+
+
+def read_rows(
+    flow: Flow, folder: Path, data: Path, max_bad: float, labels: Path | None, resize: str | None, most: int | None = None
+) -> tuple[Tensor, Tensor | None, int]:
+    """Rows, or (at most `most`) images, with their contexts, as a model wants them, and how many were unusable."""
+    if len(flow.event_shape) == 3:
+        from .images import read_for
+        from .images import tensors as image_tensors
+
+        images = read_for(flow, data, labels, resize)
+        return *image_tensors(images.subset(slice(0, most)), flow.context_shape == ()), 0
+    from ..data import read_table
+
+    table = read_table(data, schema=schema_of(flow, folder), max_bad=max_bad)
+    return *tensors(table), table.intake.total - table.intake.kept
+
+
+@contextlib.contextmanager
+def built(model: str, args: dict[str, Any]) -> Iterator[None]:
+    """Arguments that a model function cannot take are the user's, from `--set`: one line."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if isinstance(error, DiffeoError):
+            raise
+        raise ConfigError(f"--set: {model} cannot be built from {args}: {error}") from None
+
+
+def run_line(s: dict[str, Any]) -> str:
+    """Where the model is and what it cost."""
+    return f"model    {s['out']}   ({s['parameters']:,} parameters, {s['steps']:,} steps, {s['seconds']:.0f} s, {s['stopped']})"
 
 
 def schema_of(flow: Flow, folder: Path) -> Schema:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,8 @@ OPTIONS = "options.json"
 class RunConfig(pydantic.BaseModel, extra="forbid"):
     """What `run.toml` may say; options of the command line have the same names. `model_args` go to the model function."""
 
-    model: Literal["nice", "realnvp", "nsf"] = "nsf"
+    model: Literal["nice", "realnvp", "glow", "nsf", "flowpp", "jet"] | None = None
+    """None: nsf for a table, glow for images."""
     steps: int | None = pydantic.Field(default=None, gt=0)
     epochs: float | None = pydantic.Field(default=None, gt=0)
     minutes: float | None = pydantic.Field(default=None, gt=0)
@@ -42,15 +42,33 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     columns: dict[str, str] = {}
     drop: list[str] = []
     max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
+    labels: Path | None = None
+    bits: int | None = pydantic.Field(default=None, ge=1, le=8)
+    resize: str | None = pydantic.Field(default=None, pattern=r"^\d{1,5}(x\d{1,5})?$")
+    colour: Literal["grey", "rgb"] | None = None
+    flips: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     report: bool = True
     model_args: dict[str, Any] = {}
 
 
+FOR_TABLES = ("columns", "drop", "max_bad")
+FOR_IMAGES = ("labels", "bits", "resize", "colour", "flips", "precision")
+LABEL = "label"  # what a class-conditional model of images is conditioned on
+
+
 def collect(
-    config: Path | None, settings: Sequence[str], options: Mapping[str, Any], resume_from: Path | None = None
+    config: Path | None,
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+    resume_from: Path | None = None,
+    images: bool = False,
 ) -> RunConfig:
-    """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError` naming the culprit."""
+    """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError` naming the culprit.
+
+    `images` says whether the data are images or a table: an option or model of the other kind is refused.
+    """
     merged: dict[str, Any] = {} if resume_from is None else _recall(resume_from)
     source = "options"
     if config is not None:
@@ -69,7 +87,9 @@ def collect(
         name = ".".join(str(part) for part in first["loc"])
         hint = _near(name, RunConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ConfigError(f"{source}: {name}: {first['msg'].lower()}{hint}") from None
-    _check_model_args(checked)
+    _check_kind(checked, images)
+    checked = checked.model_copy(update={"model": checked.model or ("glow" if images else "nsf")})
+    _check_model_args(checked, images)
     return checked
 
 
@@ -106,21 +126,33 @@ def _apply(merged: dict[str, Any], setting: str) -> None:
         value = text  # a bare word is a string
     if key in RunConfig.model_fields:
         merged[key] = value
-    else:
-        merged["model_args"] = {**merged.get("model_args", {}), key: value}
+    else:  # `model.steps` is the model's, `steps` the training's
+        merged["model_args"] = {**merged.get("model_args", {}), key.removeprefix("model."): value}
 
 
-def _check_model_args(config: RunConfig) -> None:
+def _check_kind(config: RunConfig, images: bool) -> None:
+    given = config.model_fields_set
+    for name in given & set(FOR_TABLES if images else FOR_IMAGES):
+        raise ConfigError(f"{name} is an option for {'tables' if images else 'images'}, and these are not: leave it out")
+    if images and config.context not in ([], [LABEL]):
+        raise ConfigError(f"--context {','.join(config.context)}: images can be conditioned on their class, --context {LABEL}")
+    if not images and config.model in ("glow", "flowpp", "jet"):
+        raise ConfigError(f"--model {config.model} is for images: tables take nsf, realnvp or nice")
+
+
+def _check_model_args(config: RunConfig, images: bool) -> None:
     from ..models import MODELS
+    from ..models.recipe import options
 
-    known = [p for p in inspect.signature(MODELS[config.model]).parameters if p not in _FIXED]
+    assert config.model is not None
+    known = [p for p in options(MODELS[config.model], (1, 1, 1) if images else (1,)) if p not in _FIXED]
     for name in config.model_args:
         if name not in known:
             hint = _near(name, [*known, *RunConfig.model_fields])
             raise ConfigError(f"{name}: not a setting of {config.model} or of training{hint}")
 
 
-_FIXED = ("event_shape", "context_shape", "supports", "seed")
+_FIXED = ("event_shape", "context_shape", "supports", "seed", "classes", "bits")
 
 
 def _near(name: str, known: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Threads, emit, open_model, say, use_threads
+from .common import Json, Threads, emit, open_flow, open_model, say, use_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,36 +18,60 @@ __all__ = ["demo"]
 
 
 def demo(
-    name: Annotated[str, typer.Argument(help="photos, breast_cancer, wine or diabetes.")] = "photos",
+    name: Annotated[str, typer.Argument(help="photos, breast_cancer, wine, diabetes, or digits (images).")] = "photos",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")] = Path("demo"),
     minutes: Annotated[float | None, typer.Option(help="Train so long.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fit a flow to real data, compare it with a Gaussian and a kernel density estimate, sample, write the report."""
-    from ..data import write_table
+    """Fit a flow to real data, compare it with simple baselines, sample, write the report."""
     from .config import RunConfig
-    from .fit import run_fit
-    from .sample import draw_to
+    from .run import run_fit
 
     use_threads(threads)
+    steps = None if minutes else STEPS.get(name)
+    if name == "digits":
+        data, config = DIGITS, RunConfig(seed=seed, minutes=minutes, steps=steps, context=["label"], model_args={"size": "tiny"})
+    else:
+        data, config = _write_table(name, out), RunConfig(seed=seed, minutes=minutes, steps=steps)
+    say(f"$ diffeo fit {data} --out {out / 'model'}{' --context label --size tiny' if name == 'digits' else ''}")
+    summary, lines, signum = run_fit(data, out / "model", config, resume=False, quiet=False)
+    if signum is not None:
+        raise typer.Exit(128 + signum)
+    drawn = _samples(name, out, seed)
+    summary |= {"samples": str(drawn), "data": data}
+    emit(summary, json, [*lines, f"samples  {drawn}"])
+
+
+STEPS = {"photos": 1500, "digits": 2000}  # a few minutes on two cores
+DIGITS = "sklearn:digits"
+
+
+def _write_table(name: str, out: Path) -> str:
+    from ..data import write_table
+
     columns, rows = _table(name)
     out.mkdir(parents=True, exist_ok=True)
     table = out / f"{name}.csv"
     write_table(table, columns, rows)
-    say(f"wrote {table}: {len(rows):,} rows x {len(columns)} columns", f"$ diffeo fit {table} --out {out / 'model'}")
-    config = RunConfig(seed=seed, minutes=minutes, steps=None if minutes else STEPS.get(name))
-    summary, lines, signum = run_fit(table, out / "model", config, resume=False, quiet=False)
-    if signum is not None:
-        raise typer.Exit(128 + signum)
-    drawn = out / "samples.csv"
-    draw_to(drawn, *open_model(out / "model"), len(rows), seed)
-    summary |= {"samples": str(drawn), "data": str(table)}
-    emit(summary, json, [*lines, f"samples  {drawn}"])
+    say(f"wrote {table}: {len(rows):,} rows x {len(columns)} columns")
+    return str(table)
 
 
-STEPS = {"photos": 1500}  # a few minutes on two cores
+def _samples(name: str, out: Path, seed: int) -> Path:
+    """As many rows as were trained on, or a hundred digits."""
+    if name == "digits":
+        from .images import draw_images
+
+        draw_images(out / "samples.png", open_flow(out / "model"), 100, seed, 0.8, [], None)
+        return out / "samples.png"
+    from .sample import draw_to
+
+    flow, schema = open_model(out / "model")
+    rows = flow.metadata["training"]["rows"]
+    draw_to(out / "samples.csv", flow, schema, sum(rows.values()), seed)
+    return out / "samples.csv"
 
 
 def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:

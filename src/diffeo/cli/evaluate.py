@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Data, Json, Model, Threads, emit, open_model, say, tensors, use_threads
+from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, say, use_threads
+
+if TYPE_CHECKING:
+    from ..training import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -17,27 +20,37 @@ def evaluate(
     model: Model,
     data: Data,
     max_bad: Annotated[float, typer.Option(help="Largest share of unusable rows to accept.")] = 0.01,
+    importance: Annotated[
+        int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
+    ] = 1,
+    labels: Labels = None,
+    resize: Resize = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Mean negative log-likelihood of the rows of DATA, in nats per row and the data's own units.
+    """Mean negative log-likelihood of DATA: nats per row in the data's own units; of images, bits per dimension.
 
-    Columns are found by name. Example:  diffeo evaluate model held_out.csv --json
+    Columns are found by name. Examples:  diffeo evaluate model held_out.csv --json
+
+      diffeo evaluate model images/ --importance 8
     """
-    from ..data import read_table
     from ..training import evaluate as measure
 
     use_threads(threads)
-    flow, schema = open_model(model)
-    table = read_table(data, schema=schema, max_bad=max_bad)
-    result = measure(flow, *tensors(table))
-    if table.intake.kept < table.intake.total:
-        say(f"{table.intake.total - table.intake.kept} of {table.intake.total} rows were unusable and left out")
-    bound = " (an upper bound: integer columns are dequantised)" if result.bound else ""
-    lines = [
-        f"{result.nll:.4f} ± {result.nll_se:.4f} nats per row, {result.bits_per_dim:.4f} bits per dimension{bound}",
-        f"{result.rows:,} rows",
-    ]
+    flow = open_flow(model)
+    x, context, unusable = read_rows(flow, model, data, max_bad, labels, resize)
+    result = measure(flow, x, context, importance=importance)
+    if unusable:
+        say(f"{unusable} of {unusable + result.rows} rows were unusable and left out")
+    emit({**asdict(result), "importance": importance, "unusable": unusable}, json, _lines(result, len(flow.event_shape) == 3))
+
+
+def _lines(result: Evaluation, images: bool) -> list[str]:
+    bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_se:.4f} bits per dimension"
+    nats = f"{result.nll:.4f} ± {result.nll_se:.4f} nats per {'image' if images else 'row'}"
+    bound = f" (an upper bound: {'pixels' if images else 'integer columns'} are dequantised)" if result.bound else ""
+    lines = [f"{bits}, {nats}{bound}" if images else f"{nats}, {result.bits_per_dim:.4f} bits per dimension{bound}"]
+    lines.append(f"{result.rows:,} {'images' if images else 'rows'}")
     if math.isinf(result.nll):
         lines.append(f"{result.outside} rows lie outside the support of a column and have density zero")
-    emit({**asdict(result), "unusable": table.intake.total - table.intake.kept}, json, lines)
+    return lines

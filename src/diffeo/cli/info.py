@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import __version__
-from .common import Json, emit, open_model
+from .common import Json, emit, open_flow, schema_of
+
+if TYPE_CHECKING:
+    from ..flow import Flow
 
 __all__ = ["info"]
+
+
+HIDDEN = ("supports", "event_shape", "context_shape")  # said in other words
 
 
 def info(
     model: Annotated[Path | None, typer.Argument(help="A model folder.", show_default=False)] = None, json: Json = False
 ) -> None:
-    """Version, kernels in use, threads; with MODEL its columns, size and training summary.
+    """Version, kernels in use, threads; with MODEL its columns or images, size and training summary.
 
     Example:  diffeo info model
     """
@@ -42,20 +48,33 @@ def _installation() -> dict[str, Any]:
 
 
 def _model(folder: Path) -> dict[str, Any]:
-    flow, schema = open_model(folder)
+    flow = open_flow(folder)
     recipe = flow.recipe or {"model": "by hand", "args": {}}
     training = flow.metadata.get("training", {})
     return {
         "version": __version__,
         "model": recipe["model"],
-        "arguments": {k: v for k, v in recipe["args"].items() if k not in ("supports", "event_shape", "context_shape")},
+        "arguments": {k: v for k, v in recipe["args"].items() if k not in HIDDEN and v is not None},
         "parameters": sum(p.numel() for p in flow.parameters()),
-        "columns": {c.name: c.support for c in schema.columns},
-        "context": {c.name: c.support for c in schema.context},
-        "set_aside": schema.set_aside,
+        **_data(flow, folder),
         "exact": flow.exact,
         "source": flow.metadata.get("source"),
         "training": {k: v for k, v in training.items() if k != "settings"},
+    }
+
+
+def _data(flow: Flow, folder: Path) -> dict[str, Any]:
+    """What the model is of: the columns of a table, or images."""
+    if len(flow.event_shape) == 3:
+        from .images import notes
+
+        channels, height, width = flow.event_shape
+        return {"images": {"channels": channels, "height": height, "width": width, **notes(flow)}}
+    schema = schema_of(flow, folder)
+    return {
+        "columns": {c.name: c.support for c in schema.columns},
+        "context": {c.name: c.support for c in schema.context},
+        "set_aside": schema.set_aside,
     }
 
 

@@ -21,11 +21,6 @@ def progress(quiet: bool) -> Iterator[Callable[[Progress], None] | bool]:
         yield not quiet
 
 
-def _words(p: Progress) -> str:
-    valid = "" if p.valid is None else f"   held-out {p.valid:.4f}"
-    return f"training {p.loss:.4f}{valid}   nats per row"
-
-
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
@@ -35,4 +30,4 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
     with Bar(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=1.0, step=0)
-        yield lambda p: bar.update(task, completed=min(1.0, p.fraction), description=_words(p), step=p.step)
+        yield lambda p: bar.update(task, completed=min(1.0, p.fraction), description=str(p), step=p.step)

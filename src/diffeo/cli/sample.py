@@ -1,4 +1,4 @@
-"""`diffeo sample`: new rows."""
+"""`diffeo sample`: new rows, or new images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Model, Seed, Threads, batches, emit, open_model, use_threads
+from .common import Json, Model, Seed, Threads, batches, emit, open_flow, schema_of, use_threads
 
 if TYPE_CHECKING:
     from ..data import Schema
@@ -22,22 +22,52 @@ CHUNK = 16_384
 
 def sample(
     model: Model,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many rows (for each row of --context).")],
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many (rows: for each row of --context).")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where to write: .csv, .csv.gz, .parquet, .npy or .npz.", show_default=False)
+        Path,
+        typer.Option(
+            "--out", "-o", help="Rows: .csv, .csv.gz, .parquet, .npy or .npz; images: .png, .npz or .npy.", show_default=False
+        ),
     ],
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(min=0.01, help="Below 1: nearer the typical; above: wider.")] = 1.0,
     context: Annotated[Path | None, typer.Option(help="Table of contexts, for a conditional model.", show_default=False)] = None,
+    class_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Classes to draw in turn [default: all], for a class-conditional model. Repeatable.",
+            metavar="NAME",
+            show_default=False,
+            rich_help_panel="Images",
+        ),
+    ] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images a line of a .png [default: a square].", show_default=False, rich_help_panel="Images"),
+    ] = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Draw rows with the training columns, in the data's own units.
+    """Draw rows with the training columns, in the data's own units, or images as a grid or an array.
 
-    Example:  diffeo sample model -n 1000 --seed 1 -o samples.csv
+    Examples:  diffeo sample model -n 1000 --seed 1 -o samples.csv
+
+      diffeo sample model -n 64 --temperature 0.7 --class 3 -o threes.png
     """
     use_threads(threads)
-    flow, schema = open_model(model)
+    flow = open_flow(model)
+    if len(flow.event_shape) == 3:
+        if context is not None:
+            raise ConfigError(f"{model}: a model of images takes no --context: use --class")
+        from .images import draw_images
+
+        draw_images(out, flow, n, seed, temperature, class_ or [], columns)
+        emit({"rows": n, "out": str(out)}, json, [f"{n:,} images in {out}"])
+        return
+    if class_ or columns:
+        raise ConfigError(f"{model}: a model of tables takes neither --class nor --columns")
+    schema = schema_of(flow, model)
     if (context is None) != (flow.context_shape is None):
         wanted = f"columns {', '.join(schema.context_names)}" if flow.context_shape is not None else "no context"
         raise ConfigError(f"{model}: this model takes {wanted}: {'add' if context is None else 'leave out'} --context")

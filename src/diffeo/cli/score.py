@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Data, Json, Model, Threads, emit, open_model, use_threads
+from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, schema_of, use_threads
 
 if TYPE_CHECKING:
-    from ..data import Schema
+    from torch import Tensor
+
     from ..flow import Flow
 
 __all__ = ["score"]
@@ -23,10 +24,15 @@ def score(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Where to write: .csv, .csv.gz, .parquet, .npy or .npz.", show_default=False)
     ],
+    importance: Annotated[
+        int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
+    ] = 1,
+    labels: Labels = None,
+    resize: Resize = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Write the column `log_prob`, one row for each row of DATA, in its order.
+    """Write the column `log_prob` in nats, one row for each row or image of DATA, in its order.
 
     Rows that cannot be read get NaN, rows outside a column's support −inf. Memory does not grow with the file.
     Example:  diffeo score model table.csv -o scores.parquet
@@ -34,24 +40,36 @@ def score(
     from ..data import write_table
 
     use_threads(threads)
-    flow, schema = open_model(model)
+    flow = open_flow(model)
     counts = {"rows": 0, "unusable": 0, "outside": 0}
-    write_table(out, ["log_prob"], _scores(flow, data, schema, counts))
+    pieces = _pieces(flow, model, data, labels, resize)
+    write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]
     words += [f"{counts['unusable']:,} rows were unusable (NaN)"] if counts["unusable"] else []
     words += [f"{counts['outside']:,} rows lie outside the support of a column (-inf)"] if counts["outside"] else []
     emit({**counts, "out": str(out)}, json, words)
 
 
-def _scores(flow: Flow, data: Path, schema: Schema, counts: dict[str, int]) -> Iterator[Any]:
-    import numpy as np
-
+def _pieces(
+    flow: Flow, model: Path, data: Path, labels: Path | None, resize: str | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """A table in pieces of bounded size; images, which are bytes, whole."""
+    if len(flow.event_shape) == 3:
+        yield read_rows(flow, model, data, 0.0, labels, resize)[:2]
+        return
     from ..data import iter_tables
-    from ..training import log_probs
     from .common import tensors
 
-    for piece, table in enumerate(iter_tables(data, schema=schema)):
-        values = log_probs(flow, *tensors(table), seed=piece).double().numpy()
+    yield from map(tensors, iter_tables(data, schema=schema_of(flow, model)))
+
+
+def _scores(flow: Flow, pieces: Iterator[tuple[Tensor, Tensor | None]], importance: int, counts: dict[str, int]) -> Iterator[Any]:
+    import numpy as np
+
+    from ..training import log_probs
+
+    for piece, (x, context) in enumerate(pieces):
+        values = log_probs(flow, x, context, importance=importance, seed=piece).double().numpy()
         counts["rows"] += len(values)
         counts["unusable"] += int(np.isnan(values).sum())
         counts["outside"] += int(np.isneginf(values).sum())

@@ -4,7 +4,20 @@ from .additive import Additive
 from .affine import Affine
 from .base import ElementwiseMap
 from .circular import CircularSpline
+from .cubic_spline import CubicSpline
+from .linear_spline import LinearSpline
 from .logistic_mixture import LogisticMixture
+from .quadratic_spline import QuadraticSpline
 from .rq_spline import RQSpline
 
-__all__ = ["Additive", "Affine", "CircularSpline", "ElementwiseMap", "LogisticMixture", "RQSpline"]
+__all__ = [
+    "Additive",
+    "Affine",
+    "CircularSpline",
+    "CubicSpline",
+    "ElementwiseMap",
+    "LinearSpline",
+    "LogisticMixture",
+    "QuadraticSpline",
+    "RQSpline",
+]

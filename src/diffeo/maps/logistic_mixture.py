@@ -67,9 +67,13 @@ class LogisticMixture(ElementwiseMap):
         target = (y - shift) * (-log_scale).exp()
         with torch.no_grad():
             root = self._solve(target, mixture)
-        # One differentiable Newton step from the root: dx = (dy − ∂f/∂θ dθ) / f', the implicit function theorem.
-        value, slope = self._curve(root, mixture)
-        x = root + (target - value) / slope.detach()
+        # The implicit function theorem: a Newton step of no length, whose derivative is dx = (dy − ∂f/∂θ dθ) / f'. The second
+        # one makes second derivatives right too.
+        x = root
+        for _ in range(2):
+            value, slope = self._curve(x, mixture)
+            gap = target - value
+            x = x + (gap - gap.detach()) / slope
         return x, -self._curve(x, mixture)[1].log() - log_scale
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Mixture]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from ..core.errors import ConfigError
 from ..kernels import SplineShape, rq_spline
 from .base import ElementwiseMap
+from .knots import check_spline
 
 __all__ = ["RQSpline"]
 
@@ -61,13 +61,6 @@ class RQSpline(ElementwiseMap):
 def spline_shape(
     bins: int, low: float, high: float, edges: Literal["unit", "free", "periodic"], min_bin: float, log_slope: float
 ) -> SplineShape:
-    """Check the settings of a spline; raises `ConfigError`."""
-    if bins < 2:
-        raise ConfigError(f"a spline needs at least 2 bins, got {bins}")
-    if not -math.inf < low < high < math.inf:
-        raise ConfigError(f"the box of a spline needs finite low < high, got {low} and {high}")
-    if not 0 < min_bin < 1:
-        raise ConfigError(f"min_bin is the share of the box kept for all bins together and lies in (0, 1), got {min_bin}")
-    if not 0 < log_slope < math.inf:
-        raise ConfigError(f"log_slope must be positive and finite, got {log_slope}")
+    """Check the settings of a rational-quadratic spline; raises `ConfigError`."""
+    check_spline(bins, low, high, log_slope, min_bin)
     return SplineShape(bins, float(low), float(high), edges, float(min_bin), float(log_slope))

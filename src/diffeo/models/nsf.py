@@ -1,15 +1,32 @@
-"""Neural Spline Flow: rational-quadratic couplings."""
+"""Neural Spline Flow: spline couplings, rational-quadratic ones unless another kind is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
+from ..core.errors import ConfigError
 from ..flow import Flow
-from ..maps import CircularSpline, RQSpline
+from ..maps import CircularSpline, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
 
-__all__ = ["nsf"]
+__all__ = ["SPLINES", "SplineName", "named_spline", "nsf"]
+
+SplineName = Literal["rational_quadratic", "linear", "quadratic", "cubic"]
+SPLINES: dict[str, Callable[[int, float, float], ElementwiseMap]] = {
+    "rational_quadratic": RQSpline,
+    "linear": LinearSpline,
+    "quadratic": QuadraticSpline,
+    "cubic": CubicSpline,
+}
+
+
+def named_spline(name: SplineName, bins: int, bound: float) -> ElementwiseMap:
+    """The spline of that name on [−bound, bound]; raises `ConfigError` for an unknown one."""
+    if name not in SPLINES:
+        raise ConfigError(f"unknown spline {name!r}: use one of {', '.join(SPLINES)}")
+    return SPLINES[name](bins, -bound, bound)
 
 
 @model
@@ -20,6 +37,7 @@ def nsf(
     layers: int = 8,
     hidden: Sequence[int] = (128, 128),
     bins: int = 8,
+    spline: SplineName = "rational_quadratic",
     bound: float = 5.0,
     activation: str = "relu",
     dropout: float = 0.0,
@@ -32,11 +50,12 @@ def nsf(
 ) -> Flow:
     """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): y_B = a monotone spline of x_B with knots from x_A.
 
-    The splines have `bins` bins on [−bound, bound] (after standardisation) and identity tails. `mixing="lu"` puts an LU
-    linear map before every coupling but the first, as the paper does. `supports` names the kind of each column (`real`,
-    `positive`, `interval:0:1`, `circular:0:360`, `integer`); with it, samples are float64 in the data's own units.
-    Circular columns have splines of the circle (Rezende et al. 2020, arXiv:2002.02428) and a uniform base. Raises
-    `ShapeError` unless `event_shape` is (D,).
+    The splines have `bins` bins on [−bound, bound] (after standardisation) and identity tails; besides the paper's rational
+    quadratics, `spline` can be "linear" or "quadratic" (Müller et al. 2019, arXiv:1808.03856) or "cubic" (Durkan et al. 2019,
+    arXiv:1906.02145). `mixing="lu"` puts an LU linear map before every coupling but the first, as the paper does. `supports`
+    names the kind of each column (`real`, `positive`, `interval:0:1`, `circular:0:360`, `integer`); with it, samples are
+    float64 in the data's own units. Circular columns have rational-quadratic splines of the circle (Rezende et al. 2020,
+    arXiv:2002.02428) and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.nsf(event_shape=(3,), supports=["real", "positive", "circular:0:360"])
@@ -46,4 +65,4 @@ def nsf(
     frame = VectorModel(
         event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, bound, seed
     )
-    return frame.build(layers, RQSpline(bins, -bound, bound), CircularSpline(bins, -bound, bound))
+    return frame.build(layers, named_spline(spline, bins, bound), CircularSpline(bins, -bound, bound))

@@ -2,5 +2,6 @@
 
 from .baselines import baselines
 from .build import build_report
+from .images import build_image_report
 
-__all__ = ["baselines", "build_report"]
+__all__ = ["baselines", "build_image_report", "build_report"]

@@ -14,10 +14,10 @@ from ..flow import Flow
 from ..training import FitResult
 from . import plots
 from .baselines import Score, score_baselines
-from .choices import checkup_part, choices, usage
-from .content import ColumnPicture, Grid, Pictured, ReportContent, number
+from .choices import choices, closing, usage
+from .content import Card, Cards, Fold, Grid, Page, Part, Pictured, Section, Words, number
 from .headline import Headline, headline
-from .measures import critical, ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation, unusual
+from .measures import critical, ks_normals, ks_two, most_dependent, normal_scores, ranks_correlation, unusual
 from .page import write_report
 from .rows import Rows, baseline_rows, collect, noise_seed, sample
 
@@ -53,8 +53,8 @@ def build_report(
     folder = Path(folder)
     training, held = collect(flow, table, result, held_out, seed)
     head = headline(training, held, _baselines(held, table, result, seed), flow.exact)
-    content = _content(folder, flow, table, result, checkup, training, held, head, seed, samples)
-    return write_report(folder, content), head.figures
+    page = _page(folder, flow, table, result, checkup, training, held, head, seed, samples)
+    return write_report(folder, page), head.figures
 
 
 def _baselines(held: Rows | None, table: Table, result: FitResult, seed: int) -> dict[str, Score]:
@@ -67,7 +67,7 @@ def _baselines(held: Rows | None, table: Table, result: FitResult, seed: int) ->
     return {name: replace(one, note=one.note + cut) for name, one in scores.items()}
 
 
-def _content(
+def _page(
     folder: Path,
     flow: Flow,
     table: Table,
@@ -78,38 +78,32 @@ def _content(
     head: Headline,
     seed: int,
     samples: int,
-) -> ReportContent:
+) -> Page:
     data, context, which = _compared(training, held, seed)
     drawn, at = sample(flow, samples, context, seed)
     if len(at):
         data = data[np.unique(at)]
-    columns, columns_text = _histograms(table, data, drawn, which)
-    shell, python = usage(folder, table.context is not None, "schema" in flow.metadata)
+    made = choices(flow, table, result, 0 if held is None else held.total)
+    sections = [
+        Section("How good it is", head.parts()),
+        Section("Losses", [_loss(result)]),
+        Section("Columns", _histograms(table, data, drawn, which)),
+        Section("Dependence", [_corner(table, data, drawn)]),
+        Section("Latents", [_latent(flow, training if held is None else held, "training" if held is None else "held-out")]),
+        Section("Least likely rows", [_unlikely(table, training, held)]),
+        *closing(made, checkup, usage(folder, table.context is not None, "schema" in flow.metadata)),
+    ]
+    return Page("Density model", table.source, _tags(flow, table, result, held), sections)
+
+
+def _tags(flow: Flow, table: Table, result: FitResult, held: Rows | None) -> list[str]:
     contexts = f" given {', '.join(table.schema.context_names)}" if table.schema.context else ""
-    tags = [
+    return [
         (flow.recipe or {}).get("model", "flow"),
         f"{len(table.schema.columns):,} columns{contexts}",
         f"{result.rows.get('train', 0):,} training rows",
         f"{0 if held is None else held.total:,} held-out rows",
     ]
-    return ReportContent(
-        title="Density model",
-        source=table.source,
-        verdict=head.verdict,
-        headline=head.grid,
-        notes=head.notes,
-        loss=_loss(result),
-        columns=columns,
-        columns_text=columns_text,
-        corner=_corner(table, data, drawn),
-        latent=_latent(flow, training if held is None else held, "training" if held is None else "held-out"),
-        unlikely=_unlikely(table, training, held),
-        choices=choices(flow, table, result, 0 if held is None else held.total),
-        checkup=checkup_part(checkup),
-        shell=shell,
-        python=python,
-        tags=tags,
-    )
 
 
 def _compared(training: Rows, held: Rows | None, seed: int) -> tuple[Floats, Floats | None, str]:
@@ -133,10 +127,10 @@ def _loss(result: FitResult) -> Pictured:
     words = (
         "Training losses are averages over batches, with dropout if there is any; validation losses are of the averaged weights."
     )
-    return Pictured(picture, [words])
+    return Pictured(picture, [words], alt="loss curves")
 
 
-def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> tuple[list[ColumnPicture], Pictured]:
+def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> list[Part]:
     columns = table.schema.columns
     ks = np.array([ks_two(data[:, i], drawn[:, i]) for i in range(len(columns))])
     limit = critical(len(data), len(drawn))
@@ -146,7 +140,7 @@ def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> tuple[
     for i in shown:
         kind = columns[i].parsed.kind
         uri = plots.histogram(data[:, i], drawn[:, i], positive=kind == "positive", whole=kind == "integer")
-        pictures.append(ColumnPicture(columns[i].name, uri, f"KS {ks[i]:.3f}", bool(ks[i] > limit)))
+        pictures.append(Card(columns[i].name, uri, f"KS {ks[i]:.3f}", bool(ks[i] > limit)))
     rest = [(columns[i].name, f"{ks[i]:.3f}") for i in order[DRAWN:]]
     above = int((ks > limit).sum())
     words = [
@@ -157,7 +151,8 @@ def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> tuple[
         words.append(f"{bad} samples are not finite.")
     if rest:
         words.append(f"Drawn are the {DRAWN} columns with the largest KS; the others are in the table.")
-    return pictures, Pictured(None, words, Grid(("column", "KS"), rest) if rest else None)
+    fold = [Fold(f"The other {len(rest):,} columns", Grid(("column", "KS"), rest))] if rest else []
+    return [Words(words), Cards(pictures), *fold]
 
 
 def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
@@ -180,7 +175,7 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
         f"Over all pairs of columns, samples and data differ most in that of {names[i]} and {names[j]}: "
         f"samples {rho[1][i, j]:+.2f}, data {rho[0][i, j]:+.2f}.",
     ]
-    return Pictured(picture, words)
+    return Pictured(picture, words, alt="corner plot of data and samples")
 
 
 def _logged(table: Table, data: Floats, drawn: Floats, chosen: list[int]) -> tuple[Floats, Floats, list[str]]:
@@ -207,7 +202,7 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
         return Pictured(
             None, ["The base is not a normal distribution, or there are no rows of a finite density: nothing to compare."]
         )
-    ks = np.array([ks_normal(z[:, i]) for i in range(len(names))])
+    ks = ks_normals(z)
     limit, order = critical(len(z)), np.argsort(-ks, kind="stable")[:WORST]
     grid = [(names[i], number(float(z[:, i].mean()), 3), number(float(z[:, i].std()), 3), f"{ks[i]:.3f}") for i in order]
     words = [
@@ -217,7 +212,8 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
         + ("All entries:" if len(names) <= WORST else f"The {WORST} worst:"),
     ]
     strong = frozenset(k for k, i in enumerate(order) if ks[i] > limit)
-    return Pictured(plots.latent(z.ravel()), words, Grid(("latent entry", "mean", "sd", "KS"), grid, strong))
+    table = Grid(("latent entry", "mean", "sd", "KS"), grid, strong)
+    return Pictured(plots.latent(z.ravel()), words, table, alt="histogram and quantiles of the latents")
 
 
 def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from ..data import Table
 from ..flow import Flow
-from ..training import FitResult, Recommendation, recommend
-from .content import Grid, Pictured, number
+from ..training import FitResult, recommend
+from .content import Code, Grid, Heading, Part, Pictured, Section, Words, number
 
-__all__ = ["checkup_part", "choices", "usage"]
+__all__ = ["Advice", "checkup_part", "choices", "closing", "settings", "usage"]
 
 MOST_COLUMNS = 60
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Settings that were recommended, and why: a reason for some, `usual` for the others."""
+
+    values: dict[str, Any]
+    reasons: dict[str, str] = field(default_factory=dict)
+    usual: str = "as recommended for this size of table"
 
 
 def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tuple[str, Grid]]:
     """Titled tables: model, training, rows, columns."""
     schema = table.schema
     sizes = (result.rows.get("train", 0), len(table))  # `fit` and the command size things by either
-    advice = [recommend(max(1, n), len(schema.columns), len(schema.context)) for n in sizes]
+    recommended = [recommend(max(1, n), len(schema.columns), len(schema.context)) for n in sizes]
+    advice = [Advice(one.as_dict(), one.reasons) for one in recommended]
+    return [*settings(flow, result, advice), ("Rows", _rows(table, result, held)), ("Columns", _columns(table))]
+
+
+def settings(flow: Flow, result: FitResult, advice: Sequence[Advice]) -> list[tuple[str, Grid]]:
+    """Titled tables of how the model was built and trained, with a reason beside what was recommended."""
     recipe = flow.recipe or {}
     args = {k: v for k, v in recipe.get("args", {}).items() if k not in ("event_shape", "context_shape", "supports")}
     parameters = f"{sum(p.numel() for p in flow.parameters()):,}"
@@ -34,12 +50,15 @@ def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tupl
         "weights kept": f"those of step {int(result.best.get('step', result.steps)):,}",
         **result.settings,
     }
-    return [
-        ("Model", _settings(model, advice)),
-        ("Training", _settings(training, advice)),
-        ("Rows", _rows(table, result, held)),
-        ("Columns", _columns(table)),
-    ]
+    return [("Model", _settings(model, advice)), ("Training", _settings(training, advice))]
+
+
+def closing(made: Sequence[tuple[str, Part]], checkup: Any, usage: tuple[str, str]) -> list[Section]:
+    """The last sections of every report: the choices made, the checkup, and lines of `usage` in shell and Python."""
+    tables: list[Part] = [part for name, made_of in made for part in (Heading(name), made_of)]
+    found = checkup_part(checkup) or Words(["No checkup was run: the command diffeo check runs one."])
+    lines: list[Part] = [Heading("Shell"), Code(usage[0]), Heading("Python"), Code(usage[1])]
+    return [Section("Choices made", tables), Section("Checkup", [found]), Section("How to use the model", lines)]
 
 
 def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
@@ -76,18 +95,22 @@ def checkup_part(checkup: Any) -> Pictured | None:
     return Pictured(None, [str(checkup.verdict)], Grid(("measured", "found"), found))
 
 
-def _settings(values: dict[str, Any], advice: Sequence[Recommendation]) -> Grid:
+def _settings(values: dict[str, Any], advice: Sequence[Advice]) -> Grid:
     rows = [(name.replace("_", " "), _plain(value), _reason(name, value, advice)) for name, value in values.items()]
-    return Grid(("setting", "value", "why"), [row for row in rows if row[1]])
+    rows = [row for row in rows if row[1]]
+    if not any(why for _, _, why in rows):
+        return Grid(("setting", "value"), [row[:2] for row in rows])
+    return Grid(("setting", "value", "why"), rows)
 
 
-def _reason(name: str, value: Any, advice: Sequence[Recommendation]) -> str:
+def _reason(name: str, value: Any, advice: Sequence[Advice]) -> str:
     """Why a setting is as recommended, or what was recommended instead."""
-    wanted = [_plain(one.as_dict().get(name)) for one in advice]
+    wanted = [_plain(one.values.get(name)) for one in advice]
     if not wanted[0] or name == "seed":
         return ""
     if _plain(value) in wanted:
-        return advice[wanted.index(_plain(value))].reasons.get(name, "as recommended for this size of table")
+        one = advice[wanted.index(_plain(value))]
+        return one.reasons.get(name, one.usual)
     return f"chosen by hand; recommended: {wanted[0]}"
 
 

@@ -1,12 +1,37 @@
-"""What a report says, before it is laid out: plain text, figures and pictures."""
+"""What a report says, before it is laid out: plain text, figures and pictures, nothing of it HTML yet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-__all__ = ["ColumnPicture", "Grid", "Pictured", "ReportContent", "number", "plus_minus"]
+__all__ = [
+    "Beside",
+    "Card",
+    "Cards",
+    "Code",
+    "Fold",
+    "Grid",
+    "Heading",
+    "Page",
+    "Part",
+    "Pictured",
+    "Section",
+    "Words",
+    "cut",
+    "number",
+    "plus_minus",
+]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph for each sentence; a `verdict` stands out, a `note` stands back."""
+
+    sentences: Sequence[str]
+    kind: Literal["", "verdict", "note"] = ""
 
 
 @dataclass(frozen=True)
@@ -20,45 +45,86 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pictured:
-    """A picture as a data URI (or None), with sentences about it and a table."""
+    """A wide picture as a data URI (or None), with sentences about it and a table."""
 
     picture: str | None
     words: list[str]
     grid: Grid | None = None
+    alt: str = ""
 
 
 @dataclass(frozen=True)
-class ColumnPicture:
-    """The histogram of one column."""
+class Card:
+    """A picture as a data URI, with a name and a few words under it."""
 
     name: str
     picture: str
-    caption: str
-    strong: bool
+    caption: str = ""
+    strong: bool = False
+    alt: str = "histogram"
 
 
 @dataclass(frozen=True)
-class ReportContent:
-    """Everything on the page, in its order; nothing in it is HTML yet."""
+class Cards:
+    """Cards side by side, as many in a row as there is room for: plots, larger tiles, small ones, or strips, one a row."""
+
+    cards: Sequence[Card]
+    kind: Literal["plots", "tiles", "small", "strips"] = "plots"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A table that is folded away until it is asked for."""
+
+    summary: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts in columns beside each other, below each other where the screen is narrow."""
+
+    columns: Sequence[Sequence[Part]]
+
+
+Part: TypeAlias = Words | Grid | Pictured | Cards | Heading | Fold | Code | Beside
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title and what stands below it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page, in its order."""
 
     title: str
     source: str
-    verdict: list[str]
-    """Sentences: what to think of the flow."""
-    headline: Grid
-    notes: list[str]
-    loss: Pictured
-    columns: list[ColumnPicture]
-    columns_text: Pictured
-    """Words about the histograms, and the table of the columns not drawn."""
-    corner: Pictured
-    latent: Pictured
-    unlikely: Pictured
-    choices: list[tuple[str, Grid]]
-    checkup: Pictured | None
-    shell: str
-    python: str
-    tags: list[str] = field(default_factory=list)
+    tags: Sequence[str]
+    sections: Sequence[Section]
+
+
+def cut(text: str, limit: int = 160) -> str:
+    """The text, or its beginning when it is longer than `limit`."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .baselines import Score, score
-from .content import Grid, number, plus_minus
+from .content import Grid, Part, Words, number, plus_minus
 from .rows import Rows
 
 __all__ = ["Headline", "headline"]
@@ -26,6 +26,10 @@ class Headline:
     grid: Grid
     verdict: list[str]
     notes: list[str]
+
+    def parts(self) -> list[Part]:
+        """What the page says first."""
+        return [Words(self.verdict, "verdict"), self.grid, Words(self.notes, "note")]
 
 
 def headline(training: Rows, held: Rows | None, scores: dict[str, Score], exact: bool) -> Headline:

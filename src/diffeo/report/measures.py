@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..bases import Normal, Product, StudentT, Uniform
 from ..core.distribution import Distribution
 
-__all__ = ["critical", "ks_normal", "ks_two", "most_dependent", "normal_scores", "ranks_correlation", "unusual"]
+__all__ = ["critical", "ks_normal", "ks_normals", "ks_two", "most_dependent", "normal_scores", "ranks_correlation", "unusual"]
 
 Floats = NDArray[np.float64]
 
@@ -27,11 +27,18 @@ def ks_two(a: Floats, b: Floats) -> float:
 
 def ks_normal(z: Floats) -> float:
     """Kolmogorov–Smirnov statistic of z (N,) against N(0, 1)."""
+    return float(ks_normals(z[:, None])[0])
+
+
+def ks_normals(z: Floats) -> Floats:
+    """`ks_normal` of each column of z (N, K)."""
     from scipy.special import ndtr
 
-    below = ndtr(np.sort(z))
-    steps = np.arange(len(z) + 1) / max(1, len(z))
-    return float(max((steps[1:] - below).max(), (below - steps[:-1]).max())) if len(z) else float("nan")
+    if not len(z):
+        return np.full(z.shape[1], np.nan)
+    below = ndtr(np.sort(z, axis=0))
+    steps = np.arange(len(z) + 1)[:, None] / len(z)
+    return np.asarray(np.maximum((steps[1:] - below).max(0), (below - steps[:-1]).max(0)))
 
 
 def critical(n: int, m: int | None = None) -> float:

@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["corner", "histogram", "latent", "loss_curves"]
+from .canvas import DATA, GREY, SAMPLES, bin_edges, canvas, png, robust_range, svg
+
+__all__ = ["against_normal", "corner", "histogram", "latent", "loss_curves", "two_groups"]
 
 Floats = NDArray[np.float64]
-DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
 CELL = 1.75  # inches, of a corner plot
-STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "font.family": "DejaVu Sans",
-    "text.usetex": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.8,
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "diffeo",
-    "figure.facecolor": "white",
-}
 
 
-def loss_curves(history: Sequence[dict[str, Any]], best_step: float | None) -> str | None:
-    """Training and validation loss against step, the step of the weights kept marked; None when there is nothing to draw."""
-    lines = {key: _curve(history, key) for key in ("train", "valid")}
+def loss_curves(
+    history: Sequence[dict[str, Any]],
+    best_step: float | None,
+    *,
+    label: str = "NLL, nats per row",
+    scale: float = 1.0,
+    rows: str = "rows",
+) -> str | None:
+    """Training and validation loss against step, the step of the weights kept marked; None when there is nothing to draw.
+
+    Losses in nats per row are drawn times `scale`, with the axis `label`.
+    """
+    lines = {key: _curve(history, key, scale) for key in ("train", "valid")}
     if all(len(steps) == 0 for steps, _ in lines.values()):
         return None
-    with _figure(8.0, 3.4) as figure:
+    with canvas(8.0, 3.4) as figure:
         axes = figure.subplots()
-        for key, colour, label in (("train", DATA, "training batches"), ("valid", SAMPLES, "validation rows")):
+        for key, colour, name in (("train", DATA, "training batches"), ("valid", SAMPLES, f"validation {rows}")):
             steps, values = lines[key]
             if len(steps):
-                axes.plot(steps, values, color=colour, label=label, linewidth=1.6, marker="o" if len(steps) < 3 else None)
-        _band(axes, history)
+                axes.plot(steps, values, color=colour, label=name, linewidth=1.6, marker="o" if len(steps) < 3 else None)
+        _band(axes, history, scale)
         if best_step is not None:
             axes.axvline(best_step, color=GREY, linestyle="--", linewidth=1, label=f"weights kept: step {int(best_step):,}")
         _calm(axes, [values for _, values in lines.values() if len(values)])
         axes.set_xlabel("step")
-        axes.set_ylabel("NLL, nats per row")
+        axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.1)
-        return _svg(figure)
+        return svg(figure)
 
 
 def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: bool = False) -> str:
     """One column: data as a filled histogram, samples as a line, on common bins."""
     data, samples = data[np.isfinite(data)], samples[np.isfinite(samples)]
-    edges, log = _edges(data, positive, whole)
+    edges, log = bin_edges(data, positive, whole)
     offset, factor, label = (0.0, 1.0, "") if log else _units(edges[0], edges[-1])
     edges = (edges - offset) / factor
-    with _figure(2.8, 1.75, placed=True) as figure:
+    with canvas(2.8, 1.75, placed=True) as figure:
         axes = figure.add_axes((0.08, 0.26 if label else 0.16, 0.84, 0.72 if label else 0.82))
         widths = np.diff(np.log(edges)) if log else np.diff(edges)
         heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
@@ -77,18 +70,18 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, 1.15 * max(float(h.max()) for h in heights) or 1.0)
         axes.set_xlabel(label)
-        return _svg(figure)
+        return svg(figure)
 
 
 def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Floats, Floats]) -> str:
     """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it."""
     n = len(names)
     width, height = CELL * n + 1.1, CELL * n + 0.8
-    with _figure(width, height, placed=True) as figure:  # the general layout engine takes a second for this
+    with canvas(width, height, placed=True) as figure:  # the general layout engine takes a second for this
         grid = figure.add_gridspec(
             n, n, left=1.0 / width, right=1 - 0.1 / width, bottom=0.7 / height, top=1 - 0.1 / height, wspace=0.1, hspace=0.1
         )
-        limits = [_limits(data[:, i]) for i in range(n)]
+        limits = [robust_range(data[:, i]) for i in range(n)]
         units = [_units(*each) for each in limits]
         scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples)]
         edges = [((low - u[0]) / u[1], (high - u[0]) / u[1]) for (low, high), u in zip(limits, units, strict=True)]
@@ -105,23 +98,45 @@ def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Float
                 if j == 0:
                     _name(axes.set_ylabel, names[i], units[i][2])
                     axes.yaxis.set_label_coords(-0.3, 0.5)
-        return _png(figure)
+        return png(figure)
+
+
+def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], axis: str) -> str:
+    """The same quantity of two groups (N,), (M,) on common bins: one as a filled histogram, the other as a line."""
+    groups = [g[np.isfinite(g)] for g in (filled, line) if g is not None]
+    edges, _ = bin_edges(np.concatenate(groups))
+    with canvas(8.0, 2.9) as figure:
+        axes = figure.subplots()
+        heights = [np.histogram(g, edges)[0] / max(1, len(g)) / np.diff(edges) for g in groups]
+        axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45, label=labels[0])
+        if len(groups) > 1:
+            axes.stairs(heights[1], edges, color=SAMPLES, linewidth=1.5, label=labels[1])
+        axes.set_xlabel(axis)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.1)
+        return svg(figure)
+
+
+def against_normal(z: Floats) -> str:
+    """Latents z (N,) as a small filled histogram, N(0, 1) as a line."""
+    with canvas(2.8, 1.75, placed=True) as figure:
+        axes = figure.add_axes((0.08, 0.16, 0.84, 0.82))
+        _normal(axes, z)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        return svg(figure)
 
 
 def latent(z: Floats) -> str:
     """All latents z (N,) pooled: histogram against N(0, 1), and quantiles against normal quantiles."""
     from scipy.special import ndtri
 
-    with _figure(8.0, 3.3) as figure:
+    with canvas(8.0, 3.3) as figure:
         left, right = figure.subplots(1, 2)
-        edges = np.linspace(-5, 5, 61)
-        heights = np.histogram(z, edges)[0] / max(1, len(z)) / np.diff(edges)
-        left.stairs(heights, edges, fill=True, color=DATA, alpha=0.45, label="latents of the data")
-        grid = np.linspace(-5, 5, 201)
-        left.plot(grid, np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi), color=SAMPLES, linewidth=1.5, label="N(0, 1)")
+        _normal(left, z)
         left.set_xlabel("z")
         left.set_ylabel("density")
-        left.set_ylim(0, 1.3 * max(0.4, float(heights.max())))
         left.legend(frameon=False, loc="upper right", ncols=1)
         count = min(400, len(z))
         levels = (np.arange(count) + 0.5) / max(1, count)
@@ -132,17 +147,25 @@ def latent(z: Floats) -> str:
         right.set_xlabel("quantile of N(0, 1)")
         right.set_ylabel("quantile of the latents")
         right.grid(alpha=0.25)
-        return _svg(figure)
+        return svg(figure)
 
 
-def _curve(history: Sequence[dict[str, Any]], key: str) -> tuple[Floats, Floats]:
+def _normal(axes: Any, z: Floats) -> None:
+    edges, grid = np.linspace(-5, 5, 61), np.linspace(-5, 5, 201)
+    heights = np.histogram(z, edges)[0] / max(1, len(z)) / np.diff(edges)
+    axes.stairs(heights, edges, fill=True, color=DATA, alpha=0.45, label="latents of the data")
+    axes.plot(grid, np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi), color=SAMPLES, linewidth=1.5, label="N(0, 1)")
+    axes.set_ylim(0, 1.3 * max(0.4, float(heights.max())))
+
+
+def _curve(history: Sequence[dict[str, Any]], key: str, scale: float) -> tuple[Floats, Floats]:
     pairs = [(h["step"], h[key]) for h in history if isinstance(h.get(key), (int, float)) and math.isfinite(h[key])]
-    return np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float)
+    return np.array([p[0] for p in pairs], float), scale * np.array([p[1] for p in pairs], float)
 
 
-def _band(axes: Any, history: Sequence[dict[str, Any]]) -> None:
-    steps, values = _curve(history, "valid")
-    at, errors = _curve(history, "valid_se")
+def _band(axes: Any, history: Sequence[dict[str, Any]], scale: float) -> None:
+    steps, values = _curve(history, "valid", scale)
+    at, errors = _curve(history, "valid_se", scale)
     if len(steps) > 1 and len(at) == len(steps):
         axes.fill_between(steps, values - errors, values + errors, color=SAMPLES, alpha=0.15, linewidth=0)
 
@@ -155,33 +178,6 @@ def _calm(axes: Any, curves: list[Floats]) -> None:
     top = settled + 0.6 * (settled - low)
     if high > top + (settled - low) and top > low:
         axes.set_ylim(low - 0.08 * (top - low), top)
-
-
-def _limits(values: Floats) -> tuple[float, float]:
-    """A range that a few outliers cannot stretch."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
-    margin = 0.1 * (high - low)
-    low, high = max(float(values.min()), low - 2 * margin), min(float(values.max()), high + 2 * margin)
-    if high <= low:
-        size = max(abs(low), 1e-300)
-        return low - 0.5 * size, low + 0.5 * size
-    return low - 0.04 * (high - low), high + 0.04 * (high - low)
-
-
-def _edges(data: Floats, positive: bool, whole: bool) -> tuple[Floats, bool]:
-    """Bin edges, and whether they are for a logarithmic axis."""
-    low, high = _limits(data)
-    count = int(np.clip(2 * len(data) ** (1 / 3), 8, 40))
-    if whole and high - low < 60:
-        return np.arange(math.floor(low) - 0.5, math.ceil(high) + 1), False
-    if positive and len(data) and (data > 0).all():
-        bottom, top = (float(v) for v in np.quantile(data, (0.005, 0.995)))
-        if top > 50 * bottom > 0:
-            return np.geomspace(bottom / 1.5, top * 1.5, count + 1), True
-    return np.linspace(low, high, count + 1), False
 
 
 def _units(low: float, high: float) -> tuple[float, float, str]:
@@ -251,26 +247,3 @@ def _bins(low: float, high: float, values: Floats) -> Floats:
 def _name(write: Any, name: str, units: str) -> None:
     short = name if len(name) <= 20 else f"{name[:19]}…"
     write(f"{short}\n{units}" if units else short, fontsize=9.5, parse_math=False)
-
-
-@contextmanager
-def _figure(width: float, height: float, *, placed: bool = False) -> Iterator[Any]:
-    """A figure that lays itself out, unless its parts are `placed` by hand."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a column name in a script that the font lacks is no reason to stop
-        yield Figure(figsize=(width, height), layout=None if placed else "constrained")
-
-
-def _svg(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from ..flow import Flow
 from ..training import FitResult
 from ..training.sampler import mix
 
-__all__ = ["Rows", "baseline_rows", "collect", "noise_seed", "sample"]
+__all__ = ["Rows", "baseline_rows", "collect", "noise_seed", "parted", "sample", "some"]
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+S = TypeVar("S", bound=Sized)
 MOST_ROWS = 50_000
 HELD_OUT = 3_000_000  # numbers scored for the headline: 3,000 rows of 1,000 columns, ten seconds
 BUDGET = 1_000_000  # numbers looked at for each of the other parts
@@ -31,7 +34,7 @@ class Rows:
 
     x: Floats
     context: Floats | None
-    lines: NDArray[np.int64]
+    lines: Numbers
     log_prob: Floats
     z: Floats
     total: int
@@ -48,23 +51,34 @@ class Rows:
 def collect(flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int) -> tuple[Rows, Rows | None]:
     """Training rows (a sample when there are many) and held-out rows (None when there are none)."""
     noise = noise_seed(result)
-    train = _index(result.train_index, len(table))
-    training = _measure(flow, table, _some(train, _limit(BUDGET, table), seed), len(train), noise)
-    source, index = table, np.arange(0)
-    if held_out is not None:
-        source, index = held_out, np.arange(len(held_out))
-    elif result.valid_index is not None:
-        index = _index(result.valid_index, len(table))
+    train, (source, index) = parted(table, result, held_out)
+    training = _measure(flow, table, some(train, _limit(BUDGET, table), seed), len(train), noise)
     if not len(index):
         return training, None
-    return training, _measure(flow, source, _some(index, _limit(HELD_OUT, table), seed), len(index), noise)
+    return training, _measure(flow, source, some(index, _limit(HELD_OUT, table), seed), len(index), noise)
+
+
+def parted(data: S, result: FitResult, held_out: S | None) -> tuple[Numbers, tuple[S, Numbers]]:
+    """The numbers of the training rows of `data`; and where the held-out rows are, with their numbers there."""
+    train = _index(result.train_index, len(data))
+    if held_out is not None:
+        return train, (held_out, np.arange(len(held_out)))
+    return train, (data, np.arange(0) if result.valid_index is None else _index(result.valid_index, len(data)))
+
+
+def some(index: Numbers, limit: int, seed: int) -> Numbers:
+    """At most `limit` of the numbers, chosen by seed, in their order."""
+    if len(index) <= limit:
+        return index
+    chosen: Numbers = np.sort(np.random.default_rng(seed).permutation(index)[:limit])
+    return chosen
 
 
 def baseline_rows(table: Table, result: FitResult, seed: int) -> tuple[Floats, Floats | None, int]:
     """Training rows for the baselines, as many as take seconds; their contexts; and how many there are."""
     train, width = _index(result.train_index, len(table)), table.values.shape[1]
-    some = _some(train, max(5_000, min(2 * 10**10 // width**2, 10**7 // width)), seed)
-    return table.values[some], None if table.context is None else table.context[some], len(train)
+    chosen = some(train, max(5_000, min(2 * 10**10 // width**2, 10**7 // width)), seed)
+    return table.values[chosen], None if table.context is None else table.context[chosen], len(train)
 
 
 def noise_seed(result: FitResult) -> int:
@@ -73,7 +87,7 @@ def noise_seed(result: FitResult) -> int:
 
 
 @torch.no_grad()
-def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[Floats, NDArray[np.int64]]:
+def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[Floats, Numbers]:
     """Draws (n, D), fewer than `count` of very wide rows.
 
     For a conditional flow also the numbers of the rows of `context` (N, C) that they were drawn at.
@@ -87,7 +101,7 @@ def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[F
 
 
 @torch.no_grad()
-def _measure(flow: Flow, table: Table, index: NDArray[np.int64], total: int, noise: int) -> Rows:
+def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -> Rows:
     x, context = table.values[index], None if table.context is None else table.context[index]
     logs: list[Tensor] = []
     latents: list[Tensor] = []
@@ -103,19 +117,12 @@ def _measure(flow: Flow, table: Table, index: NDArray[np.int64], total: int, noi
     return Rows(x, context, table.lines[index], log_prob, _double(torch.cat(latents)), total)
 
 
-def _index(index: Tensor | None, rows: int) -> NDArray[np.int64]:
+def _index(index: Tensor | None, rows: int) -> Numbers:
     return np.arange(rows) if index is None else np.asarray(index.cpu().numpy(), dtype=np.int64)
 
 
 def _limit(numbers: int, table: Table) -> int:
     return int(np.clip(numbers // table.values.shape[1], 1000, MOST_ROWS))
-
-
-def _some(index: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:
-    if len(index) <= limit:
-        return index
-    chosen: NDArray[np.int64] = np.sort(np.random.default_rng(seed).permutation(index)[:limit])
-    return chosen
 
 
 def _double(tensor: Tensor) -> Any:

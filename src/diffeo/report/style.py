@@ -30,6 +30,18 @@ td:first-child, th:first-child { padding-left: 0; }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong td { font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(min(100%, 290px), 1fr)); }
+.small { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }
+.tiles img { max-width: 560px; margin: 0 auto; }
+.strips { grid-template-columns: 1fr; gap: 6px; }
+.strips figure { display: flex; flex-direction: row-reverse; justify-content: flex-end; align-items: center; gap: .6rem; }
+.strips img { width: auto; max-width: 100%; min-width: 0; flex: 0 1 auto; }
+.strips figcaption { flex: 0 0 12.5rem; flex-direction: column; gap: 0; }
+.strips figcaption span { white-space: normal; }
+@media (max-width: 720px) { .strips figure { flex-direction: column-reverse; align-items: stretch; gap: .3rem; }
+  .strips figcaption { flex: none; flex-direction: row; flex-wrap: wrap; gap: 0 .6rem; } }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 0 28px; }
+.beside > div { min-width: 0; }
 figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: 6px; color: #1c1f23; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { font-size: .85rem; display: flex; justify-content: space-between; gap: .6rem; padding: 0 4px; }

@@ -1,7 +1,7 @@
 """The objectives, the loop and the files of a training run."""
 
 from .defaults import Recommendation, recommend
-from .evaluate import Evaluation, evaluate, log_probs
+from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
 from .fit import FitResult, fit
 from .loop import Loop, LoopConfig, Progress
 from .objectives import NegativeLogLikelihood, Objective
@@ -19,4 +19,5 @@ __all__ = [
     "fit",
     "log_probs",
     "recommend",
+    "rows_per_pass",
 ]

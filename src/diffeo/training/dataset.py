@@ -16,6 +16,7 @@ from ..data import Images, read_images
 from ..data.images import looks_like_images
 from ..flow import Flow
 from .arrays import Rows, as_rows
+from .evaluate import rows_per_pass
 from .fingerprint import fingerprint
 from .sampler import ArrayBatches, Batches, StreamBatches, mix
 from .world import World
@@ -23,6 +24,7 @@ from .world import World
 __all__ = ["Dataset"]
 
 SET_UP_ROWS = 65_536  # rows that data-dependent set-up looks at
+SET_UP_PASSES = 2  # of images: as many as twice the rows that are scored at a time, all in memory at once
 
 
 @dataclass
@@ -106,8 +108,9 @@ class Dataset:
         """Data-dependent set-up from training rows only."""
         if self.train is not None:
             some = self.train
-            if len(some[0]) > SET_UP_ROWS:
-                order = torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:SET_UP_ROWS]
+            most = SET_UP_ROWS if len(flow.event_shape) < 2 else SET_UP_PASSES * rows_per_pass(flow.event_shape)
+            if len(some[0]) > most:
+                order = torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:most]
                 some = [t[order.to(t.device)] for t in some]
         else:
             some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))

@@ -86,5 +86,5 @@ def recommend_images(rows: int) -> ImageRecommendation:
     batch = max(1, min(64, rows // 8))
     steps = max(2_000, min(50_000, 20 * rows // batch))
     return ImageRecommendation(
-        batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=min(500, steps // 10), patience=20, valid_rows=1_000
+        batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=200, patience=20, valid_rows=1_000
     )

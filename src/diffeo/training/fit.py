@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,6 +117,7 @@ def fit(
         advice = recommend_images(data.size) if image else recommend(data.size, math.prod(flow.event_shape))
         size = batch_size if batch_size is not None else advice.batch_size
         batches = data.batches(size, seed, world)
+        often = 20 if image else 100  # scoring and drawing images is dear
         limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
         before = earlier_settings(folder, resume)
         chosen = LoopConfig(
@@ -124,7 +125,7 @@ def fit(
             minutes=minutes,
             lr=_first(lr, advice.lr),
             eval_every=_first(
-                eval_every, before.get("eval_every"), max(1, min(500, limit // 100)) if limit else advice.eval_every
+                eval_every, before.get("eval_every"), max(1, min(500, limit // often)) if limit else advice.eval_every
             ),
             patience=_first(patience, advice.patience if steps is None and epochs is None else None),
             weight_decay=_first(weight_decay, advice.weight_decay),
@@ -141,6 +142,8 @@ def fit(
         if initialize or (initialize is None and "training" not in flow.metadata):
             data.set_up(flow, seed)
         tell = progress if callable(progress) else _lines() if progress else None
+        if image and tell is not None:
+            tell = _in_bits(tell, math.prod(flow.event_shape))
         objective = NegativeLogLikelihood(flow, flips, precision).train()
         show = SampleGrid(flow, folder, seed, data.example_contexts()) if image and folder is not None else None
         loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
@@ -200,6 +203,17 @@ def _steps(steps: int | None, epochs: float | None, minutes: float | None, per_e
     return steps if steps is not None else None if minutes is not None else default
 
 
+def _in_bits(tell: Callable[[Progress], None], dims: int) -> Callable[[Progress], None]:
+    """The same, told in bits per dimension."""
+    per_bit = dims * math.log(2)
+
+    def told(p: Progress) -> None:
+        valid = None if p.valid is None else p.valid / per_bit
+        tell(replace(p, loss=p.loss / per_bit, valid=valid, unit="bits/dim"))
+
+    return told
+
+
 def _lines() -> Callable[[Progress], None]:
     """A plain line on stderr, at most every five seconds."""
     last = [-math.inf]
@@ -207,7 +221,6 @@ def _lines() -> Callable[[Progress], None]:
     def tell(p: Progress) -> None:
         if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
             last[0] = time.monotonic()
-            valid = "" if p.valid is None else f"  valid {p.valid:.4f}"
-            print(f"step {p.step}  {p.fraction:4.0%}  loss {p.loss:.4f}{valid}  {p.seconds:.0f} s", file=sys.stderr)
+            print(f"step {p.step}  {p.fraction:4.0%}  {p}  {p.seconds:.0f} s", file=sys.stderr)
 
     return tell

@@ -67,13 +67,18 @@ class State:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told while training: for bars and log lines."""
+    """What is told while training: for bars and log lines. Losses are in `unit`."""
 
     step: int
     fraction: float
     loss: float
     valid: float | None
     seconds: float
+    unit: str = "nats per row"
+
+    def __str__(self) -> str:
+        valid = "" if self.valid is None else f"   held-out {self.valid:.4f}"
+        return f"training {self.loss:.4f}{valid}   {self.unit}"
 
 
 @dataclass

@@ -73,7 +73,9 @@ def flowpp(
 
     def learned_noise(bits: int) -> Transform:
         event = frame.event
-        q = Chain([Interval(0.0, 1.0), *couplings(event, s["noise"], checkerboard=True, context=event)])
+        # Inverted, so that drawing the noise, which every training step does, is the direction without a root search.
+        inverted = [link.inv for link in couplings(event, s["noise"], checkerboard=True, context=event)]
+        q = Chain([Interval(0.0, 1.0), *inverted])
         return VariationalDequantize(Flow(q, Normal(event)), bits)
 
     squeeze = Squeeze()

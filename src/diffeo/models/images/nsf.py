@@ -1,4 +1,4 @@
-"""Neural Spline Flow on images: Glow's frame with rational-quadratic couplings."""
+"""Neural Spline Flow on images: Glow's frame with spline couplings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling
-from ...maps import RQSpline
 from ...partitions import Channels
+from ..nsf import SplineName, named_spline
 from ..recipe import model
 from .frame import ImageModel, Padding, Size, dial, multiscale
 from .prior import split_prior
@@ -35,6 +35,7 @@ def nsf(
     width: int | None = None,
     blocks: int | None = None,
     bins: int = 4,
+    spline: SplineName = "rational_quadratic",
     bound: float = 3.0,
     activation: str = "relu",
     classes: int | None = None,
@@ -44,10 +45,10 @@ def nsf(
 ) -> Flow:
     """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): `scales` × [squeeze, `steps` × (ActNorm, 1×1 conv, spline)].
 
-    Splines of `bins` bins on [−bound, bound] with identity tails, residual networks of `blocks` blocks of `width` feature
-    maps, half of the channels factored out between scales under a learned prior. Events are uint8 images (C, H, W) of
-    `bits` bits, `bits=None` takes real-valued ones. `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales
-    does not divide are padded. Raises `ShapeError` for other events.
+    Splines of `bins` bins on [−bound, bound] with identity tails, of another kind than the paper's if `spline` says so (see
+    vectors), residual networks of `blocks` blocks of `width` feature maps, half of the channels factored out between scales
+    under a learned prior. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones. `classes=K`
+    makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide are padded. Raises `ShapeError` for other events.
 
     >>> import torch, diffeo
     >>> diffeo.models.nsf((1, 8, 8), size="tiny").sample((2,)).shape
@@ -61,6 +62,6 @@ def nsf(
             yield ActNorm(shape)
             yield Conv1x1(shape, "plu")
             network = ConvResNet(s["width"], s["blocks"], activation)
-            yield Coupling(shape, RQSpline(bins, -bound, bound), network, Channels(), frame.context)
+            yield Coupling(shape, named_spline(spline, bins, bound), network, Channels(), frame.context)
 
     return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context)))

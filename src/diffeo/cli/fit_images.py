@@ -1,0 +1,99 @@
+"""A run on images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import DataError
+from ..data import Images, read_images
+from ..models import MODELS
+from .common import built, run_line
+from .images import height_width, note, tensors
+
+if TYPE_CHECKING:
+    from ..flow import Flow
+    from ..training import FitResult
+    from .config import RunConfig
+
+__all__ = ["ImageJob"]
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """A `Job`: training images, and held-out ones if they come from a place of their own."""
+
+    images: Images
+    held_out: Images | None
+    config: RunConfig
+
+    @classmethod
+    def read(cls, data: Any, out: Path, config: RunConfig) -> ImageJob:
+        size = height_width(config.resize)
+        cache = out / "cache"  # a folder of files is decoded once, also for the runs that resume this one
+        images = read_images(data, labels=config.labels, bits=config.bits, resize=size, colour=config.colour, cache=cache)
+        if config.context and images.labels is None:
+            raise DataError(f"{data}: no labels for --context label: sort the files into sub-folders, or give --labels FILE")
+        held_out = None
+        if config.valid is not None:
+            colour, classes = ("grey", "rgb")[images.event_shape[0] == 3], images.classes if config.context else None
+            held_out = read_images(config.valid, bits=images.bits, resize=size, colour=colour, cache=cache, classes=classes)
+        return cls(images, held_out, config)
+
+    @property
+    def by_class(self) -> bool:
+        return bool(self.config.context)
+
+    def describe(self) -> list[str]:
+        channels, height, width = self.images.event_shape
+        kind = f"{height} x {width} {'grey' if channels == 1 else 'RGB'}, {self.images.bits} bits"
+        classes = f", {len(self.images.classes)} classes" if self.images.classes else ""
+        return [f"{self.images.source}: {len(self.images):,} images, {kind}{classes}"]
+
+    def flow(self) -> Flow:
+        name = self.config.model or "glow"
+        classes = {"classes": len(self.images.classes)} if self.by_class else {}
+        with built(name, self.config.model_args):
+            flow = MODELS[name](
+                self.images.event_shape, **classes, **self.config.model_args, bits=self.images.bits, seed=self.config.seed
+            )
+        flow.metadata = {"images": note(self.images, self.config.resize), "source": self.images.source}
+        return flow
+
+    def training(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "x": self.images,
+            "valid": config.valid_share if self.held_out is None else self.held_out,
+            "batch_size": config.batch_size,
+            "lr": config.lr,
+            "weight_decay": config.weight_decay,
+            "flips": config.flips,
+            "precision": config.precision,
+        }
+
+    def headline(self, summary: dict[str, Any]) -> list[str]:
+        s = summary
+        if s["nll"] is None:
+            s |= {"bits_per_dim": None, "bits_per_dim_se": None}
+            return [f"trained on {s['train_rows']:,} images for {s['steps']:,} steps; none were held out", f"model    {s['out']}"]
+        per_bit = math.log(2) * math.prod(self.images.event_shape)
+        s |= {"bits_per_dim": s["nll"] / per_bit, "bits_per_dim_se": s["nll_se"] / per_bit}
+        return [
+            run_line(s),
+            f"{s['bits_per_dim']:.4f} ± {s['bits_per_dim_se']:.4f} bits per dimension of {s['rows']:,} held-out images "
+            "(an upper bound: pixels are dequantised)",
+        ]
+
+    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+        from ..checkup import check as measure
+        from ..report import build_image_report
+        from ..training import rows_per_pass
+
+        some = self.held_out if self.held_out is not None else self.images
+        checkup = measure(flow, *tensors(some.subset(slice(0, rows_per_pass(flow.event_shape))), self.by_class))
+        path, _ = build_image_report(out, flow, self.images, result, held_out=self.held_out, checkup=checkup)
+        summary |= {"report": str(path), "check": checkup.ok}
+        return [checkup.verdict, f"report   {path}", f"samples  {out / 'samples'}"]

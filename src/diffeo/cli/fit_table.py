@@ -1,0 +1,94 @@
+"""A run on a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import Table, read_table
+from ..models import MODELS
+from ..training import recommend
+from .common import built, run_line, tensors
+
+if TYPE_CHECKING:
+    from ..flow import Flow
+    from ..training import FitResult, Recommendation
+    from .config import RunConfig
+
+__all__ = ["TableJob"]
+
+BASELINES = {"gaussian": "full-covariance Gaussian", "kde": "kernel density estimate"}
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """A `Job`: training rows, held-out rows if they come from a file of their own, and advice for their number."""
+
+    table: Table
+    held_out: Table | None
+    advice: Recommendation
+    config: RunConfig
+
+    @classmethod
+    def read(cls, data: Any, out: Path, config: RunConfig) -> TableJob:
+        table = read_table(
+            data,
+            columns=config.columns,
+            context=config.context,
+            drop=config.drop,
+            max_bad=config.max_bad,
+            rejects=out / "rejects.csv",
+        )
+        held_out = None if config.valid is None else read_table(config.valid, schema=table.schema, max_bad=config.max_bad)
+        advice = recommend(len(table), len(table.schema.columns), len(table.schema.context))
+        return cls(table, held_out, advice, config)
+
+    def describe(self) -> list[str]:
+        return self.table.describe()
+
+    def flow(self) -> Flow:
+        name, schema = self.config.model or "nsf", self.table.schema
+        columns, contexts = len(schema.columns), len(schema.context)
+        args = self.advice.model_args(name) | self.config.model_args
+        given = (columns,), (contexts,) if contexts else None
+        with built(name, self.config.model_args):
+            flow = MODELS[name](*given, **args, supports=list(schema.supports), seed=self.config.seed)
+        flow.metadata = {"schema": schema.model_dump(mode="json"), "source": self.table.source}
+        return flow
+
+    def training(self) -> dict[str, Any]:
+        config, advice = self.config, self.advice
+        return {
+            "x": self.table,
+            "valid": config.valid_share if self.held_out is None else self.held_out,
+            "batch_size": config.batch_size or advice.batch_size,
+            "lr": config.lr or advice.lr,
+            "weight_decay": config.weight_decay if config.weight_decay is not None else advice.weight_decay,
+        }
+
+    def headline(self, summary: dict[str, Any]) -> list[str]:
+        s = summary
+        if s["nll"] is None:
+            return [
+                f"trained on {s['train_rows']:,} rows for {s['steps']:,} steps; no rows were held out",
+                f"model    {s['out']}",
+            ]
+        bound = " (an upper bound: integer columns are dequantised)" if s["bound"] else ""
+        return [
+            run_line(s),
+            f"negative log-likelihood of {s['rows']:,} held-out rows, nats per row{bound}",
+            f"  {s['model']:<26} {s['nll']:10.4f} ± {s['nll_se']:.4f}",
+        ]
+
+    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+        from ..checkup import check as measure
+        from ..report import build_report
+
+        rows, contexts = tensors(self.held_out if self.held_out is not None else self.table)
+        checkup = measure(flow, rows, contexts)
+        path, headline = build_report(out, flow, self.table, result, checkup=checkup, held_out=self.held_out, seed=0)
+        beside: dict[str, Any] = {name: headline[name] for name in BASELINES if name in headline}
+        summary |= {**beside, "report": str(path), "check": checkup.ok}
+        lines = [f"  {BASELINES[name]:<26} {b['nll']:10.4f} ± {b['nll_se']:.4f}" for name, b in beside.items()]
+        return [*lines, checkup.verdict, f"report   {path}"]

@@ -1,0 +1,122 @@
+"""What the verbs that work on images share: reading them as a model wants them, options, notes in the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import Images
+    from ..flow import Flow
+
+__all__ = ["class_numbers", "draw_images", "height_width", "note", "notes", "one_image", "read_for", "tensors"]
+
+
+def note(images: Images, resize: str | None) -> dict[str, Any]:
+    """What a model remembers of the images it was trained on."""
+    return {"bits": images.bits, "classes": list(images.classes), "resize": resize}
+
+
+def notes(flow: Flow) -> dict[str, Any]:
+    """The same, of a loaded model; a model trained in Python knows its bits alone."""
+    bits = (flow.recipe or {"args": {}})["args"].get("bits")
+    return {"bits": bits, "classes": [], "resize": None, **flow.metadata.get("images", {})}
+
+
+def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str | None = None) -> Images:
+    """Images as the model was trained on: colour, bits, size, class numbers. Raises `DataError` when they do not fit."""
+    from ..data import read_images
+
+    noted = notes(flow)
+    if noted["bits"] is None:
+        raise ConfigError("this model is of real-valued images: use it from Python")
+    by_class = flow.context_shape == ()
+    images = read_images(
+        source,
+        labels=labels,
+        bits=noted["bits"],
+        resize=height_width(resize or noted["resize"]),
+        colour="grey" if flow.event_shape[0] == 1 else "rgb",
+        classes=tuple(noted["classes"]) or None if by_class else None,
+    )
+    if images.event_shape != flow.event_shape:
+        _, height, width = flow.event_shape
+        found = "x".join(map(str, images.event_shape[1:]))
+        raise DataError(f"{source}: images are {found}, the model's {height}x{width}: add --resize {height}x{width}")
+    if by_class and images.labels is None:
+        raise DataError(f"{source}: no labels, which this class-conditional model needs: sort into sub-folders or give --labels")
+    return images
+
+
+def tensors(images: Images, by_class: bool) -> tuple[Tensor, Tensor | None]:
+    """Pixels, and class numbers for a class-conditional model."""
+    import numpy as np
+    import torch
+
+    labels = torch.from_numpy(np.array(images.labels)) if by_class and images.labels is not None else None
+    return torch.from_numpy(np.array(images.pixels)), labels
+
+
+def one_image(flow: Flow, text: str) -> tuple[Tensor, Tensor | None]:
+    """One image (C, H, W) and its class, from a file, or `FILE:NUMBER`, the image of that number in a file or folder."""
+    name, colon, number = text.rpartition(":")
+    whole = Path(text).exists() or not (colon and number.isdigit())
+    images = read_for(flow, Path(text if whole else name))
+    index = 0 if whole else int(number)
+    if index >= len(images):
+        raise ConfigError(f"{text}: there are {len(images):,} images, numbered from 0")
+    if whole and len(images) > 1:
+        raise ConfigError(f"{text}: holds {len(images):,} images: write {text}:NUMBER, counted from 0")
+    x, context = tensors(images.subset([index]), flow.context_shape == ())
+    return x[0], None if context is None else context[0]
+
+
+def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, classes: list[str], columns: int | None) -> None:
+    """Write n images; of a class-conditional model the classes in turn, so that each column of a grid is one of them."""
+    import torch
+
+    from ..data import write_images
+    from ..training import rows_per_pass
+    from .common import batches
+
+    if classes and flow.context_shape != ():
+        raise ConfigError("--class: this model is not class-conditional: train it with --context label")
+    labels = None
+    if flow.context_shape == ():
+        wanted = torch.tensor(class_numbers(flow, classes) if classes else list(range(_count(flow))))
+        labels = wanted[torch.arange(n) % len(wanted)]
+        columns = columns or len(wanted) * max(1, round(n**0.5 / len(wanted)))
+    generator, parts, start = torch.Generator().manual_seed(seed), [], 0
+    for count in batches(n, rows_per_pass(flow.event_shape)):
+        own = None if labels is None else labels[start : start + count]
+        shape = (count,) if own is None else ()
+        parts.append(flow.sample(shape, own, temperature=temperature, generator=generator))
+        start += count
+    write_images(out, torch.cat(parts), labels, columns=columns, bits=notes(flow)["bits"] or 8)
+
+
+def class_numbers(flow: Flow, names: list[str]) -> list[int]:
+    """Class numbers by name; raises `ConfigError` naming the known ones."""
+    known = list(notes(flow)["classes"]) or [str(i) for i in range(_count(flow))]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--class {name}: the model's classes are {', '.join(known[:20])}")
+    return [known.index(name) for name in names]
+
+
+def _count(flow: Flow) -> int:
+    return int((flow.recipe or {"args": {}})["args"].get("classes") or 0)
+
+
+def height_width(text: str | None) -> tuple[int, int] | None:
+    """`28x32` is (28, 32), `32` is (32, 32)."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not height.isdigit() or not (width or height).isdigit():
+        raise ConfigError(f"--resize {text}: write HEIGHTxWIDTH, such as --resize 32x32")
+    return int(height), int(width or height)

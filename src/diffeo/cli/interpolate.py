@@ -1,0 +1,42 @@
+"""`diffeo interpolate`: from one image to another through latent space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import Json, Model, Seed, Threads, emit, open_image_model, use_threads
+
+__all__ = ["interpolate"]
+
+Ends = Annotated[str, typer.Argument(help="An image file, or FILE:NUMBER for one of many (.npz, IDX, a folder), counted from 0.")]
+
+
+def interpolate(
+    model: Model,
+    a: Ends,
+    b: Ends,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A strip (.png) or the images (.npz).", show_default=False)],
+    steps: Annotated[int, typer.Option(min=2, help="How many images, both ends among them.")] = 9,
+    seed: Seed = 0,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """A strip of images from A to B along the great circle between their latents.
+
+    A class-conditional model decodes all of them as A's class. Examples:  diffeo interpolate model cat.png dog.png -o strip.png
+
+      diffeo interpolate model t10k-images-idx3-ubyte.gz:0 t10k-images-idx3-ubyte.gz:7 -o strip.png
+    """
+    from ..data import write_images
+    from ..latents import interpolate as walk
+    from .images import notes, one_image
+
+    use_threads(threads)
+    flow = open_image_model(model)
+    (first, context), (last, _) = one_image(flow, a), one_image(flow, b)
+    strip = walk(flow, first, last, steps, context, seed=seed)
+    write_images(out, strip, columns=steps, bits=notes(flow)["bits"])
+    emit({"rows": steps, "out": str(out)}, json, [f"{steps} images in {out}"])

@@ -1,0 +1,140 @@
+"""One run of `diffeo fit`: read, train, report. What differs between tables and images is a `Job`."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..core.errors import ConfigError, DiffeoError
+from .common import say
+
+if TYPE_CHECKING:
+    from ..flow import Flow
+    from ..training import FitResult
+    from .config import RunConfig
+
+__all__ = ["Job", "run_fit"]
+
+
+class Job(Protocol):
+    """Data that were read, and what they ask of a model, of training and of a report."""
+
+    def describe(self) -> list[str]:
+        """What was read, for people."""
+
+    def flow(self) -> Flow:
+        """The model, not yet trained."""
+
+    def training(self) -> dict[str, Any]:
+        """The arguments of `diffeo.fit` that depend on the data."""
+
+    def headline(self, summary: dict[str, Any]) -> list[str]:
+        """The held-out figure, for people; may add to the summary for programs."""
+
+    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+        """Write the report, add to the summary, and say more for people."""
+
+
+def run_fit(
+    data: Any, out: Path, config: RunConfig, *, resume: bool, quiet: bool
+) -> tuple[dict[str, Any], list[str], int | None]:
+    """The result for `--json`, the lines for people, and the signal that stopped the run if any."""
+    from ..training import fit as train
+    from .config import remember
+    from .progress import progress
+
+    with _made(out):
+        job = _open(data, out, config)
+        if not resume:
+            remember(config, out)
+    if not quiet:
+        say(*job.describe())
+    flow = job.flow()
+    with progress(quiet) as tell, warnings.catch_warnings():
+        warnings.simplefilter("ignore" if quiet else "default")
+        result = train(
+            flow,
+            **job.training(),
+            steps=config.steps,
+            epochs=config.epochs,
+            minutes=config.minutes,
+            patience=config.patience,
+            eval_every=config.eval_every,
+            ema=config.ema,
+            clip=config.clip,
+            seed=config.seed,
+            out=out,
+            resume=resume,
+            progress=tell,
+            device=_device(config.device),
+        )
+    summary = _summary(result, out)
+    lines = job.headline(summary)
+    if config.report and result.signum is None:
+        lines += job.report(out, flow.to("cpu"), result, summary)
+    return summary, lines, result.signum
+
+
+def _open(data: Any, out: Path, config: RunConfig) -> Job:
+    from ..data.images import looks_like_images
+
+    if looks_like_images(data):
+        from .fit_images import ImageJob
+
+        return ImageJob.read(data, out, config)
+    from .fit_table import TableJob
+
+    return TableJob.read(data, out, config)
+
+
+def _summary(result: FitResult, out: Path) -> dict[str, Any]:
+    flow = result.flow
+    return {
+        "nll": result.best.get("nll"),
+        "nll_se": result.best.get("nll_se"),
+        "rows": result.rows["valid"],
+        "train_rows": result.rows["train"],
+        "steps": result.steps,
+        "best_step": result.best.get("step"),
+        "seconds": round(result.seconds, 3),
+        "stopped": result.stopped,
+        "bound": not flow.exact,
+        "model": (flow.recipe or {}).get("model"),
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "out": str(out),
+    }
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock; when reading the data fails, do not leave an empty one behind."""
+    from ..training.lock import locked
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
+    try:
+        with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
+            yield
+    except DiffeoError:
+        if {path.name for path in folder.iterdir()} <= {".lock"}:
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+        raise
+
+
+def _device(name: str) -> str:
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if name.startswith("mps"):
+        raise ConfigError("--device mps: models keep float64 buffers, which MPS does not have: use cpu")
+    if name == "auto":
+        return "cuda" if available["cuda"] else "cpu"
+    if not available.get(name.split(":")[0], False):
+        raise ConfigError(f"--device {name}: not available here; use auto or one of {[d for d, ok in available.items() if ok]}")
+    return name

@@ -1,0 +1,215 @@
+"""The command on images: files to a model, bits per dimension, grids; bad input gets one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import diffeo
+from test_cli import answer, run
+
+QUICK = ["--steps", "12", "--no-report", "--quiet", "--size", "tiny", "--set", "width=8", "--set", "model.steps=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 90 digits as PNG files, 12 x 10 pixels, in sub-folders named after their class."""
+    root = tmp_path_factory.mktemp("images")
+    data = load_digits(n_class=3)
+    for i in range(90):
+        place = root / f"class {data.target[i]}"
+        place.mkdir(exist_ok=True)
+        pixels = np.pad((data.images[i] * 15).astype(np.uint8), ((2, 2), (1, 1)))
+        Image.fromarray(pixels).save(place / f"{i:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """Of p(image)."""
+    out = tmp_path_factory.mktemp("plain") / "model"
+    assert run("fit", folder, "--out", out, *QUICK) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """Of p(image | class)."""
+    out = tmp_path_factory.mktemp("classes") / "model"
+    assert run("fit", folder, "--out", out, "--context", "label", *QUICK) == 0
+    return out
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_from_a_folder_to_bits_per_dimension(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "model"
+    assert run("fit", folder, "--out", out, "--model", "realnvp", "--size", "tiny", "--steps", 4, "--json", "--flips") == 0
+    fitted = answer(capsys)
+    assert {"bits_per_dim", "bits_per_dim_se", "nll", "rows", "steps", "report", "check"} <= set(fitted)
+    assert fitted["nll"] == pytest.approx(fitted["bits_per_dim"] * 120 * np.log(2))
+    assert fitted["model"] == "realnvp"
+    assert {p.name for p in (out / "samples").iterdir()} >= {"0000000.png", "0000004.png"}
+    assert (out / "report.html").stat().st_size > 10_000
+    assert run("evaluate", out, folder, "--json", "--importance", 4) == 0
+    measured = answer(capsys)
+    assert {"nll", "nll_se", "rows", "bits_per_dim", "bits_per_dim_se"} <= set(measured)
+    assert (measured["rows"], measured["importance"], measured["bound"]) == (90, 4, True)
+    assert run("evaluate", out, folder, "--json") == 0
+    assert measured["bits_per_dim"] < answer(capsys)["bits_per_dim"]  # more draws, a tighter bound
+
+
+def test_every_model_by_one_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in diffeo.models.MODELS:
+        small = ["--set", "layers=2"] if name in ("nice", "jet") else []
+        words = ["--model", name, "--size", "tiny", "--steps", 1, "--no-report", "--quiet", *small]
+        assert run("fit", "sklearn:digits", "--out", tmp_path / name, *words, "--json") == 0
+        assert answer(capsys)["model"] == name
+        assert run("info", tmp_path / name, "--json") == 0
+        said = answer(capsys)
+        assert said["images"] == {
+            "channels": 1, "height": 8, "width": 8, "bits": 5, "classes": [str(i) for i in range(10)], "resize": None,
+        }  # fmt: skip
+
+
+def test_samples_are_a_grid_or_arrays(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample", model, "-n", 6, "--columns", 3, "--temperature", 0.7, "-o", tmp_path / "grid.png", "--json") == 0
+    assert answer(capsys) == {"rows": 6, "out": str(tmp_path / "grid.png")}
+    assert size(tmp_path / "grid.png") == (3 * 52 + 2, 2 * 62 + 2)  # 10 x 12 pixels, 5 times enlarged
+    for name in ("a", "b"):
+        assert run("sample", model, "-n", 5, "--seed", 3, "-o", tmp_path / f"{name}.npz") == 0
+    a, b = (np.load(tmp_path / f"{name}.npz")["images"] for name in ("a", "b"))
+    assert (a.shape, a.dtype) == ((5, 12, 10), np.uint8)
+    assert np.array_equal(a, b)
+
+
+def test_samples_of_classes(tmp_path: Path, by_class: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample", by_class, "-n", 7, "-o", tmp_path / "all.npz") == 0
+    assert np.load(tmp_path / "all.npz")["labels"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert run("sample", by_class, "-n", 4, "--class", "class 2", "--class", "class 0", "-o", tmp_path / "some.npz") == 0
+    assert np.load(tmp_path / "some.npz")["labels"].tolist() == [2, 0, 2, 0]
+    assert run("sample", by_class, "-n", 4, "--class", "7", "-o", tmp_path / "no.npz") == 2
+    assert "class 0, class 1, class 2" in capsys.readouterr().err
+    assert run("evaluate", by_class, folder, "--json") == 0
+    assert answer(capsys)["rows"] == 90
+
+
+def test_walks_through_latent_space(tmp_path: Path, model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = sorted((folder / "class 0").iterdir())[0]
+    images = diffeo.read_images(folder).pixels
+    assert run("interpolate", model, first, f"{folder}:40", "--steps", 5, "-o", tmp_path / "strip.npz") == 0
+    strip = np.load(tmp_path / "strip.npz")["images"]
+    assert strip.shape == (5, 12, 10)
+    assert np.abs(strip[0].astype(int) - np.asarray(Image.open(first)).astype(int)).max() <= 1
+    assert np.abs(strip[-1].astype(int) - images[40, 0].astype(int)).max() <= 1
+    capsys.readouterr()
+    assert run("reconstruct", model, folder, "-n", 4, "-o", tmp_path / "rows.png", "--json") == 0
+    said = answer(capsys)
+    assert (said["rows"], said["scales"]) == (4, 2)
+    assert said["exact"] > 0.999
+    assert size(tmp_path / "rows.png") == (4 * 52 + 2, 3 * 62 + 2)
+    words = ["--toward", "class 1", "--from", "class 0", "-n", 3, "--strengths", "0,1"]
+    assert run("edit", model, folder, *words, "-o", tmp_path / "edit.npz") == 0
+    edited = np.load(tmp_path / "edit.npz")["images"].reshape(3, 3, 12, 10).astype(int)
+    assert np.abs(edited[:, 0] - edited[:, 1]).max() <= 1  # strength 0 is the image itself
+    assert np.abs(edited[:, 0] - edited[:, 2]).max() > 10
+
+
+def test_score_and_check(tmp_path: Path, model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("score", model, folder, "-o", tmp_path / "s.csv", "--json") == 0
+    assert answer(capsys)["rows"] == 90
+    scores = np.loadtxt(tmp_path / "s.csv", skiprows=1)
+    assert run("evaluate", model, folder, "--json") == 0
+    assert -scores.mean() == pytest.approx(answer(capsys)["nll"], rel=1e-3)
+    assert run("check", model, folder, "--json") == 0
+    found = answer(capsys)
+    assert found["ok"] is True, found["verdict"]
+    assert found["pixels_back"] > 0.999
+    assert found["logdet_autograd_max"] < 1e-6  # behind the dequantisation the flow is exact
+
+
+def test_labels_and_sizes_of_other_files(tmp_path: Path, folder: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*.png"))]
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"{name},{'odd' if i % 2 else 'even'}\n" for i, name in enumerate(names)))
+    out = tmp_path / "model"
+    words = ["--labels", str(table), "--context", "label", "--resize", "8x8", *QUICK]
+    assert run("fit", folder, "--out", out, *words) == 0
+    capsys.readouterr()
+    assert run("info", out, "--json") == 0
+    said = answer(capsys)["images"]
+    assert (said["classes"], said["height"], said["resize"]) == (["even", "odd"], 8, "8x8")
+    assert run("evaluate", out, folder, "--labels", table, "--json") == 0  # the size of training by itself
+    assert answer(capsys)["rows"] == 90
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
+    assert run("evaluate", model, tmp_path / "other.png") == 2
+    assert "images are 9x9, the model's 12x10: add --resize 12x10" in capsys.readouterr().err
+    assert run("evaluate", model, tmp_path / "other.png", "--resize", "12x10") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "IMAGES", "--column", "a=positive"], "columns is an option for tables"),
+        (["fit", "IMAGES", "--context", "a"], "--context label"),
+        (["fit", "IMAGES", "--size", "huge"], "tiny, small, paper"),
+        (["fit", "IMAGES", "--set", "scales=9", "--set", "pad=none"], "at most scales=1"),
+        (["fit", "IMAGES", "--set", "layers=3"], "layers: not a setting of glow"),
+        (["fit", "IMAGES", "--resize", "big"], "resize"),
+        (["fit", "IMAGES", "--bits", "9"], "bits"),
+        (["fit", "TABLE", "--flips"], "flips is an option for images"),
+        (["fit", "TABLE", "--model", "glow"], "--model glow is for images"),
+        (["fit", "UNLABELLED", "--context", "label"], "no labels"),
+        (["sample", "MODEL", "-n", "3", "-o", "x.csv"], "use .png, .npz or .npy"),
+        (["sample", "MODEL", "-n", "3", "--class", "1", "-o", "x.png"], "not class-conditional"),
+        (["sample", "MODEL", "-n", "3", "--context", "x.csv", "-o", "x.png"], "use --class"),
+        (["interpolate", "MODEL", "IMAGES", "IMAGES", "-o", "x.png"], "holds 90 images"),
+        (["interpolate", "MODEL", "IMAGES:90", "IMAGES:0", "-o", "x.png"], "numbered from 0"),
+        (["edit", "MODEL", "IMAGES", "--toward", "class 9", "-o", "x.png"], "no label 'class 9'"),
+        (["edit", "MODEL", "IMAGES", "--toward", "class 1", "--strengths", "a", "-o", "x.png"], "--strengths a"),
+        (["edit", "BYCLASS", "IMAGES", "--toward", "class 1", "-o", "x.png"], "without --context label"),
+        (["evaluate", "MODEL", "nothing"], "no such file"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    folder: Path,
+    model: Path,
+    by_class: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(50)))
+    np.savez(tmp_path / "plain.npz", images=np.random.default_rng(0).integers(0, 255, (20, 8, 8)).astype(np.uint8))
+    places = {"IMAGES": folder, "TABLE": "table.csv", "UNLABELLED": "plain.npz", "MODEL": model, "BYCLASS": by_class}
+    given = [word.replace(name, str(place)) if word.startswith(name) else word for word in words for name, place in [
+        next(((n, p) for n, p in places.items() if word.startswith(n)), ("", ""))]]  # fmt: skip
+    more = ["--out", "m", "--steps", "1", "--quiet"] if words[0] == "fit" else []
+    assert run(*given, *more) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert said in error
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+
+
+def test_resume_finds_the_decoded_folder(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs, one interrupted half-way, end with the same weights."""
+    for name, parts in {"whole": ([12],), "halves": ([6], [12, "--resume"])}.items():
+        for steps, *resume in parts:
+            words = ["--size", "tiny", "--set", "width=8", "--set", "model.steps=1", "--no-report", "--quiet"]
+            assert run("fit", folder, "--out", tmp_path / name, "--steps", steps, *resume, *(() if resume else words)) == 0
+    assert json.loads((tmp_path / "whole" / "options.json").read_text())["model"] == "glow"
+    assert any((tmp_path / "halves" / "cache").iterdir())
+    assert run("fit", folder, "--out", tmp_path / "halves", "--resume", "--quiet", "--set", "width=9") == 2
+    assert "width was 8 and is now 9" in capsys.readouterr().err
