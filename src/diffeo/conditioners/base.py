@@ -29,11 +29,14 @@ class ConditionerFactory(Protocol):
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module: ...
 
 
-def activation(name: str) -> nn.Module:
-    """The activation of that name; raises `ConfigError` with the known ones."""
+def activation(name: str, inplace: bool = False) -> nn.Module:
+    """The activation of that name; raises `ConfigError` with the known ones.
+
+    `inplace` is for after a convolution, whose output nobody else needs: a ReLU then takes no memory of its own.
+    """
     if name not in ACTIVATIONS:
         raise ConfigError(f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]()
+    return nn.ReLU(inplace=True) if inplace and name == "relu" else ACTIVATIONS[name]()
 
 
 def joined(x: Tensor, context: Tensor | None) -> Tensor:

@@ -41,7 +41,7 @@ class _ConvNet(nn.Module):
         channels, grid, outputs, self.params = image_shapes(in_shape, out_shape)
         self.first = nn.Conv2d(channels, spec.width, 3, padding=1)
         self.context = None if context_shape is None else ImageContext(context_shape, spec.width, grid)
-        act = activation(spec.activation)
+        act = activation(spec.activation, inplace=True)
         self.rest = nn.Sequential(act, nn.Conv2d(spec.width, spec.width, 1), act, zero_conv(spec.width, outputs, 3))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -96,7 +96,7 @@ def _block(spec: ConvResNet) -> nn.Module:
         last.weight.mul_(0.1)
     dropout = [nn.Dropout2d(spec.dropout)] if spec.dropout else []
     first = nn.Conv2d(spec.width, spec.width, 3, padding=1)
-    return nn.Sequential(activation(spec.activation), first, activation(spec.activation), *dropout, last)
+    return nn.Sequential(activation(spec.activation), first, activation(spec.activation, inplace=True), *dropout, last)
 
 
 def image_shapes(in_shape: Shape, out_shape: Shape) -> tuple[int, Shape, int, Shape]:

@@ -53,4 +53,4 @@ def fold_context(context: Tensor | None, context_shape: Shape | None, batch: Sha
         full = tuple(torch.broadcast_shapes(batch, context.shape[:lead]))
     except RuntimeError:
         raise ContextError(f"a context batch of {tuple(context.shape[:lead])} does not fit a batch of {batch}") from None
-    return context.expand(*full, *context_shape).reshape(-1, *context_shape), full
+    return context.expand((*full, *context_shape)).reshape(-1, *context_shape), full

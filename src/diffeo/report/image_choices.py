@@ -43,12 +43,10 @@ def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     ]
     if bits is None:
         shell = ["# the command works on pixels of whole numbers: a model of real-valued images is used from Python"]
-    context = ", torch.tensor(images.labels)" if conditional else ""
-    drawn = (
-        "flow.sample((), torch.arange(8) % " + f"{getattr(flow.embedding, 'classes', 1)})"
-        if conditional
-        else "flow.sample((64,), temperature=0.7)"
-    )
+    context, drawn = "", "flow.sample((64,), temperature=0.7)"
+    if conditional:
+        context = ", torch.tensor(images.labels)"
+        drawn = f"flow.sample((), torch.arange({getattr(flow.embedding, 'classes', 1)}))  # one of each class"
     python = [
         "import diffeo, torch",
         f"flow = diffeo.load({str(folder)!r})",

@@ -37,9 +37,7 @@ def samples(folder: Path, flow: Flow, images: Images, result: FitResult, train: 
             ("training images", "samples, temperature 1", f"samples, temperature {COOL}"), [real, *drawn], strict=True
         )
     ]
-    words = [
-        "Samples of both temperatures come from the same noise, drawn out less far at the lower one: more typical, less varied."
-    ]
+    words = [f"Samples at both temperatures start from the same noise, scaled down at {COOL}: more typical, less varied."]
     if shown is not None:
         words.append(f"Classes row by row: {', '.join(cut(_name(images, k), 30) for k in shown)}{_omitted(flow, shown)}.")
     return [Words(words), Cards(cards, "tiles"), *_course(folder, images, result)]

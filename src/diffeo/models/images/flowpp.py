@@ -19,8 +19,8 @@ from .frame import ImageModel, Padding, Size, dial
 __all__ = ["flowpp"]
 
 SIZES = {
-    "tiny": {"steps": (2, 1, 1), "width": 32, "blocks": 1, "components": 4, "noise": 1, "heads": 4},
-    "small": {"steps": (4, 2, 3), "width": 48, "blocks": 2, "components": 8, "noise": 2, "heads": 4},
+    "tiny": {"steps": (2, 1, 1), "width": 32, "blocks": 1, "components": 4, "noise": 1, "heads": 1},
+    "small": {"steps": (4, 2, 3), "width": 48, "blocks": 2, "components": 8, "noise": 2, "heads": 2},
     "paper": {"steps": (4, 2, 3), "width": 96, "blocks": 10, "components": 32, "noise": 4, "heads": 4},  # CIFAR-10
 }
 

@@ -131,6 +131,6 @@ def dial(size: str, sizes: Mapping[str, Mapping[str, Any]], **given: Any) -> dic
         raise ConfigError(f"unknown size {size!r}: use one of {', '.join(sizes)}")
     chosen = {**sizes[size], **{name: value for name, value in given.items() if value is not None}}
     for name, value in chosen.items():
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and value < (0 if name == "heads" else 1):  # no heads: no attention
             raise ConfigError(f"{name} must be at least 1, got {value}")
     return chosen
