@@ -54,11 +54,8 @@ def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str |
 
 def tensors(images: Images, by_class: bool) -> tuple[Tensor, Tensor | None]:
     """Pixels, and class numbers for a class-conditional model."""
-    import numpy as np
-    import torch
-
-    labels = torch.from_numpy(np.array(images.labels)) if by_class and images.labels is not None else None
-    return torch.from_numpy(np.array(images.pixels)), labels
+    pixels, labels = images.tensors()
+    return pixels, labels if by_class else None
 
 
 def one_image(flow: Flow, text: str) -> tuple[Tensor, Tensor | None]:

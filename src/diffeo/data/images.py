@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from .image_write import grid, write_images
 from .labels import label_values, number_labels, renumber
 from .pictures import MAX_PIXELS
 from .pixels import Pixels, adjust, depth
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Images", "grid", "looks_like_images", "read_images", "write_images"]
 
@@ -53,6 +57,14 @@ class Images:
         """(C, H, W)."""
         _, channels, height, width = self.pixels.shape
         return channels, height, width
+
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Pixels (N, C, H, W) uint8 and class numbers (N,) or None, in the arrays' own memory: not to be written to."""
+        import torch
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a memory map is read-only
+            return torch.from_numpy(self.pixels), None if self.labels is None else torch.from_numpy(self.labels)
 
     def subset(self, index: Any) -> Images:
         """The images of a slice (a view), or of numbers or a mask (a copy); one number gives a batch of one.

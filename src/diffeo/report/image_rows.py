@@ -47,7 +47,7 @@ class Scored:
     @property
     def tensor(self) -> Tensor:
         """The pixels (N, C, H, W) uint8."""
-        return torch.from_numpy(np.array(self.images.pixels))
+        return self.images.tensors()[0]
 
     @property
     def bits(self) -> Floats:
@@ -88,7 +88,7 @@ def contexts(flow: Flow, images: Images) -> Tensor | None:
         return None
     if images.labels is None:
         raise DataError(f"{images.source}: these images have no labels, and the flow is conditional on their class")
-    return torch.from_numpy(np.array(images.labels))
+    return images.tensors()[1]
 
 
 def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uint8]:
@@ -115,7 +115,7 @@ def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, 
     chosen = images.subset(index)
     _check(flow, chosen)
     context, size = contexts(flow, chosen), int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape))
-    x = torch.from_numpy(np.array(chosen.pixels))
+    x, _ = chosen.tensors()
     logs: list[Tensor] = []
     latents: list[Tensor] = []
     flow.eval()

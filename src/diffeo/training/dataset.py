@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,9 +122,8 @@ def _images(flow: Flow, x: Any, context: Any) -> tuple[Any, Any]:
         x = read_images(x)
     if not isinstance(x, Images):
         return x, context
-    if context is None and flow.context_shape == () and x.labels is not None:
-        context = torch.from_numpy(np.array(x.labels))
-    return torch.from_numpy(np.array(x.pixels)), context
+    pixels, labels = x.tensors()
+    return pixels, labels if context is None and flow.context_shape == () else context
 
 
 def _held_out(valid: Any) -> Rows:
