@@ -1,4 +1,4 @@
-"""Types the README's commands, as a stranger would, in an empty folder: its shell blocks, then its Python blocks.
+"""Types the commands of README and docs, as a stranger would, in an empty folder: shell blocks, then Python blocks.
 
 Lines that make the environment (`make ...`, `pip ...`, `git ...`) are left out: whoever runs this has done them.
 """
@@ -20,7 +20,12 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 def main() -> None:
-    text = (ROOT / "README.md").read_text()
+    for name in ("README.md", "docs/images.md"):
+        run(name)
+
+
+def run(name: str) -> None:
+    text = (ROOT / name).read_text()
     shell = "\n".join(blocks("sh", text))
     commands = [line for line in shell.splitlines() if line and not re.match(r"(#|make |pip |git |cd )", line)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -31,7 +36,7 @@ def main() -> None:
         for block in blocks("python", text):
             print(block, flush=True)
             subprocess.run([sys.executable, "-c", block], check=True, cwd=folder, env=environment)
-    print(f"README: {len(commands)} commands and {len(blocks('python', text))} Python blocks ran")
+    print(f"{name}: {len(commands)} commands and {len(blocks('python', text))} Python blocks ran")
 
 
 if __name__ == "__main__":
