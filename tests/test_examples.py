@@ -50,3 +50,13 @@ def test_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = capsys.readouterr().out.splitlines()
     assert numbers(first)[0] < 1.5
     assert "sound" in second
+
+
+@pytest.mark.slow
+def test_digits_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    example("digits").main(steps=400)
+    first, second = capsys.readouterr().out.splitlines()
+    assert numbers(first)[0] < 3.0
+    assert numbers(second)[0] > 0.5  # a tenth would be chance
+    assert (tmp_path / "digits.png").stat().st_size > 1000
