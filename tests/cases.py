@@ -47,6 +47,7 @@ from diffeo.layers import (
     Squeeze,
     Standardize,
     VariationalDequantize,
+    Whiten,
     Wrap,
 )
 from diffeo.maps import (
@@ -357,6 +358,7 @@ def _layers() -> Iterator[tuple[str, Case]]:
     far = columns(normal(1, scale=1e6), powers(2, reach=20.0))
     yield "columns/positive", Case((3,), None, lambda: Columns([1, 2], Positive()), mixed, identity=False, far=far)
     yield from _image_layers()
+    yield "whiten", Case((3,), None, lambda: Whiten(3), normal(3, scale=4.0), identity=False)
     yield "dequantize", Case((3,), None, Dequantize, integers(-5, 9, 3), identity=False)
     yield "chain", Case((4,), None, _chain(None), normal(4))
     yield "chain/context", Case((4,), (2,), _chain((2,)), normal(4))

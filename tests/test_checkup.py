@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import diffeo
+import diffeo.checkup
+from diffeo.core import passes
 from diffeo.core.errors import DataError
 from diffeo.core.transform import Transform
 
@@ -86,6 +88,55 @@ def test_integers_and_contexts_and_one_column() -> None:
     assert report.round_trip_max == 0
     conditional = diffeo.models.nsf((1,), (2,), layers=2, hidden=(8,))
     assert diffeo.check(conditional, torch.randn(40, 1), torch.randn(40, 2)).ok
+
+
+class Beside(Transform):
+    """The identity, which says so but for a few nats, all of them or those in float32."""
+
+    def __init__(self, nats: float, single: bool = False) -> None:
+        super().__init__()
+        self.nats, self.single = nats, single
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x, x.new_full((len(x),), self._nats(x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y, y.new_full((len(y),), -self._nats(y))
+
+    def _nats(self, x: Tensor) -> float:
+        return self.nats if x.dtype == torch.float32 or not self.single else 0.0
+
+
+def test_what_rounding_does_to_a_million_values_is_no_fault() -> None:
+    """log p is then about −5 million nats, of which float32 knows one in four."""
+    image = diffeo.Flow(diffeo.Chain([Beside(0.0)]), diffeo.bases.Normal((1, 1024, 1024)))
+    report = diffeo.check(image, 3 * torch.randn(1, 1, 1024, 1024), jacobians=0)
+    assert 0.05 < report.float32_log_prob_max < 1
+    assert report.ok, report.verdict
+
+
+def test_what_rounding_does_not_do_is() -> None:
+    report = diffeo.check(with_layer(Beside(0.1, single=True)), torch.randn(100, 3))
+    assert report.float32_log_prob_allowed == 0.05
+    assert "float32 log-densities are off by 1.0e-01" in report.verdict
+
+
+def test_the_tolerance_of_log_dets_is_per_entry() -> None:
+    def checked(nats: float) -> diffeo.checkup.Checkup:
+        return diffeo.check(diffeo.Flow(Beside(nats), diffeo.bases.Normal((1, 8, 8))), torch.randn(9, 1, 8, 8))
+
+    assert checked(4e-5).ok  # of 64 entries
+    assert "autograd" in checked(8e-5).verdict
+
+
+def test_large_images_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "NUMBERS", 64 * 5 + 1)
+    image = diffeo.Flow(diffeo.layers.ActNorm((1, 8, 8)), diffeo.bases.Normal((1, 8, 8)))
+    assert diffeo.check(image, torch.randn(20, 1, 8, 8)).rows == 5
+    assert diffeo.check(flow(), torch.randn(700, 3)).rows == 700
+    large = diffeo.Flow(diffeo.layers.ActNorm((1, 50, 50)), diffeo.bases.Normal((1, 50, 50)))
+    report = diffeo.check(large, torch.randn(3, 1, 50, 50))
+    assert (report.rows, report.logdet_autograd_max) == (1, None)  # a Jacobian of 2,500 × 2,500 each
 
 
 def test_badly_scaled_columns_do_not_hide_or_invent_errors() -> None:

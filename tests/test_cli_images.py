@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 import diffeo
@@ -177,6 +184,9 @@ def test_labels_and_sizes_of_other_files(tmp_path: Path, folder: Path, model: Pa
         (["edit", "MODEL", "IMAGES", "--toward", "class 1", "--strengths", "a", "-o", "x.png"], "--strengths a"),
         (["edit", "BYCLASS", "IMAGES", "--toward", "class 1", "-o", "x.png"], "without --context label"),
         (["evaluate", "MODEL", "nothing"], "no such file"),
+        (["edit", "MODEL", "IMAGES", "--toward", "class 1", "--strengths", "nan", "-o", "x.png"], "--strengths nan"),
+        (["interpolate", "MODEL", "IMAGES:²", "IMAGES:0", "-o", "x.png"], "no such file"),
+        (["fit", "IMAGES", "--resize", "²"], "resize"),
     ],
 )
 def test_bad_input_gets_one_line(
@@ -203,13 +213,100 @@ def test_bad_input_gets_one_line(
     assert not (tmp_path / "m" / "model.safetensors").exists()
 
 
+def test_options_of_a_file_and_held_out_images(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A TOML file with a size, bits, precision, and held-out images whose classes are some of the training ones."""
+    held = tmp_path / "held"
+    for name in ("class 1", "class 2"):
+        shutil.copytree(folder / name, held / name)
+    (tmp_path / "run.toml").write_text('size = "tiny"\nprecision = "bfloat16"\n[model_args]\nwidth = 8\nsteps = 1\n')
+    out = tmp_path / "model"
+    words = ["--valid", held, "--context", "label", "--bits", 5, "--minutes", 0.02, "--no-report", "--json"]
+    assert run("fit", folder, "--out", out, "--config", tmp_path / "run.toml", *words) == 0
+    fitted = answer(capsys)
+    assert fitted["rows"] == sum(1 for _ in held.rglob("*.png"))
+    assert run("evaluate", out, held, "--json") == 0  # the same images with the same numbers of classes
+    assert answer(capsys)["bits_per_dim"] == pytest.approx(fitted["bits_per_dim"], abs=0.05)
+    assert run("sample", out, "-n", 6, "--class", "class 2", "--class", "class 1", "-o", tmp_path / "s.npz") == 0
+    drawn = diffeo.read_images(tmp_path / "s.npz")
+    assert drawn.bits == 5
+    assert drawn.labels is not None
+    assert [drawn.classes[k] for k in drawn.labels] == ["class 2", "class 1"] * 3
+    np.savez(tmp_path / "plain.npz", images=np.zeros((4, 12, 10), np.uint8))
+    assert run("fit", folder, "--out", tmp_path / "m", "--context", "label", "--valid", tmp_path / "plain.npz") == 2
+    assert "plain.npz: no labels" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_class_conditional_model_interpolates(tmp_path: Path, by_class: Path, folder: Path) -> None:
+    one, other = (sorted((folder / f"class {k}").iterdir())[0] for k in (0, 1))  # single files carry no label
+    assert run("interpolate", by_class, one, other, "-o", tmp_path / "no.png") == 2
+    assert run("interpolate", by_class, one, other, "--class", "class 1", "-o", tmp_path / "strip.png") == 0
+    assert run("interpolate", by_class, f"{folder}:0", f"{folder}:50", "-o", tmp_path / "labelled.png") == 0
+
+
+def test_colour_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "rgb.npz", images=rng.integers(0, 256, (20, 6, 8, 3)).astype(np.uint8))
+    assert run("fit", tmp_path / "rgb.npz", "--out", tmp_path / "rgb", *QUICK) == 0
+    assert run("fit", tmp_path / "rgb.npz", "--out", tmp_path / "grey", "--colour", "grey", *QUICK) == 0
+    for name, shape in (("rgb", (3, 6, 8, 3)), ("grey", (3, 6, 8))):
+        assert run("sample", tmp_path / name, "-n", 3, "-o", tmp_path / f"{name}-s.npz") == 0
+        assert np.load(tmp_path / f"{name}-s.npz")["images"].shape == shape
+        assert run("evaluate", tmp_path / name, tmp_path / "rgb.npz") == 0
+
+
+def test_a_model_trained_in_python_knows_its_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits = diffeo.read_images("sklearn:digits")
+    flow = diffeo.models.glow(digits.event_shape, size="tiny", width=8, steps=1, bits=5, classes=10)
+    diffeo.fit(flow, digits, steps=2, out=tmp_path / "model")
+    some = np.flatnonzero(digits.labels >= 7)[:30]
+    np.savez(tmp_path / "some.npz", images=digits.pixels[some, 0], labels=digits.labels[some], bits=5)
+    assert run("evaluate", tmp_path / "model", tmp_path / "some.npz", "--json") == 0
+    x, labels = digits.subset(some).tensors()
+    wanted = diffeo.training.evaluate(flow, x, labels)
+    assert answer(capsys)["nll"] == pytest.approx(wanted.nll, rel=1e-5)
+
+
+def test_the_demo_of_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("diffeo.cli.demo.STEPS", {"digits": 3})
+    assert run("demo", "digits", "--out", tmp_path, "--json") == 0
+    assert answer(capsys)["samples"] == str(tmp_path / "samples.png")
+    assert size(tmp_path / "samples.png")[0] == 10 * 66 + 2  # a column a class
+    assert run("demo", "digits", "--seed", -1) == 2
+    assert run("demo", "none") == 2
+    assert "digits" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["glow", "realnvp", "flowpp"])
+def test_resume_is_bit_exact(name: str, tmp_path: Path, folder: Path) -> None:
+    """Stopped by a signal after some steps, resumed: the weights of an uninterrupted run. Flips, classes, padding, bfloat16."""
+    words = ["--model", name, "--size", "tiny", "--context", "label", "--flips", "--precision", "bfloat16"]
+    fit = ["fit", str(folder), "--steps", "40", "--set", "eval_every=2", "--no-report", "--quiet", "--threads", "1"]
+    assert run(*fit, "--out", tmp_path / "whole", *words) == 0
+    command = [sys.executable, "-m", "diffeo", *fit, "--out", str(tmp_path / "halves"), *words]
+    with subprocess.Popen(command) as process:
+        while not (tmp_path / "halves" / "samples" / "0000012.png").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143
+    assert run("fit", folder, "--out", tmp_path / "halves", "--resume", "--quiet") == 0
+    states = [load_file(tmp_path / part / "model.safetensors") for part in ("whole", "halves")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    lines = [(tmp_path / part / "metrics.jsonl").read_text() for part in ("whole", "halves")]
+    assert lines[0] == lines[1]
+
+
 def test_resume_finds_the_decoded_folder(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two runs, one interrupted half-way, end with the same weights."""
-    for name, parts in {"whole": ([12],), "halves": ([6], [12, "--resume"])}.items():
-        for steps, *resume in parts:
-            words = ["--size", "tiny", "--set", "width=8", "--set", "model.steps=1", "--no-report", "--quiet"]
-            assert run("fit", folder, "--out", tmp_path / name, "--steps", steps, *resume, *(() if resume else words)) == 0
-    assert json.loads((tmp_path / "whole" / "options.json").read_text())["model"] == "glow"
-    assert any((tmp_path / "halves" / "cache").iterdir())
-    assert run("fit", folder, "--out", tmp_path / "halves", "--resume", "--quiet", "--set", "width=9") == 2
+    out = tmp_path / "model"
+    words = ["--size", "tiny", "--set", "width=8", "--set", "model.steps=1", "--no-report", "--quiet"]
+    assert run("fit", folder, "--out", out, "--steps", 6, *words) == 0
+    decoded = [(path, path.stat().st_mtime_ns) for path in sorted((out / "cache").iterdir())]
+    assert decoded
+    assert run("fit", folder, "--out", out, "--steps", 12, "--resume", "--quiet") == 0
+    assert [(path, path.stat().st_mtime_ns) for path in sorted((out / "cache").iterdir())] == decoded
+    assert json.loads((out / "options.json").read_text())["model"] == "glow"
+    assert run("fit", folder, "--out", out, "--resume", "--quiet", "--set", "width=9") == 2
     assert "width was 8 and is now 9" in capsys.readouterr().err

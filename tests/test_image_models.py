@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
-from torch import Tensor
+from torch import Tensor, nn
 
 import diffeo
 from cases import TINY_IMAGES, randomise
 from diffeo.bases import Normal, Uniform
 from diffeo.core.errors import ConfigError, ContextError, ShapeError
-from diffeo.layers import ActNorm, Coupling, Dequantize, Logit, Pad, Pointwise
-from diffeo.maps import Affine, RQSpline
+from diffeo.layers import ActNorm, Conv1x1, Coupling, Dequantize, Logit, Pad, Pointwise
+from diffeo.maps import Additive, Affine, ElementwiseMap, RQSpline
+from diffeo.models.images.frame import multiscale
 from diffeo.partitions import Channels, Checkerboard
 from diffeo.training import evaluate
+from diffeo.training.defaults import recommend_images
+from diffeo.training.fingerprint import fingerprint
+from diffeo.training.sample_grid import SampleGrid
 
 NAMES = list(TINY_IMAGES)
 
@@ -129,6 +137,20 @@ def test_pad_costs_nothing_when_left_alone() -> None:
     torch.testing.assert_close(padded.log_prob(x), plain.log_prob(x), rtol=1e-5, atol=1e-4)
 
 
+def test_pad_counts_the_margin_alone() -> None:
+    """Not as a difference of sums over all pixels, which large ones would swallow."""
+    layer = Pad((1, 3, 5), 4)
+    x = 1e4 * torch.randn(20, 1, 3, 5)
+    y, there = layer(x)
+    again, back = layer.inverse(y)
+    inner = torch.zeros(1, 4, 8, dtype=torch.bool)
+    inner[:, :3, :5] = True
+    exact = Normal(17).double().log_prob(y[:, ~inner].double())
+    torch.testing.assert_close(back.double(), exact, rtol=1e-5, atol=1e-5)
+    assert torch.equal(there, -back)
+    assert torch.equal(again, x)
+
+
 def test_importance_tightens_the_bound() -> None:
     """More draws of the noise, a likelihood that is no smaller; one draw is the plain bound."""
     flow, x = tiny("glow", (1, 8, 8), bits=5, scales=1, steps=1, width=8), digits()[:256]
@@ -162,19 +184,28 @@ def test_round_trip_of_sizes(name: str, shape: tuple[int, ...]) -> None:
     assert flow.sample((2,)).shape == (2, *shape)
 
 
+SCREENS: dict[str, dict[str, object]] = {
+    "realnvp": {"width": 8, "scales": 2},
+    "glow": {"width": 8, "scales": 2, "steps": 1},
+    "nsf": {"width": 8, "scales": 2, "steps": 1},
+    "jet": {"width": 8, "patch": 40, "heads": 1},  # 27 × 48 patches: every one attends to every other
+    "flowpp": {"width": 2, "steps": (1, 1, 0), "components": 2, "heads": 0},  # no attention between a million pixels
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["realnvp", "glow", "nsf"])
+@pytest.mark.parametrize("name", SCREENS)
 def test_round_trip_of_a_screen(name: str) -> None:
-    """1080×1920 pixels, two scales (anom#2135)."""
-    shape = (3, 1080, 1920)
-    options = {"steps": 1} if name != "realnvp" else {}
-    flow = tiny(name, shape, width=8, scales=2, **options)
+    """1080×1920 pixels, two scales where there are any (anom#2135). `nice` would need a matrix of a million columns."""
+    shape = (1 if name == "flowpp" else 3, 1080, 1920)
+    flow = tiny(name, shape, **SCREENS[name])
     x = pixels(1, *shape)
     with torch.no_grad():
         flow.initialize(x)
         z, _ = flow.encode(x)
         again, _ = flow.decode(z)
-    assert [part.shape[1:] for part in flow.unpack(z)] == [(6, 540, 960), (24, 270, 480)]
+    if "scales" in SCREENS[name]:
+        assert [part.shape[1:] for part in flow.unpack(z)] == [(6, 540, 960), (24, 270, 480)]
     assert (again.int() - x.int()).abs().max() <= 1
     assert (again != x).double().mean() < 1e-3
 
@@ -196,6 +227,53 @@ def test_unpadded_sizes_name_the_largest_number_of_scales(name: str) -> None:
         tiny(name, (1, 28, 28), scales=3, pad="none")
     with pytest.raises(ShapeError, match="crop the images to an even size"):
         tiny(name, (1, 39, 39), pad="none")
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow", "nsf"])
+def test_padding_is_no_larger_than_sensible(name: str) -> None:
+    """Asked for more scales than an image has room for, a model says how many it has; a size takes fewer by itself."""
+    with pytest.raises(ShapeError, match=r"scales=7 pads an image \(1, 8, 8\).*at most scales=3"):
+        tiny(name, (1, 8, 8), scales=7)
+    for event, scales in (((1, 8, 8), 3), ((1, 5, 5), 3), ((1, 2, 28), 2), ((1, 1, 1), 1)):
+        assert tiny(name, event, scales=scales).event_shape == event
+        with pytest.raises(ShapeError, match=f"at most scales={scales}$"):
+            tiny(name, event, scales=scales + 1)
+    for event, pad, scales in (((1, 2, 2), "auto", 1), ((1, 6, 6), "none", 1), ((1, 8, 8), "none", 3)):
+        flow = tiny(name, event, size="paper", width=4, pad=pad, **({"blocks": 1} if name != "glow" else {"steps": 1}))
+        assert len(flow.transform.parts(event)) == scales
+
+
+def test_patches_are_no_larger_than_sensible() -> None:
+    with pytest.raises(ShapeError, match=r"not multiples of 4.*at most patch=2$"):
+        tiny("jet", (1, 28, 30), patch=4, pad="none")
+    with pytest.raises(ShapeError, match=r"patch=64 pads.*at most patch=15$"):
+        tiny("jet", (1, 8, 8), patch=64)
+    assert tiny("jet", (1, 28, 30), size="small", pad="none", layers=1).base.event_shape == (14 * 15, 4)
+    assert tiny("jet", (1, 1, 1), size="small", layers=1).sample((2,)).shape == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("event", [(1, 1, 1), (3, 1, 1), (1, 1, 2), (1, 2, 2), (1, 4, 4)])
+def test_the_smallest_images(name: str, event: tuple[int, ...]) -> None:
+    """Every model takes them as it comes: where a checkerboard has one square left, there is none."""
+    flow, x = tiny(name, event, bits=None), torch.randn(4, *event)
+    randomise(flow.initialize(x), spread=0.05)
+    with torch.no_grad():
+        assert (flow.decode(flow.encode(x)[0])[0] - x).abs().max() < 1e-4
+    plain = tiny(name, event)
+    assert plain.log_prob(pixels(3, *event)).isfinite().all()
+    assert plain.sample((2,)).shape == (2, *event)
+
+
+def test_the_digits_in_every_size() -> None:
+    """The deepest of three scales of 8×8 pixels is a single pixel."""
+    assert diffeo.models.realnvp((1, 8, 8), size="paper", width=4, blocks=1).sample((2,)).shape == (2, 1, 8, 8)
+
+
+@pytest.mark.filterwarnings("error")
+def test_patches_of_one_grey_pixel_draw_no_warning() -> None:
+    flow = tiny("jet", (1, 4, 4), patch=1)
+    assert flow.log_prob(pixels(2, 1, 4, 4)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -233,6 +311,14 @@ def test_checkerboard_transforms_every_second_pixel(shape: tuple[int, ...], flip
     assert torch.equal(changed, (i + j) % 2 == int(not flip))
 
 
+@pytest.mark.parametrize("shape", [(1, 200, 300), (1, 201, 301)])
+def test_a_checkerboard_keeps_nothing_as_large_as_the_image(shape: tuple[int, ...]) -> None:
+    """Nor makes it on the way: with a shape alone, memory is claimed by whoever wrote the shape."""
+    assert sum(t.numel() for t in Checkerboard(shape).buffers()) < 600
+    with torch.device("meta"):
+        assert all(t.is_meta for t in Checkerboard(shape).buffers())
+
+
 # --- classes and contexts ------------------------------------------------------------------------------------------
 
 
@@ -254,11 +340,27 @@ def test_settings_are_checked(name: str) -> None:
         diffeo.models.MODELS[name]((1, 8, 8), size="huge")
     with pytest.raises(ConfigError, match="1 to 8 bits"):
         tiny(name, (1, 8, 8), bits=9)
-    with pytest.raises(ConfigError, match="at least 1"):
-        tiny(name, (1, 8, 8), width=0)
+    for wrong in (0, 2.5, "8", True):
+        with pytest.raises(ConfigError, match="width must be a whole number, at least 1"):
+            tiny(name, (1, 8, 8), width=wrong)
     if name not in ("nice", "realnvp", "nsf"):
         with pytest.raises(ShapeError, match="for images"):
             diffeo.models.MODELS[name]((5,))
+
+
+@pytest.mark.parametrize("steps", [(1, 2), (1, 2, 3, 4), (0, 0, 0), (1.5, 1, 1), (1, -1, 1), 3, "abc", (None, 1, 1)])
+def test_steps_of_flowpp_are_three_counts(steps: object) -> None:
+    with pytest.raises(ConfigError, match="steps must be 3 whole numbers"):
+        tiny("flowpp", (1, 8, 8), steps=steps)
+
+
+def test_heads_divide_the_width() -> None:
+    for heads, width in ((3, 8), (-1, 8), (5, 4)):
+        with pytest.raises(ConfigError, match=f"heads={heads} must divide width={width}"):
+            diffeo.conditioners.GatedConv(width=width, heads=heads)
+    assert diffeo.conditioners.GatedConv(width=7, heads=0).heads == 0
+    with pytest.raises(ConfigError, match="heads=2 must divide width=5"):
+        tiny("flowpp", (1, 8, 8), width=5, heads=2)
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -307,6 +409,31 @@ def test_glow_never_turns_nan(seed: int) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.parametrize("map", [Affine(1.5), Additive()], ids=["affine", "additive"])
+def test_affine_couplings_train_where_additive_ones_do(map: ElementwiseMap) -> None:
+    """The same 32 steps of Glow, at a rate that is too high for either: the affine twin is no more fragile (ros#25)."""
+
+    def flow_steps(shape: tuple[int, ...]) -> list[diffeo.Transform]:
+        net = diffeo.conditioners.ConvNet(8)
+        each = [[ActNorm(shape), Conv1x1(shape), Coupling(shape, map, net, Channels())] for _ in range(16)]
+        return [link for step in each for link in step]
+
+    body = multiscale((1, 8, 8), 2, lambda _: (), flow_steps, lambda _: ())
+    flow = diffeo.Flow(diffeo.Chain([Dequantize(bits=5), ActNorm((1, 8, 8)), *body]), Normal(64))
+    losses = steps(flow, digits(), 30, lr=1e-2)
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_latents_reconstruct_after_a_thousand_steps() -> None:
+    """decode(encode(x)) is x, through factored-out latents, also of a model that has learned scales (ros#7)."""
+    flow, x = tiny("glow", (1, 8, 8), bits=5, steps=1, width=8), digits()
+    losses = steps(flow, x, 1000, batch=16)
+    assert losses[-1] < losses[0] - 1
+    assert torch.equal(diffeo.latents.reconstruct(flow, x[:500]), x[:500])
+
+
 @pytest.mark.slow
 def test_deep_glow_stays_finite() -> None:
     """32 steps a scale, three scales, affine (ros#25)."""
@@ -346,6 +473,101 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     again = diffeo.load(diffeo.save(flow.eval(), tmp_path))
     assert evaluate(again, x) == evaluate(flow, x)
     assert again.recipe == flow.recipe
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_model_is_pickled(name: str) -> None:
+    """torch.save of the module itself (nf#43, FastFlow#3)."""
+    flow = tiny(name, (1, 8, 8), **TINY_IMAGES[name], classes=3)
+    file = io.BytesIO()
+    torch.save(flow.initialize(pixels(9, 1, 8, 8), torch.arange(9) % 3), file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert again.recipe == flow.recipe
+    x, labels = pixels(4, 1, 8, 8, seed=1), torch.tensor([0, 1, 2, 0])
+    assert evaluate(again, x, labels) == evaluate(flow, x, labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inverse_before_forward(name: str) -> None:
+    """Sampling comes first, before any forward pass or set-up (iko#8, INNLab#17)."""
+    assert tiny(name, (1, 8, 8)).sample((2,)).dtype == torch.uint8
+    flow = tiny(name, (1, 8, 8), bits=None)
+    z = flow.base.sample((3,))
+    with torch.no_grad():
+        torch.testing.assert_close(flow.encode(flow.decode(z)[0])[0], z, rtol=1e-4, atol=1e-4)
+
+
+class Density(nn.Module):
+    """The density as what export takes: a module's forward pass."""
+
+    def __init__(self, flow: diffeo.Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.flow.log_prob(x, context)
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_for_deployment(name: str, classes: int | None) -> None:
+    """torch.export of the density in evaluation mode, weights with gradients and all, is the same function (glow-tts#39)."""
+    flow = tiny(name, (1, 4, 4), **TINY_IMAGES[name], bits=None, classes=classes).eval()
+    randomise(flow, spread=0.05)
+    given = (torch.randn(4, 1, 4, 4), *(() if classes is None else (torch.tensor([0, 1, 2, 0]),)))
+    exported = torch.export.export(Density(flow), given, strict=False).module()
+    torch.testing.assert_close(exported(*given), flow.log_prob(*given))
+
+
+def test_the_scale_of_contexts_is_in_the_state(tmp_path: Path) -> None:
+    """Of images too, the constants that contexts are normalised with travel with the weights (sbi#324)."""
+    flow = tiny("glow", (1, 4, 4), context_shape=(2,), **TINY_IMAGES["glow"], bits=None)
+    flow.initialize(torch.randn(50, 1, 4, 4), 4 + torch.randn(50, 2))
+    assert (flow.state_dict()["embedding.mean"] > 3).all()
+    randomise(flow, spread=0.1)
+    x, context = torch.randn(3, 1, 4, 4), 4 + torch.randn(3, 2)
+    again = diffeo.load(diffeo.save(flow, tmp_path))
+    assert torch.equal(again.log_prob(x, context), flow.eval().log_prob(x, context))
+
+
+def test_batches_of_large_images_are_small() -> None:
+    """The networks hold hundreds of numbers for every value of an image."""
+    sizes = {8: 64, 32: 64, 64: 21, 128: 5, 256: 1, 1024: 1}
+    assert {side: recommend_images(60_000, 3 * side * side).batch_size for side in sizes} == sizes
+    assert recommend_images(80, 64).batch_size == 10
+    assert recommend_images(3, 64).batch_size == 1
+    flow = tiny("glow", (1, 200, 200), scales=1, steps=1, width=1)
+    assert diffeo.fit(flow, pixels(60, 1, 200, 200), steps=1).settings["batch_size"] == 6
+
+
+def test_a_fingerprint_is_taken_in_blocks() -> None:
+    """The same as of all bytes at once, of which there may be as many as there is memory."""
+    images = pixels(2000, 1, 64, 64)
+    tracemalloc.start()
+    found = fingerprint(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == {"rows": 2000, "columns": {"all": hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}}
+    assert peak < 3 * 2**20
+    turned = images.transpose(2, 3)
+    assert fingerprint(turned) == fingerprint(turned.contiguous())
+    table = torch.randn(5, 3, dtype=torch.float64)
+    column = hashlib.sha256(table[:, 1].numpy().tobytes()).hexdigest()[:16]
+    assert fingerprint(table)["columns"]["x1"] == column
+
+
+@pytest.mark.parametrize(("classes", "across"), [(1, 8), (3, 6), (8, 8), (10, 10), (40, 8)])
+def test_every_class_has_its_column_of_the_grid(classes: int, across: int, tmp_path: Path) -> None:
+    flow = tiny("glow", (1, 8, 8), scales=1, steps=1, width=4, classes=classes)
+    grid = SampleGrid(flow, tmp_path, contexts=torch.arange(classes))
+    assert grid.contexts is not None
+    shown = grid.contexts.view(8, across)
+    assert (shown == shown[:1]).all() == (classes <= 16)
+    assert set(shown.flatten().tolist()) == set(range(classes))
+    grid(3)
+    with Image.open(tmp_path / "samples" / "0000003.png") as picture:
+        assert picture.width == 2 + across * 66
 
 
 def test_fit_writes_sample_grids(tmp_path: Path) -> None:

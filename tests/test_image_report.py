@@ -124,7 +124,7 @@ def test_the_noise_is_drawn_for_the_same_passes_as_in_training(tmp_path: Path, m
     images = digits(60)
     images = replace(images, pixels=np.asarray(images.pixels)[..., :5, :5])
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["diffeo.training.evaluate"], "NUMBERS", 25 * 7)
+        patched.setattr(sys.modules["diffeo.core.passes"], "NUMBERS", 25 * 7)
         one = trained(tmp_path, images, "flowpp", fit={"steps": 2, "valid": 0.5})
     assert one.result.settings["eval_rows"] == 7
     assert one.report()[1]["nll"] == pytest.approx(one.result.best["nll"], abs=1e-4)
@@ -362,6 +362,17 @@ def test_many_images_are_cut_and_it_is_said(run: Run, monkeypatch: pytest.Monkey
     assert figures["rows"] == 20
     assert "20 of 60 held-out images, chosen by seed, were scored" in page
     assert "50 of 240 training images" in page
+
+
+def test_large_images_are_few(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of screens, 100 latents or 2,000 images would be gigabytes."""
+    screen = 3 * 1080 * 1920
+    for values, most in ((image_rows.HELD_OUT, image_rows.MOST), (image_rows.TRAINING, 1_000)):
+        assert 2 <= image_rows._limit(values, screen, most) <= image_rows.FEW_VALUES // screen
+        assert image_rows._limit(values, 3 * 256 * 256, most) == image_rows.FEWEST
+    monkeypatch.setattr(image_rows, "COUNTED", 64 * 5)
+    monkeypatch.setattr(image_rows, "COUNTED_AT_MOST", 64 * 7)
+    assert image_rows.training_pixels(run.images, np.arange(300), 0).shape == (7, 64)
 
 
 def scored(bits: Sequence[float], what: str, total: int | None = None) -> image_rows.Scored:

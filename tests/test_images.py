@@ -367,6 +367,13 @@ def test_labels_from_the_caller(given: Any, tmp_path: Path) -> None:
         assert images.classes == (("10", "7") if isinstance(given, list) and given[0] == "7" else ("7", "10"))
 
 
+def test_labels_of_the_caller_go_before_those_of_the_digits() -> None:
+    images = read_images("sklearn:digits", labels=["even" if k % 2 == 0 else "odd" for k in range(1797)])
+    assert images.classes == ("even", "odd")
+    assert images.labels is not None
+    assert images.labels[:4].tolist() == [0, 1, 0, 1]
+
+
 def test_labels_of_a_csv_file(tmp_path: Path) -> None:
     for k, name in enumerate(("top.png", "x/a.png", "y/b.png")):
         picture(tmp_path / "f" / name, np.full((2, 2), k, np.uint8))

@@ -113,6 +113,54 @@ def test_hostile_configurations_are_refused_before_anything_is_built(
         diffeo.load(folder)
 
 
+IMAGES: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
+    "glow": ("glow", (1, 1080, 1920), {"scales": 1, "steps": 1, "width": 1}),
+    "glow, colour": ("glow", (3, 1080, 1920), {"scales": 1, "steps": 1, "width": 1}),
+    "glow, wide": ("glow", (1, 2000, 3000), {"scales": 1, "steps": 1, "width": 4}),
+    "realnvp": ("realnvp", (1, 3000, 4000), {"width": 2}),
+    "realnvp, odd": ("realnvp", (1, 1081, 1921), {"scales": 1, "width": 1}),
+    "flowpp": ("flowpp", (1, 270, 480), {"width": 2, "heads": 0}),
+    "jet": ("jet", (1, 1080, 1920), {"patch": 40, "layers": 1, "width": 2, "heads": 1}),
+    "jet, usual patch": ("jet", (1, 64, 64), {"layers": 1, "width": 2, "heads": 1}),
+    "nice": ("nice", (1, 100, 90), {"width": 1, "depth": 1}),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_models_of_large_images_load(name: str, tmp_path: Path) -> None:
+    """Weights of convolutions do not grow with the image, so they cannot account for its size."""
+    model, event, options = IMAGES[name]
+    made = diffeo.models.MODELS[model](event, size="tiny", **options)
+    assert diffeo.load(diffeo.save(made, tmp_path)).event_shape == event
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("glow", {"event_shape": [1, 2**14, 2**14]}),
+        ("glow", {"event_shape": [10**12, 1, 1]}),
+        ("glow", {"context_shape": [1, 10**6, 10**6]}),
+        ("glow", {"steps": 10**6}),
+        ("glow", {"scales": 10**3}),
+        ("glow", {"classes": 10**9}),
+        ("nice", {"event_shape": [1, 2**13, 2**13]}),
+        ("jet", {"event_shape": [1, 2**13, 2**13]}),
+        ("jet", {"event_shape": [2**20, 8, 8]}),
+        ("jet", {"event_shape": [1, 2**13, 2**13], "patch": 2**12}),
+        ("jet", {"patch": 10**9}),
+        ("jet", {"heads": 10**9}),
+        ("flowpp", {"steps": [1, 1, 10**6]}),
+        ("flowpp", {"steps": [1] * 10**6}),
+        ("flowpp", {"components": 10**9}),
+    ],
+)
+def test_hostile_images_are_refused_before_anything_is_built(model: str, changes: dict[str, object], tmp_path: Path) -> None:
+    diffeo.save(diffeo.models.MODELS[model]((1, 8, 8), size="tiny"), tmp_path)
+    forge(tmp_path, **changes)
+    with pytest.raises(StoreError, match=r"than the weights account for"):
+        diffeo.load(tmp_path)
+
+
 def test_a_pickle_is_never_opened(folder: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -423,3 +423,18 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
     resumed = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True)
     assert torch.equal(weights(whole.flow), weights(resumed.flow))
     shutil.rmtree(tmp_path / "cut")
+
+
+def test_set_up_noise_comes_from_the_seed() -> None:
+    """Integer columns and pixels are dequantised before anything is fitted to them: two runs start alike."""
+    rows = torch.randint(0, 5, (200, 2)).double()
+    digits = torch.randint(0, 4, (50, 1, 4, 4), dtype=torch.uint8)
+    for make, x in (
+        (lambda: diffeo.models.nsf((2,), layers=2, hidden=(8, 8), supports=["integer", "integer"]), rows),
+        (lambda: diffeo.models.glow((1, 4, 4), size="tiny", width=4, bits=2), digits),
+    ):
+        runs = []
+        for _ in range(2):
+            torch.rand(3)  # whatever was drawn before
+            runs.append(diffeo.fit(make(), x, steps=3).history)
+        assert runs[0] == runs[1]

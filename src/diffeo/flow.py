@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .conditioners import StandardizeContext
+from .core.chain import Chain
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
@@ -55,6 +56,17 @@ class Flow(Distribution):
     def exact(self) -> bool:
         """False when log-densities are lower bounds: the chain dequantises."""
         return self.transform.exact
+
+    @property
+    def bits(self) -> int | None:
+        """How many bits the pixels have that it takes; None for events that are not images of so many levels."""
+        links = self.transform if isinstance(self.transform, Chain) else [self.transform]
+        return next((getattr(link, "bits", None) for link in links), None)
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes a class-conditional flow knows; None for others."""
+        return getattr(self.embedding, "classes", None)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from .core.errors import DataError
+from .core.passes import passes, rows_per_pass
 from .core.seeds import seeded
 from .flow import Flow
 
 __all__ = ["attribute_direction", "edit", "interpolate", "reconstruct"]
 
-ROWS = 64  # events encoded at a time
-
 
 @torch.no_grad()
 def encode_all(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
     """Latents (N, \\*base event) of events x (N, \\*event), in passes of bounded memory; noise comes from `seed`."""
-    contexts = [None] * len(x.split(ROWS)) if context is None else list(context.split(ROWS))
-    flow.eval()
     with seeded(seed):
-        return torch.cat([flow.encode(rows, own)[0] for rows, own in zip(x.split(ROWS), contexts, strict=True)])
+        return _through(flow, flow.encode, x, context)
+
+
+@torch.no_grad()
+def decode_all(flow: Flow, z: Tensor, context: Tensor | None = None) -> Tensor:
+    """Events (N, \\*event) of latents z (N, \\*base event), in passes of bounded memory."""
+    return _through(flow, flow.decode, z, context)
+
+
+def _through(flow: Flow, direction: Callable[..., tuple[Tensor, Tensor]], rows: Tensor, context: Tensor | None) -> Tensor:
+    flow.eval()
+    size = rows_per_pass(flow.event_shape)
+    return torch.cat([direction(part, own)[0] for part, own in passes(rows, context, size)])
 
 
 @torch.no_grad()
@@ -34,15 +46,16 @@ def reconstruct(flow: Flow, x: Tensor, context: Tensor | None = None, *, keep: i
         parts = flow.unpack(z)
         fresh = flow.unpack(flow.base.sample((len(x),), generator=torch.Generator().manual_seed(seed)))
         z = flow.pack([*fresh[: max(0, len(parts) - keep)], *parts[max(0, len(parts) - keep) :]])
-    return flow.decode(z, context)[0]
+    return decode_all(flow, z, context)
 
 
 @torch.no_grad()
 def interpolate(flow: Flow, a: Tensor, b: Tensor, steps: int = 9, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
-    """`steps` events (steps, \\*event) from a to b (\\*event) along the great circle between their latents.
+    """`steps` events (steps, \\*event) from a to b (\\*event) along the great circle between the directions of their latents.
 
-    z_t = [sin((1 − t)ω) z_a + sin(tω) z_b] / sin ω, ω the angle between them, which keeps the length typical of a normal
-    base where the straight line is too short in the middle.
+    z_t = r_t [sin((1 − t)ω) z_a / |z_a| + sin(tω) z_b / |z_b|] / sin ω, ω the angle between them and r_t the length
+    between theirs, (1 − t)|z_a| + t|z_b|: it stays typical of a normal base where the straight line is too short in the
+    middle.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.glow((1, 8, 8), size="tiny")
@@ -52,13 +65,22 @@ def interpolate(flow: Flow, a: Tensor, b: Tensor, steps: int = 9, context: Tenso
     """
     pair = None if context is None else context.expand(2, *(flow.context_shape or ()))
     z = encode_all(flow, torch.stack([a, b]), pair, seed=seed)
-    ends = z.flatten(1)
-    cosine = (ends[0] @ ends[1] / (ends[0].norm() * ends[1].norm()).clamp_min(1e-12)).clamp(-1, 1)
-    omega = torch.acos(cosine).clamp_min(1e-4)
     t = torch.linspace(0, 1, steps, dtype=z.dtype, device=z.device)[:, None]
-    path = (torch.sin((1 - t) * omega) * ends[0] + torch.sin(t * omega) * ends[1]) / torch.sin(omega)
+    path = _great_circle(z[0].flatten(), z[1].flatten(), t)
     along = None if context is None else context.expand(steps, *(flow.context_shape or ()))
-    return flow.decode(path.reshape(steps, *z.shape[1:]), along)[0]
+    return decode_all(flow, path.reshape(steps, *z.shape[1:]), along)
+
+
+def _great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Points (T, D) between a and b (D,) at t (T, 1): directions along the great circle, lengths along the straight line."""
+    size_a, size_b = a.norm().clamp_min(1e-12), b.norm().clamp_min(1e-12)
+    # Vectors that are parallel, or opposite, have no great circle of their own: the angle keeps away from both.
+    omega = torch.acos((a @ b / (size_a * size_b)).clamp(-1, 1)).clamp(1e-4, math.pi - 1e-4)
+    size = (1 - t) * size_a + t * size_b
+    # Factors of a and b rather than of unit vectors, each 1 or 0 at the ends, so that these are exact.
+    share_a, share_b = torch.sin((1 - t) * omega) / torch.sin(omega), torch.sin(t * omega) / torch.sin(omega)
+    path: Tensor = share_a * (size / size_a) * a + share_b * (size / size_b) * b
+    return path
 
 
 @torch.no_grad()
@@ -82,5 +104,5 @@ def edit(flow: Flow, x: Tensor, direction: Tensor, strengths: Tensor, context: T
     flat = strengths.to(z).view(-1, *[1] * (z.dim() - 1))
     moved = z[:, None] + flat * direction
     own = None if context is None else context.repeat_interleave(len(strengths), 0)
-    images = flow.decode(moved.flatten(0, 1), own)[0]
+    images = decode_all(flow, moved.flatten(0, 1), own)
     return images.reshape(len(x), len(strengths), *flow.event_shape)

@@ -29,6 +29,8 @@ __all__ = ["Config", "load", "read_config", "save"]
 FORMAT = 1
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
 MAX_JSON = 64 << 20  # bytes; 100,000 columns with long names fit
+MAX_VALUES = 2**27  # of an image: one of 3 × 6,600 × 6,600
+COUNTS = ("layers", "steps", "blocks", "depth", "noise", "scales")  # of things with weights of their own
 M = TypeVar("M", bound=pydantic.BaseModel)
 
 
@@ -186,7 +188,7 @@ def _build(config: Config, shapes: dict[str, tuple[int, ...]], folder: Path) -> 
         raise StoreError(f"{folder}: holds a flow built by hand: build the same flow and call load(folder, into=flow)")
     if config.model not in MODELS:
         raise StoreError(f"{folder}: unknown model {config.model!r}: this diffeo knows {', '.join(MODELS)}")
-    _refuse_oversized(config.args, shapes, folder)
+    _refuse_oversized(config.model, config.args, shapes, folder)
     try:
         with torch.device("meta"):  # shapes first, memory only when they agree with the weights
             _compare(MODELS[config.model](**config.args), shapes, folder)
@@ -197,9 +199,13 @@ def _build(config: Config, shapes: dict[str, tuple[int, ...]], folder: Path) -> 
         raise StoreError(f"{folder}/{CONFIG}: arguments do not build a {config.model}: {str(error).splitlines()[0]}") from None
 
 
-def _refuse_oversized(args: dict[str, Any], shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
+def _refuse_oversized(model: str, args: dict[str, Any], shapes: dict[str, tuple[int, ...]], folder: Path) -> None:
     """No size in the arguments may exceed what the weights on disk account for, so building stays cheap."""
     values = sum(prod(shape) for shape in shapes.values())
+    args, event = dict(args), args.get("event_shape")
+    image = isinstance(event, list) and len(event) == 3 and all(isinstance(side, int) for side in event)
+    if image and not _accounted(model, args.pop("event_shape"), args.get("patch"), shapes):
+        raise StoreError(f"{folder}/{CONFIG}: event_shape={event} is larger than the weights account for")
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, list):
@@ -207,12 +213,29 @@ def _refuse_oversized(args: dict[str, Any], shapes: dict[str, tuple[int, ...]], 
                 raise StoreError(f"{folder}/{CONFIG}: {name} has {len(value)} entries, more than the weights account for")
             for item in value:
                 check(name, item)
-        limit = len(shapes) if name == "layers" else max(values, 64)
+        limit = len(shapes) if name in COUNTS else max(values, 64)
         if isinstance(value, int) and not isinstance(value, bool) and name != "seed" and abs(value) > limit:
             raise StoreError(f"{folder}/{CONFIG}: {name}={value} is larger than the weights account for")
 
     for name, value in args.items():
         check(name, value)
+
+
+def _accounted(model: str, event: list[int], patch: Any, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Do the weights account for images of this shape?
+
+    Those of a convolution know nothing of the size of its images, which costs no memory before there is one. Two models
+    keep a list of all pixels, or of all patches and of the values of each, and have a tensor as long.
+    """
+    (channels, height, width), longest = event, max((64, *(side for shape in shapes.values() for side in shape)))
+    if prod(event) > MAX_VALUES:
+        return False
+    if model == "nice":
+        return prod(event) <= longest
+    if model == "jet":
+        least, most = (patch, patch) if isinstance(patch, int) else (1, 4)  # what its sizes choose
+        return height * width <= most**2 * longest and channels * least**2 <= 2 * longest + 1
+    return True
 
 
 def _compare(flow: Flow, shapes: dict[str, tuple[int, ...]], folder: Path) -> None:

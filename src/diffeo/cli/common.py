@@ -35,6 +35,7 @@ __all__ = [
     "open_image_model",
     "open_model",
     "read_rows",
+    "refuse_image_options",
     "run_line",
     "say",
     "schema_of",
@@ -140,8 +141,15 @@ def read_rows(
         return *image_tensors(images.subset(slice(0, most)), flow.context_shape == ()), 0
     from ..data import read_table
 
+    refuse_image_options(folder, labels, resize)
     table = read_table(data, schema=schema_of(flow, folder), max_bad=max_bad)
     return *tensors(table), table.intake.total - table.intake.kept
+
+
+def refuse_image_options(folder: Path, labels: Path | None, resize: str | None) -> None:
+    """Raise `ConfigError` when a model of tables is given options for images."""
+    if labels is not None or resize is not None:
+        raise ConfigError(f"{folder}: a model of tables takes neither --labels nor --resize")
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     drop: list[str] = []
     max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
     labels: Path | None = None
+    valid_labels: Path | None = None
     bits: int | None = pydantic.Field(default=None, ge=1, le=8)
     resize: str | None = pydantic.Field(default=None, pattern=r"^\d{1,5}(x\d{1,5})?$")
     colour: Literal["grey", "rgb"] | None = None
@@ -54,7 +55,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
 
 
 FOR_TABLES = ("columns", "drop", "max_bad")
-FOR_IMAGES = ("labels", "bits", "resize", "colour", "flips", "precision")
+FOR_IMAGES = ("labels", "valid_labels", "bits", "resize", "colour", "flips", "precision")
 LABEL = "label"  # what a class-conditional model of images is conditioned on
 
 
@@ -74,6 +75,10 @@ def collect(
     if config is not None:
         merged |= _read(config)
         source = str(config)
+    if "size" in merged:  # an option of the command, an argument of the model
+        settings = [f"model.size={merged.pop('size')}", *settings]
+    if not isinstance(merged.get("model_args", {}), dict):
+        raise ConfigError(f"{source}: model_args must be a table: [model_args], then key = value")
     given = {k: v for k, v in options.items() if v is not None and v != [] and v != {}}
     if given.keys() & {"steps", "epochs"}:  # a new limit replaces a recalled one
         merged = {k: v for k, v in merged.items() if k not in ("steps", "epochs")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Threads, emit, open_flow, open_model, say, use_threads
+from .common import Json, Seed, Threads, emit, open_flow, open_model, say, use_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +20,8 @@ __all__ = ["demo"]
 def demo(
     name: Annotated[str, typer.Argument(help="photos, breast_cancer, wine, diabetes, or digits (images).")] = "photos",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")] = Path("demo"),
-    minutes: Annotated[float | None, typer.Option(help="Train so long.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Train so long.", min=0.01, show_default=False)] = None,
+    seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +35,8 @@ def demo(
         data, config = DIGITS, RunConfig(seed=seed, minutes=minutes, steps=steps, context=["label"], model_args={"size": "tiny"})
     else:
         data, config = _write_table(name, out), RunConfig(seed=seed, minutes=minutes, steps=steps)
-    say(f"$ diffeo fit {data} --out {out / 'model'}{' --context label --size tiny' if name == 'digits' else ''}")
+    more = " --context label --size tiny" if name == "digits" else ""
+    say(f"$ diffeo fit {data} --out {out / 'model'}{more}{f' --steps {steps}' if steps else ''}")
     summary, lines, signum = run_fit(data, out / "model", config, resume=False, quiet=False)
     if signum is not None:
         raise typer.Exit(128 + signum)
@@ -81,7 +82,7 @@ def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:
 
     loaders = {n: getattr(sklearn.datasets, f"load_{n}") for n in ("breast_cancer", "wine", "diabetes")}
     if name not in loaders:
-        raise ConfigError(f"no demo called {name!r}: choose photos, {', '.join(loaders)}")
+        raise ConfigError(f"no demo called {name!r}: choose photos, digits, {', '.join(loaders)}")
     data = loaders[name]()
     return [str(c).replace(" ", "_") for c in data.feature_names], data.data
 

@@ -84,6 +84,9 @@ def _numbers(text: str) -> Tensor:
     import torch
 
     try:
-        return torch.tensor([float(part) for part in text.split(",")])
+        numbers = torch.tensor([float(part) for part in text.split(",")])
     except ValueError:
-        raise ConfigError(f"--strengths {text}: write numbers with commas between, such as -1,0,1") from None
+        numbers = torch.tensor([torch.nan])
+    if not bool(numbers.isfinite().all()):
+        raise ConfigError(f"--strengths {text}: write numbers with commas between, such as -1,0,1")
+    return numbers

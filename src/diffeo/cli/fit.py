@@ -90,6 +90,9 @@ def fit(
         typer.Option(help="tiny, small (default) or paper: how large a model.", show_default=False, rich_help_panel=IMAGES),
     ] = None,
     labels: Labels = None,
+    valid_labels: Annotated[
+        Path | None, typer.Option(help="The same for --valid.", show_default=False, rich_help_panel=IMAGES)
+    ] = None,
     bits: Annotated[
         int | None,
         typer.Option(help="Reduce pixels to so many bits [default: all they have].", show_default=False, rich_help_panel=IMAGES),
@@ -130,6 +133,7 @@ def fit(
         "device": device,
         "threads": threads,
         "labels": labels,
+        "valid_labels": valid_labels,
         "bits": bits,
         "resize": resize,
         "colour": colour,

@@ -34,12 +34,22 @@ class ImageJob:
         size = height_width(config.resize)
         cache = out / "cache"  # a folder of files is decoded once, also for the runs that resume this one
         images = read_images(data, labels=config.labels, bits=config.bits, resize=size, colour=config.colour, cache=cache)
-        if config.context and images.labels is None:
-            raise DataError(f"{data}: no labels for --context label: sort the files into sub-folders, or give --labels FILE")
+        if len(images) < 2:
+            raise DataError(f"{data}: {len(images)} image is too few to train on: at least 2 are needed")
         held_out = None
         if config.valid is not None:
-            colour, classes = ("grey", "rgb")[images.event_shape[0] == 3], images.classes if config.context else None
-            held_out = read_images(config.valid, bits=images.bits, resize=size, colour=colour, cache=cache, classes=classes)
+            held_out = read_images(
+                config.valid,
+                labels=config.valid_labels,
+                bits=images.bits,
+                resize=size,
+                colour="rgb" if images.event_shape[0] == 3 else "grey",
+                cache=cache,
+                classes=images.classes if config.context else None,
+            )
+        for place, found, option in ((data, images, "--labels"), (config.valid, held_out, "--valid-labels")):
+            if config.context and found is not None and found.labels is None:
+                raise DataError(f"{place}: no labels for --context label: sort the files into sub-folders, or give {option} FILE")
         return cls(images, held_out, config)
 
     @property

@@ -22,12 +22,13 @@ def note(images: Images, resize: str | None) -> dict[str, Any]:
 
 
 def notes(flow: Flow) -> dict[str, Any]:
-    """The same, of a loaded model; a model trained in Python knows its bits alone."""
-    bits = (flow.recipe or {"args": {}})["args"].get("bits")
-    return {"bits": bits, "classes": [], "resize": None, **flow.metadata.get("images", {})}
+    """The same, of a loaded model; classes that were never named are called by their numbers."""
+    numbers = [str(i) for i in range(flow.classes or 0)]
+    noted = {"bits": flow.bits, "classes": [], "resize": None, **flow.metadata.get("images", {})}
+    return {**noted, "classes": noted["classes"] or numbers}
 
 
-def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str | None = None) -> Images:
+def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str | None = None, need_labels: bool = True) -> Images:
     """Images as the model was trained on: colour, bits, size, class numbers. Raises `DataError` when they do not fit."""
     from ..data import read_images
 
@@ -41,13 +42,13 @@ def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str |
         bits=noted["bits"],
         resize=height_width(resize or noted["resize"]),
         colour="grey" if flow.event_shape[0] == 1 else "rgb",
-        classes=tuple(noted["classes"]) or None if by_class else None,
+        classes=tuple(noted["classes"]) if by_class and need_labels else None,
     )
     if images.event_shape != flow.event_shape:
         _, height, width = flow.event_shape
         found = "x".join(map(str, images.event_shape[1:]))
         raise DataError(f"{source}: images are {found}, the model's {height}x{width}: add --resize {height}x{width}")
-    if by_class and images.labels is None:
+    if by_class and need_labels and images.labels is None:
         raise DataError(f"{source}: no labels, which this class-conditional model needs: sort into sub-folders or give --labels")
     return images
 
@@ -58,18 +59,28 @@ def tensors(images: Images, by_class: bool) -> tuple[Tensor, Tensor | None]:
     return pixels, labels if by_class else None
 
 
-def one_image(flow: Flow, text: str) -> tuple[Tensor, Tensor | None]:
-    """One image (C, H, W) and its class, from a file, or `FILE:NUMBER`, the image of that number in a file or folder."""
+def one_image(flow: Flow, text: str, resize: str | None = None, class_: str | None = None) -> tuple[Tensor, Tensor | None]:
+    """One image (C, H, W) from a file, or `FILE:NUMBER`, the image of that number in a file or folder; and its class.
+
+    A class-conditional model is given the class by name, or takes the image's label where it has one.
+    """
+    import torch
+
     name, colon, number = text.rpartition(":")
-    whole = Path(text).exists() or not (colon and number.isdigit())
-    images = read_for(flow, Path(text if whole else name))
+    whole = Path(text).exists() or not (colon and _is_number(number))
+    images = read_for(flow, Path(text if whole else name), resize=resize, need_labels=False)
     index = 0 if whole else int(number)
     if index >= len(images):
         raise ConfigError(f"{text}: there are {len(images):,} images, numbered from 0")
     if whole and len(images) > 1:
         raise ConfigError(f"{text}: holds {len(images):,} images: write {text}:NUMBER, counted from 0")
-    x, context = tensors(images.subset([index]), flow.context_shape == ())
-    return x[0], None if context is None else context[0]
+    x = images.subset([index]).tensors()[0][0]
+    if flow.context_shape != ():
+        return x, None
+    if class_ is None and images.labels is None:
+        raise ConfigError(f"{text}: has no label, which this class-conditional model needs: add --class NAME")
+    label = class_ if class_ is not None or images.labels is None else images.classes[images.labels[index]]
+    return x, torch.tensor(class_numbers(flow, [str(label)])[0])
 
 
 def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, classes: list[str], columns: int | None) -> None:
@@ -84,7 +95,7 @@ def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, cl
         raise ConfigError("--class: this model is not class-conditional: train it with --context label")
     labels = None
     if flow.context_shape == ():
-        wanted = torch.tensor(class_numbers(flow, classes) if classes else list(range(_count(flow))))
+        wanted = torch.tensor(class_numbers(flow, classes or notes(flow)["classes"]))
         labels = wanted[torch.arange(n) % len(wanted)]
         columns = columns or len(wanted) * max(1, round(n**0.5 / len(wanted)))
     generator, parts, start = torch.Generator().manual_seed(seed), [], 0
@@ -93,20 +104,17 @@ def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, cl
         shape = (count,) if own is None else ()
         parts.append(flow.sample(shape, own, temperature=temperature, generator=generator))
         start += count
-    write_images(out, torch.cat(parts), labels, columns=columns, bits=notes(flow)["bits"] or 8)
+    noted = notes(flow)
+    write_images(out, torch.cat(parts), labels, classes=noted["classes"], columns=columns, bits=noted["bits"] or 8)
 
 
 def class_numbers(flow: Flow, names: list[str]) -> list[int]:
     """Class numbers by name; raises `ConfigError` naming the known ones."""
-    known = list(notes(flow)["classes"]) or [str(i) for i in range(_count(flow))]
+    known = list(notes(flow)["classes"])
     for name in names:
         if name not in known:
             raise ConfigError(f"--class {name}: the model's classes are {', '.join(known[:20])}")
     return [known.index(name) for name in names]
-
-
-def _count(flow: Flow) -> int:
-    return int((flow.recipe or {"args": {}})["args"].get("classes") or 0)
 
 
 def height_width(text: str | None) -> tuple[int, int] | None:
@@ -114,6 +122,10 @@ def height_width(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, width = text.partition("x")
-    if not height.isdigit() or not (width or height).isdigit():
+    if not (_is_number(height) and _is_number(width or height)):
         raise ConfigError(f"--resize {text}: write HEIGHTxWIDTH, such as --resize 32x32")
     return int(height), int(width or height)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

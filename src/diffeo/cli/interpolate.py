@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, Model, Seed, Threads, emit, open_image_model, use_threads
+from .common import Json, Model, Resize, Seed, Threads, emit, open_image_model, use_threads
 
 __all__ = ["interpolate"]
 
@@ -20,13 +20,20 @@ def interpolate(
     b: Ends,
     out: Annotated[Path, typer.Option("--out", "-o", help="A strip (.png) or the images (.npz).", show_default=False)],
     steps: Annotated[int, typer.Option(min=2, help="How many images, both ends among them.")] = 9,
+    class_: Annotated[
+        str | None,
+        typer.Option("--class", help="Class of both ends, for a class-conditional model [default: A's].", show_default=False),
+    ] = None,
+    resize: Resize = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """A strip of images from A to B along the great circle between their latents.
 
-    A class-conditional model decodes all of them as A's class. Examples:  diffeo interpolate model cat.png dog.png -o strip.png
+    A class-conditional model encodes and decodes all of them as one class. Examples:
+
+      diffeo interpolate model cat.png dog.png -o strip.png
 
       diffeo interpolate model t10k-images-idx3-ubyte.gz:0 t10k-images-idx3-ubyte.gz:7 -o strip.png
     """
@@ -36,7 +43,8 @@ def interpolate(
 
     use_threads(threads)
     flow = open_image_model(model)
-    (first, context), (last, _) = one_image(flow, a), one_image(flow, b)
+    first, context = one_image(flow, a, resize, class_)
+    last, _ = one_image(flow, b, resize, notes(flow)["classes"][int(context)] if context is not None else None)
     strip = walk(flow, first, last, steps, context, seed=seed)
     write_images(out, strip, columns=steps, bits=notes(flow)["bits"])
     emit({"rows": steps, "out": str(out)}, json, [f"{steps} images in {out}"])

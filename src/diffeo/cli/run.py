@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,9 +122,8 @@ def _made(folder: Path) -> Iterator[None]:
         with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
             yield
     except DiffeoError:
-        if {path.name for path in folder.iterdir()} <= {".lock"}:
-            (folder / ".lock").unlink(missing_ok=True)
-            folder.rmdir()
+        if {path.name for path in folder.iterdir()} <= {".lock", "cache"}:
+            shutil.rmtree(folder)
         raise
 
 

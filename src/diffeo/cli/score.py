@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, schema_of, use_threads
+from .common import (
+    Data,
+    Json,
+    Labels,
+    Model,
+    Resize,
+    Threads,
+    emit,
+    open_flow,
+    read_rows,
+    refuse_image_options,
+    schema_of,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +72,8 @@ def _pieces(
         return
     from ..data import iter_tables
     from .common import tensors
+
+    refuse_image_options(model, labels, resize)
 
     yield from map(tensors, iter_tables(data, schema=schema_of(flow, model)))
 

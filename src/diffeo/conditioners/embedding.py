@@ -50,7 +50,7 @@ class StandardizeContext(nn.Module):
 class OneHot(nn.Module):
     """Class numbers c (B,) -> (B, classes) with a 1 at c: the context of a class-conditional flow, `context_shape=()`.
 
-    Raises `ContextError` for a number that is no class.
+    Raises `ContextError` for a number that is no class, but not in a compiled or exported graph, which cannot branch on data.
 
     >>> import torch, diffeo
     >>> diffeo.conditioners.OneHot(3)(torch.tensor([2]))
@@ -68,6 +68,7 @@ class OneHot(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         index = context.long()
-        if context.device.type != "meta" and bool(((index < 0) | (index >= self.classes) | (index != context)).any()):
+        blind = torch.compiler.is_compiling() or context.device.type == "meta"
+        if not blind and bool(((index < 0) | (index >= self.classes) | (index != context)).any()):
             raise ContextError(f"classes are whole numbers from 0 to {self.classes - 1}")
         return nn.functional.one_hot(index, self.classes).to(self._like.dtype)

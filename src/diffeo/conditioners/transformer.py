@@ -11,7 +11,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from ..core.errors import ConfigError, ShapeError
 from ..core.shapes import Shape
-from .base import zero_linear
+from .base import linear, zero_linear
 from .context import TokenContext, add_context
 
 __all__ = ["Transformer"]
@@ -53,7 +53,7 @@ class _Transformer(nn.Module):
         self.each: Shape = tuple(each)
         count = max(given, self.wanted)
         self.missing = count - given
-        self.embed = nn.Linear(size, spec.width)
+        self.embed = linear(size, spec.width)
         self.position = nn.Parameter(0.02 * torch.randn(count, spec.width))
         self.context = None if context_shape is None else TokenContext(context_shape, spec.width)
         self.blocks = nn.Sequential(*(_Block(spec.width, spec.heads) for _ in range(spec.depth)))

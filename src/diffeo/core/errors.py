@@ -9,6 +9,7 @@ __all__ = [
     "DataError",
     "DiffeoError",
     "ExactnessError",
+    "InferenceError",
     "ShapeError",
     "StoreError",
     "TrainingError",
@@ -49,3 +50,7 @@ class CheckpointError(DiffeoError, RuntimeError):
 
 class TrainingError(DiffeoError, RuntimeError):
     """Training stopped: the loss or its gradient stayed non-finite."""
+
+
+class InferenceError(DiffeoError, RuntimeError):
+    """A log density cannot be used: it raised, has the wrong shape, carries no gradient, or is +inf somewhere."""

@@ -50,7 +50,7 @@ class Options:
 def open_images(source: Any, options: Options) -> Raw:
     """The images of a path, array or tensor. Folders and single files come in the wanted colour, size and depth."""
     if isinstance(source, (str, os.PathLike)) and str(source).startswith("sklearn:"):
-        return _digits(str(source))
+        return _chosen(_digits(str(source)), options)
     if isinstance(source, (str, os.PathLike)):
         return _read_path(Path(source), options)
     if hasattr(source, "detach"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,20 @@ def _checked(label: str, pixels: Any, bits: int) -> Pixels:
 
 
 def write_images(
-    path: str | os.PathLike[str], pixels: Any, labels: Any = None, *, columns: int | None = None, bits: int = 8
+    path: str | os.PathLike[str],
+    pixels: Any,
+    labels: Any = None,
+    *,
+    classes: Sequence[str] = (),
+    columns: int | None = None,
+    bits: int = 8,
 ) -> None:
     """Write images (N, C, H, W) uint8, array or tensor; the suffix chooses what, and it appears whole or not at all.
 
     `.png`: a picture of all of them, as `grid` makes it. `.npz`: `images` (N, H, W) or (N, H, W, 3), `labels` (N,) if
-    given, and `bits` if below 8, so that `read_images` reads the pixels as they were. `.npy`: the images alone, which
-    cannot say their bits. Raises `DataError` for other suffixes and shapes, and if the file cannot be written.
+    given, with the names of the `classes` that they number, and `bits` if below 8, so that `read_images` reads all as it
+    was. `.npy`: the images alone, which cannot say their bits. Raises `DataError` for other suffixes and shapes, and if
+    the file cannot be written.
 
     >>> import tempfile, pathlib, numpy as np, diffeo
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -82,9 +90,9 @@ def write_images(
     if suffix not in (".png", ".npz", ".npy"):
         raise DataError(f"{path}: unknown kind of file for images; use .png, .npz or .npy")
     images = _checked(str(path), pixels, bits)
-    classes = None if labels is None else np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
-    if classes is not None and classes.shape != (len(images),):
-        raise DataError(f"{path}: labels of shape {classes.shape} for {len(images):,} images; give one for each")
+    numbers = None if labels is None else np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    if numbers is not None and numbers.shape != (len(images),):
+        raise DataError(f"{path}: labels of shape {numbers.shape} for {len(images):,} images; give one for each")
     picture = grid(images, columns, bits=bits) if suffix == ".png" else None
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
@@ -93,12 +101,12 @@ def write_images(
 
                 Image.fromarray(picture).save(file, format="PNG")
             else:
-                _write_arrays(file, suffix, images, classes, bits)
+                _write_arrays(file, suffix, images, numbers, classes, bits)
     except OSError as e:
         raise DataError(f"{path}: cannot be written ({e.strerror or e}); free some space or name another place") from e
 
 
-def _write_arrays(file: Any, suffix: str, images: Pixels, labels: Any, bits: int) -> None:
+def _write_arrays(file: Any, suffix: str, images: Pixels, labels: Any, classes: Sequence[str], bits: int) -> None:
     plain = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
     if suffix == ".npy":
         np.save(file, plain, allow_pickle=False)
@@ -106,6 +114,8 @@ def _write_arrays(file: Any, suffix: str, images: Pixels, labels: Any, bits: int
     arrays: dict[str, Any] = {"images": plain}
     if labels is not None:
         arrays["labels"] = labels
+        if classes:
+            arrays["classes"] = np.array(list(classes))
     if bits < 8:
         arrays["bits"] = np.array(bits)
     np.savez(file, **arrays)

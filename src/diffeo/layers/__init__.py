@@ -16,6 +16,7 @@ from .permute import Permute
 from .pointwise import Pointwise
 from .squeeze import Squeeze
 from .standardize import Standardize
+from .whiten import Whiten
 
 __all__ = [
     "ActNorm",
@@ -36,5 +37,6 @@ __all__ = [
     "Squeeze",
     "Standardize",
     "VariationalDequantize",
+    "Whiten",
     "Wrap",
 ]

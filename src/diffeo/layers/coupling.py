@@ -48,15 +48,16 @@ class Coupling(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = self.partition.split(x)
-        y, logdet = self.map.forward(full_precision(b), self._params(a, context))
+        y, logdet = self.map.forward(full_precision(b), self.params(a, context))
         return self.partition.merge(a, y), sum_event(logdet)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = self.partition.split(y)
-        x, logdet = self.map.inverse(full_precision(b), self._params(a, context))
+        x, logdet = self.map.inverse(full_precision(b), self.params(a, context))
         return self.partition.merge(a, x), sum_event(logdet)
 
-    def _params(self, a: Tensor, context: Tensor | None) -> Tensor:
+    def params(self, a: Tensor, context: Tensor | None = None) -> Tensor:
+        """The parameters of the map for a conditioning part a."""
         return self.partition.mute(full_precision(self.conditioner(a, context)))
 
     def extra_repr(self) -> str:

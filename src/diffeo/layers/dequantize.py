@@ -22,8 +22,8 @@ class Dequantize(Transform):
     a lower bound, and noise comes from torch's global generator. The inverse rounds down to the integers.
 
     With `bits=n`, for images: x is uint8 with values below 2ⁿ, y = (x + u) / 2ⁿ lies in [0, 1), log|det| = −D n log 2,
-    and the inverse returns uint8, values beyond the unit interval going to the nearest level. Raises `ConfigError`
-    unless 1 ≤ bits ≤ 8.
+    and −∞ for rows with a value that is no level; the inverse returns uint8, values beyond the unit interval going to
+    the nearest level. Raises `ConfigError` unless 1 ≤ bits ≤ 8.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Dequantize()
@@ -45,8 +45,8 @@ class Dequantize(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.bits is not None:
-            x = x.to(self._like.dtype)
-            return _to_unit(x, torch.rand_like(x), self.bits)
+            levels = x.to(self._like.dtype)
+            return _to_unit(levels, torch.rand_like(levels), self.bits, _wrong(x, self.bits))
         x = x if x.is_floating_point() else x.double()
         return _below_next(x, torch.rand_like(x)), x.new_zeros(len(x))
 
@@ -90,9 +90,9 @@ class VariationalDequantize(Transform):
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = x.to(self._like.dtype)
-        u, log_prob = self.noise.sample_and_log_prob((), x / 2**self.bits - 0.5)
-        y, weight = _to_unit(x, u, self.bits)
+        levels = x.to(self._like.dtype)
+        u, log_prob = self.noise.sample_and_log_prob((), levels / 2**self.bits - 0.5)
+        y, weight = _to_unit(levels, u, self.bits, _wrong(x, self.bits))
         return y, weight - log_prob
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -118,9 +118,17 @@ def _below_next(x: Tensor, u: Tensor) -> Tensor:
     return torch.minimum(x + u, torch.nextafter(x + 1, x))
 
 
-def _to_unit(x: Tensor, u: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def _wrong(x: Tensor, bits: int) -> Tensor | None:
+    """Which rows (B,) hold a value that is no level; None when none can."""
+    if x.dtype == torch.uint8:
+        return None if bits == 8 else (x >= 2**bits).flatten(1).any(1)
+    return ((x < 0) | (x >= 2**bits) | (x != x.floor())).flatten(1).any(1)
+
+
+def _to_unit(x: Tensor, u: Tensor, bits: int, wrong: Tensor | None) -> tuple[Tensor, Tensor]:
     size = x[0].numel() if len(x) else 0
-    return _below_next(x, u) * 2.0**-bits, x.new_full((len(x),), -size * bits * math.log(2))
+    logdet = x.new_full((len(x),), -size * bits * math.log(2))
+    return _below_next(x, u) * 2.0**-bits, logdet if wrong is None else logdet.masked_fill(wrong, -math.inf)
 
 
 def _from_unit(y: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ShapeError
+from ..core.numerics import sum_event
 from ..core.shapes import Shape
 from .fixed_shape import FixedShape
 
@@ -38,18 +39,21 @@ class Pad(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         _, height, width = self.event_shape
         y = torch.randn(len(x), *self.padded, dtype=x.dtype, device=x.device)
-        noise = -0.5 * (y.square().flatten(1).sum(1) - y[:, :, :height, :width].square().flatten(1).sum(1))
+        log_noise = self._log_noise(y)
         y[:, :, :height, :width] = x
-        return y, 0.5 * math.log(2 * math.pi) * self._extra() - noise
+        return y, -log_noise
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         _, height, width = self.event_shape
-        x = y[:, :, :height, :width]
-        noise = -0.5 * (y.square().flatten(1).sum(1) - x.square().flatten(1).sum(1))
-        return x, noise - 0.5 * math.log(2 * math.pi) * self._extra()
+        return y[:, :, :height, :width], self._log_noise(y)
 
-    def _extra(self) -> int:
-        return math.prod(self.padded) - math.prod(self.event_shape)
+    def _log_noise(self, y: Tensor) -> Tensor:
+        """log N(u) (B,) of the margin alone: a difference of sums over the whole image would lose it to rounding."""
+        _, height, width = self.event_shape
+        margin = y[:, :, height:], y[:, :, :height, width:]
+        squares = sum_event(margin[0].square()) + sum_event(margin[1].square())
+        extra = math.prod(self.padded) - math.prod(self.event_shape)
+        return -0.5 * (squares + math.log(2 * math.pi) * extra)
 
     def forward_shape(self, shape: Shape) -> Shape:
         super().forward_shape(shape)

@@ -16,6 +16,7 @@ from .base import ElementwiseMap
 __all__ = ["LogisticMixture"]
 
 Mixture = tuple[Tensor, Tensor, Tensor]  # log π, μ, exp(−s), each (*S, K)
+TOUCH = 16  # steps of so many units in the last place are converged
 ITERATIONS = {
     torch.float32: 26,
     torch.float64: 44,
@@ -97,11 +98,14 @@ class LogisticMixture(ElementwiseMap):
             above = value > target
             low, high = torch.where(above, low, x), torch.where(above, x, high)
             step = (target - value) / slope
-            # Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead.
-            good = (x + step >= low) & (x + step <= high) & (step.abs() <= 0.5 * last)
+            # Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead; a step within rounding is
+            # convergence, not a failure to halve.
+            small = step.abs() <= TOUCH * torch.finfo(x.dtype).eps * (1 + x.abs())
+            good = (x + step >= low) & (x + step <= high) & ((step.abs() <= 0.5 * last) | small)
             moved = torch.where(good, x + step, 0.5 * (low + high))
             x, last = moved, (moved - x).abs()
-        return x
+        value, slope = self._curve(x, mixture)
+        return x + (target - value) / slope  # a last step as it comes: the loop's may have been a bisection
 
 
 def _logit_cdf(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:

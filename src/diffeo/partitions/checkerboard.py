@@ -28,7 +28,8 @@ class Checkerboard(Partition):
     tensor([1., 2.])
     """
 
-    full: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, event_shape: Sequence[int], flip: bool = False) -> None:
         super().__init__()
@@ -38,8 +39,11 @@ class Checkerboard(Partition):
         channels, height, width = self.event_shape
         self.odd = (height % 2, width % 2)
         self.folded = (2 * channels, (height + 1) // 2, (width + 1) // 2)
-        full = self.split(torch.ones(1, *self.event_shape, dtype=torch.bool, device="cpu"))[1]
-        self.register_buffer("full", full[0].unsqueeze(-1) if any(self.odd) else torch.ones(()), persistent=False)
+        # Which rows and columns of the folded image hold pixels, for each of the two pixels of a block that are transformed.
+        of_rows, of_columns = torch.tensor([[0], [1]]), torch.tensor([[0], [1]] if flip else [[1], [0]])
+        rows, columns = 2 * torch.arange(self.folded[1]) + of_rows < height, 2 * torch.arange(self.folded[2]) + of_columns < width
+        self.register_buffer("rows", rows[:, None, :, None, None], persistent=False)
+        self.register_buffer("columns", columns[:, None, None, :, None], persistent=False)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if any(self.odd):
@@ -60,7 +64,10 @@ class Checkerboard(Partition):
         return self.folded, self.folded
 
     def mute(self, params: Tensor) -> Tensor:
-        return params.where(self.full, torch.zeros((), dtype=params.dtype, device=params.device)) if any(self.odd) else params
+        if not any(self.odd):
+            return params
+        of_pixels: Tensor = params.unflatten(1, (2, -1)).where(self.rows & self.columns, params.new_zeros(()))
+        return of_pixels.flatten(1, 2)
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, flip={self.flip}"

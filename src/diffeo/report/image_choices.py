@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from shlex import quote
 
@@ -25,7 +26,7 @@ MOST_CLASSES = 1_000
 def image_choices(flow: Flow, images: Images, result: FitResult, held: int) -> list[tuple[str, Part]]:
     """Titled tables: model, training, images, classes."""
     sizes = (result.rows.get("train", 0), len(images))  # either may have been asked for a recommendation
-    recommended = [asdict(recommend_images(max(1, n))) for n in sizes]
+    recommended = [asdict(recommend_images(max(1, n), prod(images.event_shape))) for n in sizes]
     advice = [Advice({k: one[k] for k in ADVISED}, usual="as recommended for so many images") for one in recommended]
     classes: list[tuple[str, Part]] = [] if images.labels is None else [("Classes", _classes(images))]
     return [*settings(flow, result, advice), ("Images", _images(flow, images, result, held)), *classes]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import DataError
+from ..core.passes import passes
 from ..core.seeds import seeded
 from ..data import Images, read_images
 from ..flow import Flow
@@ -21,10 +22,12 @@ from .rows import Numbers, noise_seed, parted, some
 __all__ = ["Scored", "collect", "contexts", "depth", "training_pixels"]
 
 Floats = NDArray[np.float64]
-MOST, FEWEST = 2_000, 100  # images scored
+MOST, FEWEST = 2_000, 100  # images scored, fewer of them where `FEW_VALUES` are fewer
+FEW_VALUES = 2**25  # values of images scored whatever their size: their latents take 128 MB
 HELD_OUT = 3_100_000  # values scored for the headline: all of 1,000 images of 3×32×32, some seconds
 TRAINING = 800_000  # values of training images scored beside them
 COUNTED = 50_000_000  # values that the histograms are fitted on, a second or two
+COUNTED_AT_MOST = 2**28  # of large images as well: as many bytes
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,10 @@ def collect(
     """
     train, (source, held) = parted(images, result, None if held_out is None else _renumbered(flow, held_out, images))
     size = math.prod(images.event_shape)
-    training = _measure(flow, images, some(train, _limit(TRAINING // size, 1_000), seed), len(train), "training", result)
+    training = _measure(flow, images, some(train, _limit(TRAINING, size, 1_000), seed), len(train), "training", result)
     if not len(held):
         return training, None, train
-    chosen = some(held, _limit(HELD_OUT // size, MOST), seed)
+    chosen = some(held, _limit(HELD_OUT, size, MOST), seed)
     return training, _measure(flow, source, chosen, len(held), "held-out", result), train
 
 
@@ -94,7 +97,7 @@ def contexts(flow: Flow, images: Images) -> Tensor | None:
 def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uint8]:
     """Training images (N, D), as many as take seconds to count."""
     size = math.prod(images.event_shape)
-    chosen = some(train, max(MOST, COUNTED // size), seed)
+    chosen = some(train, max(1, COUNTED // size, min(MOST, COUNTED_AT_MOST // size)), seed)
     return images.subset(chosen).pixels.reshape(len(chosen), size)
 
 
@@ -105,8 +108,10 @@ def _renumbered(flow: Flow, held_out: Images, images: Images) -> Images:
     return read_images(held_out, classes=images.classes)
 
 
-def _limit(images: int, most: int) -> int:
-    return int(np.clip(images, FEWEST, most))
+def _limit(values: int, size: int, most: int) -> int:
+    """How many images of `size` values each make about so many values."""
+    fewest = max(2, min(FEWEST, FEW_VALUES // size))
+    return max(fewest, min(values // size, most))
 
 
 @torch.no_grad()
@@ -120,9 +125,8 @@ def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, 
     latents: list[Tensor] = []
     flow.eval()
     with seeded(noise_seed(result)):
-        for start in range(0, len(x), size):
-            part = slice(start, start + size)
-            z, logdet = flow.encode(x[part], None if context is None else context[part])
+        for part, own in passes(x, context, size):
+            z, logdet = flow.encode(part, own)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z.flatten(1).float().cpu())
     log_prob: Any = torch.cat(logs).double().cpu().numpy()

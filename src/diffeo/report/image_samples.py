@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from .. import latents
 from ..data import Images
 from ..flow import Flow
-from ..training import FitResult, rows_per_pass
+from ..training import FitResult
 from .content import Card, Cards, Heading, Part, Words, cut
 from .image_pictures import as_pixels, blank, course, tiles
 from .rows import Numbers, some
@@ -76,14 +76,9 @@ def _training(images: Images, train: Numbers, across: int, shown: list[int] | No
 @torch.no_grad()
 def _draw(flow: Flow, across: int, shown: list[int] | None, bits: int, temperature: float, seed: int) -> Pixels:
     contexts = None if shown is None else torch.tensor(shown).repeat_interleave(across)
-    count, size = across**2 if contexts is None else len(contexts), rows_per_pass(flow.event_shape)
+    count = across**2 if contexts is None else len(contexts)
     z = flow.base.sample((count,), temperature=temperature, generator=torch.Generator().manual_seed(seed))
-    flow.eval()
-    parts: list[Tensor] = []
-    for start in range(0, count, size):
-        part = slice(start, start + size)
-        parts.append(flow.decode(z[part], None if contexts is None else contexts[part])[0])
-    return as_pixels(torch.cat(parts), bits)
+    return as_pixels(latents.decode_all(flow, z, contexts), bits)
 
 
 def _course(folder: Path, images: Images, result: FitResult) -> list[Part]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.passes import passes
 from ..core.seeds import seeded
 from ..data import Table
 from ..flow import Flow
@@ -107,9 +108,8 @@ def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -
     latents: list[Tensor] = []
     flow.eval()
     with seeded(noise):
-        for start in range(0, len(x), PASS):
-            part = slice(start, start + PASS)
-            z, logdet = flow.encode(torch.from_numpy(x[part]), None if context is None else torch.from_numpy(context[part]))
+        for part, own in passes(torch.from_numpy(x), None if context is None else torch.from_numpy(context), PASS):
+            z, logdet = flow.encode(part, own)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z)
     log_prob = _double(torch.cat(logs))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError, ShapeError
+from ..core.seeds import reseed
 from ..data import Images, read_images
 from ..data.images import looks_like_images
 from ..flow import Flow
@@ -37,18 +38,28 @@ class Dataset:
     train_index: Tensor | None
     valid_index: Tensor | None
     place: torch.device
+    note: dict[str, Any] | None = None
+    """Of images: what a model should remember, their bits and the names of their classes."""
 
     @classmethod
     def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int = 50_000) -> Dataset:
         """`most`: how many rows a share given as `valid` holds out at most."""
-        x, context = _images(flow, x, context)
-        if isinstance(valid, (Images, str, Path)):
-            valid = _images(flow, valid, None)
+        x, known = _as_images(x, flow)
+        valid, _ = _as_images(valid, flow, known)
+        if isinstance(x, Images):
+            context = _labels(flow, x) if context is None else context
+            x = x.tensors()[0]
+        if isinstance(valid, Images):
+            valid = (valid.tensors()[0], _labels(flow, valid))
+        made = cls._of(flow, x, context, valid, seed, place, most)
+        made.note = None if known is None else {"bits": known.bits, "classes": list(known.classes), "resize": None}
+        return made
+
+    @classmethod
+    def _of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int) -> Dataset:
         rows = as_rows(x, context)
-        if rows is None:
-            held = (
-                None if valid is None or isinstance(valid, (int, float)) else _held_out(valid)
-            )  # a stream has no share to hold out
+        if rows is None:  # a stream, which has no share to hold out
+            held = None if valid is None or isinstance(valid, (int, float)) else _held_out(valid)
             held_rows = None if held is None else [t.to(place) for t in held.tensors]
             return cls(None, held_rows, x, None, None, None, place)
         _check(flow, rows)
@@ -104,7 +115,8 @@ class Dataset:
         return contexts.unique() if contexts.dim() == 1 else contexts[:64]
 
     def set_up(self, flow: Flow, seed: int) -> None:
-        """Data-dependent set-up from training rows only."""
+        """Data-dependent set-up from training rows only; noise that it needs comes from `seed`."""
+        reseed(mix(seed, 9))
         if self.train is not None:
             some = self.train
             most = SET_UP_ROWS if len(flow.event_shape) < 2 else SET_UP_PASSES * rows_per_pass(flow.event_shape)
@@ -116,14 +128,31 @@ class Dataset:
         flow.initialize(*some)
 
 
-def _images(flow: Flow, x: Any, context: Any) -> tuple[Any, Any]:
-    """Images as pixels, and their labels where the flow is class-conditional; anything else as it is."""
-    if isinstance(x, (str, Path)) and looks_like_images(x):
-        x = read_images(x)
-    if not isinstance(x, Images):
-        return x, context
-    pixels, labels = x.tensors()
-    return pixels, labels if context is None and flow.context_shape == () else context
+def _as_images(x: Any, flow: Flow, like: Images | None = None) -> tuple[Any, Images | None]:
+    """`Images` of what is images, with classes numbered as those of `like`; anything else as it is.
+
+    Raises `DataError` when the flow takes pixels of other depth.
+    """
+    paths = isinstance(x, (str, Path)) and looks_like_images(x)
+    if not paths and not isinstance(x, Images):
+        return x, None
+    names = like.classes if like is not None and flow.context_shape == () else None
+    images = read_images(x, classes=names, bits=flow.bits if paths else None)
+    if flow.bits is not None and images.bits != flow.bits:
+        raise DataError(
+            f"{images.source}: pixels of {images.bits} bits, and the flow takes {flow.bits}: "
+            f"read_images(..., bits={flow.bits}), or build it with bits={images.bits}"
+        )
+    return images, images
+
+
+def _labels(flow: Flow, images: Images) -> Tensor | None:
+    """Class numbers, where the flow is conditional on them. Raises `DataError` when there are none."""
+    if flow.context_shape != ():
+        return None
+    if images.labels is None:
+        raise DataError(f"{images.source}: no labels, which a class-conditional flow needs one of for each image")
+    return images.tensors()[1]
 
 
 def _held_out(valid: Any) -> Rows:
@@ -146,6 +175,8 @@ def _check(flow: Flow, rows: Rows) -> None:
         raise ShapeError(f"the rows have shape {tuple(rows.x.shape[1:])}, the flow's event shape is {flow.event_shape}")
     if len(rows.x) < 2:
         raise DataError(f"{len(rows.x)} row is too few to train on: at least 2 are needed")
+    if flow.bits is not None and rows.x.dtype == torch.uint8 and int(rows.x.max()) >= 2**flow.bits:
+        raise DataError(f"the pixels go up to {int(rows.x.max())}, and the flow takes {flow.bits} bits: shift them right")
     for what, tensor in zip(("row", "context row"), rows.tensors, strict=False):
         if len(tensor) != len(rows.x):
             raise DataError(f"{len(rows.x)} rows but {len(tensor)} contexts: one context a row is needed")

@@ -77,14 +77,16 @@ class ImageRecommendation:
     steps: int
     eval_every: int
     patience: int
-    valid_rows: int
+    valid_rows: int = 1_000
     """At most so many images are held out: validation is for choosing weights, not for the final figure."""
 
 
-def recommend_images(rows: int) -> ImageRecommendation:
-    """Batches of 64 (or fewer, of few images), 20 passes, at least 2,000 steps and at most 50,000."""
-    batch = max(1, min(64, rows // 8))
+def recommend_images(rows: int, dims: int) -> ImageRecommendation:
+    """Settings for so many images of `dims` values each: 20 passes, at least 2,000 steps and at most 50,000.
+
+    Batches of 64, fewer of few images, and of large ones: networks keep hundreds of numbers for every value, so that one
+    image of 3×256×256 takes 150 MB.
+    """
+    batch = max(1, min(64, rows // 8, 2**18 // dims))
     steps = max(2_000, min(50_000, 20 * rows // batch))
-    return ImageRecommendation(
-        batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=200, patience=20, valid_rows=1_000
-    )
+    return ImageRecommendation(batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=200, patience=20)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
+from ..core.passes import passes, rows_per_pass
 from ..core.seeds import reseed, seeded
 from ..flow import Flow
 from .sampler import mix
 
 __all__ = ["Evaluation", "evaluate", "log_probs", "rows_per_pass"]
-
-CHUNK = 8192  # rows of a table per pass: bounds memory
-NUMBERS = 2**18  # values of images per pass: the networks hold hundreds of numbers for each
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,6 @@ class Evaluation:
     """True: integer columns were dequantised, so `nll` is an upper bound."""
 
 
-def rows_per_pass(event_shape: Sequence[int]) -> int:
-    """How many rows to score at a time."""
-    return CHUNK if len(event_shape) < 2 else max(1, NUMBERS // math.prod(event_shape))
-
-
 @torch.no_grad()
 def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, importance: int = 1, seed: int = 0) -> Tensor:
     """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from `seed`.
@@ -50,11 +42,9 @@ def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, importanc
     if importance < 1:
         raise ConfigError(f"importance must be at least 1 sample, got {importance}")
     flow.eval()
-    size = rows_per_pass(flow.event_shape)
-    contexts = [None] * len(x.split(size)) if context is None else list(context.split(size))
     parts = []
     with seeded():
-        for i, (rows, own) in enumerate(zip(x.split(size), contexts, strict=True)):
+        for i, (rows, own) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
             reseed(mix(seed, i))
             draws = [flow.log_prob(rows, own).cpu() for _ in range(1 if flow.exact else importance)]
             parts.append(draws[0] if len(draws) == 1 else torch.stack(draws).double().logsumexp(0) - math.log(importance))

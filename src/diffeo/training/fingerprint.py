@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ from torch import Tensor
 
 __all__ = ["difference", "fingerprint"]
 
+BLOCK = 2**20  # values hashed at a time
+
 
 def fingerprint(x: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Row count and one hash per column of a table (at most 4,096 of them); beyond, and for images, one for all."""
-    flat = x.detach().cpu().reshape(len(x), -1).numpy()
-    labels = list(names) if names else [f"x{i}" for i in range(flat.shape[1])]
-    if flat.shape[1] > 4096 or x.dim() > 2:
-        return {"rows": len(flat), "columns": {"all": _hash(flat)}}
-    return {"rows": len(flat), "columns": {name: _hash(flat[:, i]) for i, name in enumerate(labels)}}
+    x, width = x.detach(), prod(x.shape[1:])
+    if width > 4096 or x.dim() > 2:
+        return {"rows": len(x), "columns": {"all": _hash(x)}}
+    flat = x.cpu().reshape(len(x), width)
+    labels = list(names) if names else [f"x{i}" for i in range(width)]
+    return {"rows": len(x), "columns": {name: _hash(flat[:, i]) for i, name in enumerate(labels)}}
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
@@ -33,5 +37,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     return f"other values in column {', '.join(map(repr, changed[:5]))}" if changed else None
 
 
-def _hash(values: np.ndarray[Any, Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+def _hash(rows: Tensor) -> str:
+    """Of the values in order, a block of rows at a time: images may fill most of the memory, or be on disk."""
+    digest = hashlib.sha256()
+    for block in rows.split(max(1, BLOCK // max(1, prod(rows.shape[1:])))):
+        digest.update(np.ascontiguousarray(block.cpu().numpy()).reshape(-1).data)
+    return digest.hexdigest()[:16]

@@ -19,7 +19,7 @@ from ..core.errors import ConfigError, TrainingError
 from ..core.seeds import seeded
 from ..flow import Flow
 from .dataset import Dataset
-from .defaults import recommend, recommend_images
+from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
 from .lock import locked
 from .loop import Loop, LoopConfig, Progress
@@ -113,8 +113,11 @@ def fit(
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
     with seeded(), stop_on_signals() as stop, guard:
         image = len(flow.event_shape) == 3
-        data = Dataset.of(flow, x, context, valid, seed, place, 1_000 if image else 50_000)
-        advice = recommend_images(data.size) if image else recommend(data.size, math.prod(flow.event_shape))
+        data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
+        if data.note is not None:
+            flow.metadata.setdefault("images", data.note)
+        dims = math.prod(flow.event_shape)
+        advice = recommend_images(data.size, dims) if image else recommend(data.size, dims)
         size = batch_size if batch_size is not None else advice.batch_size
         batches = data.batches(size, seed, world)
         often = 20 if image else 100  # scoring and drawing images is dear

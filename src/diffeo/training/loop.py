@@ -94,9 +94,8 @@ class Loop:
     names: Sequence[str] | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     tell: Callable[[Progress], None] | None = None
-    show: Callable[[int], None] | None = (
-        None  # called at every evaluation, with the step, while the averaged weights are in place
-    )
+    show: Callable[[int], None] | None = None
+    """Called at every evaluation, with the step, while the averaged weights are in place."""
 
     def __post_init__(self) -> None:
         self.state, self.diary = State(), Diary(self.folder if self.world.first else None)
@@ -124,7 +123,7 @@ class Loop:
             if state.step % self.config.eval_every == 0:
                 self._evaluate()
             state.finished = self._why_stop()
-            if state.finished or (state.step % self.config.eval_every == 0 and self._checkpoint_due()):
+            if state.finished or self._checkpoint_due():
                 self._close_or_save()
         self._load_best()
         return state
@@ -269,8 +268,9 @@ class Loop:
         for i, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
             start = f"optimizer.{i}."
             found = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            # Laid out in memory as the parameter is (convolutions keep channels last): the fused optimiser goes by memory.
             self.optimizer.state[parameter] = {
-                k: t.clone() if k == "step" else t.to(parameter.device, copy=True) for k, t in found.items()
+                k: t.clone() if k == "step" else torch.empty_like(parameter).copy_(t) for k, t in found.items()
             }
 
     def _keep_good(self) -> None:

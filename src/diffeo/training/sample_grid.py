@@ -8,24 +8,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.passes import passes
 from ..data import write_images
 from ..flow import Flow
 
 __all__ = ["SampleGrid"]
 
-ACROSS = 8  # tiles a row
+ACROSS = 8  # tiles a row, and rows
+CLASSES = 16  # at most so many have a column each
 VALUES = 2**18  # of all tiles together: large images get fewer tiles
 
 
 class SampleGrid:
     """Decodes the same noise at every call and writes `folder/samples/STEP.png`, to see the samples grow sharper.
 
-    A conditional flow gets the `contexts` in turn, one a row of tiles where they are classes.
+    A conditional flow gets the `contexts` in turn, tile by tile; a few classes are one a column.
     """
 
     def __init__(self, flow: Flow, folder: Path, seed: int = 0, contexts: Tensor | None = None) -> None:
         self.flow, self.folder = flow, folder / "samples"
-        count = max(1, min(ACROSS * ACROSS, VALUES // prod(flow.event_shape)))
+        classes = len(contexts) if contexts is not None and contexts.dim() == 1 else CLASSES + 1
+        self.across = ACROSS if classes > CLASSES else classes * max(1, ACROSS // classes)
+        count = max(1, min(ACROSS * self.across, VALUES // prod(flow.event_shape)))
         generator = torch.Generator().manual_seed(seed)
         self.noise = flow.base.sample((count,), generator=generator)
         self.contexts = None if contexts is None else contexts[torch.arange(count) % len(contexts)]
@@ -35,15 +39,11 @@ class SampleGrid:
         if self.flow.context_shape is not None and self.contexts is None:
             return  # a stream of batches: no contexts are known
         was, _ = self.flow.training, self.flow.eval()
-        images = [self.flow.decode(z, c)[0].cpu() for z, c in self._rows()]
+        images = [self.flow.decode(z, c)[0].cpu() for z, c in passes(self.noise, self.contexts, self.across)]
         self.flow.train(was)
         if images[0].dtype == torch.uint8 and images[0].shape[1] in (1, 3):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_images(self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=ACROSS, bits=_bits(self.flow))
-
-    def _rows(self) -> list[tuple[Tensor, Tensor | None]]:
-        contexts = [None] * len(self.noise.split(ACROSS)) if self.contexts is None else list(self.contexts.split(ACROSS))
-        return list(zip(self.noise.split(ACROSS), contexts, strict=True))
+            write_images(self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=self.across, bits=_bits(self.flow))
 
 
 def _bits(flow: Flow) -> int:

@@ -50,20 +50,22 @@ def flowpp(
     convolution (where there is more than one channel), gated convolutions with attention (`blocks`, `width`, `heads`),
     mixtures of `components` logistics. Nothing is factored out. Events are uint8 images (C, H, W) of `bits` bits,
     `bits=None` takes real-valued ones.
-    `classes=K` makes contexts class numbers 0..K−1. Odd sizes are padded. Raises `ShapeError` for other events.
+    `classes=K` makes contexts class numbers 0..K−1. Odd sizes are padded; a single pixel is cut by no checkerboard, and
+    gets plain noise. Raises `ShapeError` for other events.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.flowpp((1, 8, 8), size="tiny")
     >>> flow.log_prob(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape
     torch.Size([2])
     """
-    s = dial(size, SIZES, steps=steps, width=width, blocks=blocks, components=components, noise=noise, heads=heads)
+    given = {"steps": steps, "width": width, "blocks": blocks, "components": components, "noise": noise, "heads": heads}
+    s = dial(size, SIZES, event_shape, pad, **given)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2, alpha)
     network = GatedConv(s["width"], s["blocks"], s["heads"], dropout)
     mixture = LogisticMixture(s["components"])
 
     def couplings(shape: Shape, count: int, checkerboard: bool, context: Shape | None) -> Iterator[Transform]:
-        for i in range(count):
+        for i in range(0 if checkerboard and shape[1:] == (1, 1) else count):
             flip = bool(i % 2)
             yield ActNorm(shape)
             if shape[0] > 1:
@@ -87,4 +89,4 @@ def flowpp(
         *couplings(inside, second, False, frame.context),
         *couplings(inside, third, True, frame.context),
     ]
-    return frame.build(body, None if bits is None else learned_noise(bits))
+    return frame.build(body, None if bits is None or frame.event[1:] == (1, 1) else learned_noise(bits))

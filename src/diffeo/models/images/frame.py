@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from math import prod
+from numbers import Integral
+from typing import Any, Literal
 
 from torch import nn
 
@@ -22,8 +24,9 @@ __all__ = ["ImageModel", "Padding", "Size", "dial", "multiscale"]
 
 Size = Literal["tiny", "small", "paper"]
 Padding = Literal["auto", "none"]
-T = TypeVar("T")
 Steps = Callable[[Shape], Iterable[Transform]]
+MULTIPLES: dict[str, Callable[[int], int]] = {"scales": lambda n: 2**n, "patch": lambda n: n}  # of what sides must be
+EVEN = "crop the images to an even size"
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,7 @@ class ImageModel:
 
     @cached_property
     def event(self) -> Shape:
-        shape = as_shape(self.event_shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise ShapeError(f"this model is for images, event_shape=(C, H, W), not {shape}")
-        return shape
+        return _image(self.event_shape)
 
     @cached_property
     def context(self) -> Shape | None:
@@ -81,20 +81,12 @@ class ImageModel:
     @cached_property
     def shape(self) -> Shape:
         """The event that the body gets: padded to a multiple."""
-        channels, height, width = self.event
+        shape = _padded(self.event, self.multiple)
         if self.pad not in ("auto", "none"):
             raise ConfigError(f"pad must be 'auto' or 'none', got {self.pad!r}")
-        if self.pad == "none" and (height % self.multiple or width % self.multiple):
-            raise ShapeError(
-                f"height and width of {self.event} are not multiples of {self.multiple}: use pad='auto', or {self._mend()}"
-            )
-        return (channels, -height % self.multiple + height, -width % self.multiple + width)
-
-    def _mend(self) -> str:
-        scales = 0
-        while not (self.event[1] % 2 ** (scales + 1) or self.event[2] % 2 ** (scales + 1)):
-            scales += 1
-        return f"at most scales={scales}" if scales else "crop the images to an even size"
+        if self.pad == "none" and shape != self.event:
+            raise ShapeError(_uneven(self.event, f"{self.multiple}", EVEN))
+        return shape
 
     def front(self, dequantize: Transform | None, normalize: bool) -> Iterator[Transform]:
         """From pixels to reals of mean 0 and variance 1 per channel."""
@@ -125,12 +117,69 @@ def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: St
     return [*links, *prior(inside), FactorOut(inside, deeper)]
 
 
-def dial(size: str, sizes: Mapping[str, Mapping[str, Any]], **given: Any) -> dict[str, Any]:
-    """The settings of a size, those that are given explicitly replaced; raises `ConfigError` for an unknown size."""
+def dial(
+    size: str, sizes: Mapping[str, Mapping[str, Any]], event_shape: int | Sequence[int], pad: Padding, **given: Any
+) -> dict[str, Any]:
+    """The settings of a size, those that are given explicitly replaced.
+
+    The scales or the patch of a size are as large as an image of `event_shape` has room for. Raises `ConfigError` for an
+    unknown size or what is no count, `ShapeError` for more scales, or a larger patch, than there is room for.
+    """
     if size not in sizes:
         raise ConfigError(f"unknown size {size!r}: use one of {', '.join(sizes)}")
-    chosen = {**sizes[size], **{name: value for name, value in given.items() if value is not None}}
-    for name, value in chosen.items():
-        if isinstance(value, int) and value < (0 if name == "heads" else 1):  # no heads: no attention
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+    chosen = {name: usual if given[name] is None else _count(name, given[name], usual) for name, usual in sizes[size].items()}
+    for name in chosen.keys() & MULTIPLES.keys():
+        chosen[name] = _fitting(name, chosen[name], given[name] is not None, _image(event_shape), pad)
     return chosen
+
+
+def _count(name: str, value: Any, usual: Any) -> Any:
+    """A setting of the kind of the usual one: a count of at least 1, or several that are not all 0."""
+    if not isinstance(usual, tuple):
+        if not _whole(value) or value < (0 if name == "heads" else 1):  # no heads: no attention
+            raise ConfigError(f"{name} must be a whole number, at least 1, got {value!r}")
+        return int(value)
+    several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(several) != len(usual) or not all(_whole(n) and n >= 0 for n in several) or not any(several):
+        raise ConfigError(f"{name} must be {len(usual)} whole numbers, not negative and not all 0, got {value!r}")
+    return tuple(int(n) for n in several)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _fitting(name: str, value: int, given: bool, event: Shape, pad: Padding) -> int:
+    """`value` scales (or a patch of that side) if the image has room for them, else, unless given, as many as it has."""
+    multiple = MULTIPLES[name]
+    longest = max(event[1:])
+    top = min(value, longest.bit_length() if name == "scales" else 2 * longest)  # beyond, nothing fits
+    most = next((n for n in range(top, 0, -1) if _fits(event, multiple(n), pad)), 0)
+    if most == value or (most and not given):
+        return most
+    mend = f"at most {name}={most}" if most else EVEN
+    if pad == "none":
+        raise ShapeError(_uneven(event, f"2^{value}" if name == "scales" else f"{value}", mend))
+    raise ShapeError(f"{name}={value} pads an image {event} to four times its pixels, or more: use {mend}")
+
+
+def _fits(event: Shape, multiple: int, pad: Padding) -> bool:
+    """Is it divided by that, or padded to less than four times as many pixels? Those of a single pixel are padded to four."""
+    padded = _padded(event, multiple)
+    return padded == event or (pad != "none" and (prod(padded) < 4 * prod(event) or multiple <= 2))
+
+
+def _padded(event: Shape, multiple: int) -> Shape:
+    channels, height, width = event
+    return (channels, -height % multiple + height, -width % multiple + width)
+
+
+def _uneven(event: Shape, multiple: str, mend: str) -> str:
+    return f"height and width of {event} are not multiples of {multiple}: use pad='auto', or {mend}"
+
+
+def _image(event_shape: int | Sequence[int]) -> Shape:
+    shape = as_shape(event_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ShapeError(f"this model is for images, event_shape=(C, H, W), not {shape}")
+    return shape

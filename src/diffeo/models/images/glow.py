@@ -57,7 +57,7 @@ def glow(
     >>> [tuple(z.shape) for z in flow.unpack(flow.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))[0])]
     [(5, 2, 4, 4), (5, 8, 2, 2)]
     """
-    s = dial(size, SIZES, scales=scales, steps=steps, width=width)
+    s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha)
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:

@@ -57,7 +57,7 @@ def jet(
     >>> diffeo.models.jet((1, 8, 8), size="tiny").sample((2,)).shape
     torch.Size([2, 1, 8, 8])
     """
-    s = dial(size, SIZES, layers=layers, patch=patch, width=width, depth=depth, heads=heads)
+    s = dial(size, SIZES, event_shape, pad, layers=layers, patch=patch, width=width, depth=depth, heads=heads)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=s["patch"], alpha=alpha)
     patches = Patchify(frame.shape, s["patch"])
     tokens = patches.tokens

@@ -1,4 +1,4 @@
-"""NICE on images: additive couplings of whole pixels vectors."""
+"""NICE on images: additive couplings of all pixels as one vector."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def nice(
     >>> flow.sample((2,)).dtype
     torch.uint8
     """
-    s = dial(size, SIZES, layers=layers, width=width, depth=depth)
+    s = dial(size, SIZES, event_shape, "none", layers=layers, width=width, depth=depth)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad="none", alpha=alpha)
     pixels = prod(frame.event)
     body: list[Transform] = [Flatten(frame.event), ActNorm(pixels)]

@@ -58,7 +58,7 @@ def nsf(
     >>> diffeo.models.nsf((1, 8, 8), size="tiny").sample((2,)).shape
     torch.Size([2, 1, 8, 8])
     """
-    s = dial(size, SIZES, scales=scales, steps=steps, width=width, blocks=blocks)
+    s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width, blocks=blocks)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha)
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:

@@ -44,16 +44,16 @@ def realnvp(
 
     Pixels enter as logit(α + (1 − 2α) x). Residual networks of `blocks` blocks of `width` feature maps. ActNorm stands
     where the paper has batch normalisation, so that rows do not see each other. After the last scale four more
-    checkerboard couplings. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones (without
-    logit). `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide are padded. Raises
-    `ShapeError` for other events.
+    checkerboard couplings; a single pixel has none. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes
+    real-valued ones (without logit). `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide
+    are padded. Raises `ShapeError` for other events.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.realnvp((3, 8, 8), size="tiny", classes=10)
     >>> flow.log_prob(torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5)).shape
     torch.Size([5])
     """
-    s = dial(size, SIZES, scales=scales, width=width, blocks=blocks)
+    s = dial(size, SIZES, event_shape, pad, scales=scales, width=width, blocks=blocks)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha)
 
     def couplings(shape: Shape, partitions: Sequence[Partition]) -> list[Transform]:
@@ -62,6 +62,8 @@ def realnvp(
         return [link for pair in each for link in pair]
 
     def checkerboards(shape: Shape, count: int = 3) -> list[Transform]:
+        if shape[1:] == (1, 1):  # a single pixel is no checkerboard
+            return []
         return couplings(shape, [Checkerboard(shape, flip=bool(i % 2)) for i in range(count)])
 
     def channels(shape: Shape) -> list[Transform]:

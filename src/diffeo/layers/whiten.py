@@ -1,0 +1,64 @@
+"""A fixed linear map that makes a Gaussian standard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.linalg import solve_triangular
+
+from ..core.errors import ShapeError
+from ..core.numerics import full_precision
+from .fixed_shape import FixedShape
+
+__all__ = ["Whiten"]
+
+
+class Whiten(FixedShape):
+    """y = L⁻¹ (x − μ) with L lower triangular, log|det| = −Σ log L_ii: N(μ, L Lᵀ) becomes N(0, I). Not trained.
+
+    The identity until `place` or `initialize` (mean and covariance of a batch, with a little of the variances added to
+    the diagonal) sets it; both are part of the state. Raises `ShapeError` for events that are no vectors.
+
+    >>> import torch, diffeo
+    >>> layer = diffeo.layers.Whiten(2)
+    >>> layer.place(torch.tensor([1.0, 0.0]), torch.tensor([[2.0, 0.0], [1.0, 1.0]]))
+    >>> layer(torch.tensor([[3.0, 1.0]]))[0]
+    tensor([[1., 0.]])
+    """
+
+    mean: Tensor
+    lower: Tensor
+
+    def __init__(self, event_shape: int | Sequence[int]) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise ShapeError(f"Whiten takes vectors (D,), not {self.event_shape}: put layers.Flatten before it")
+        self.register_buffer("mean", torch.zeros(self.event_shape))
+        self.register_buffer("lower", torch.eye(self.event_shape[0]))
+
+    @torch.no_grad()
+    def place(self, mean: Tensor, lower: Tensor) -> None:
+        """Set μ (D,) and L (D, D)."""
+        self.mean.copy_(mean)
+        self.lower.copy_(lower.tril())
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        x = x.double()
+        variance = x.var(0, correction=0).clamp_min(1e-12)
+        covariance = torch.cov(x.T, correction=0).reshape(len(variance), -1) + (1e-6 * variance).diag()
+        self.place(x.mean(0), torch.linalg.cholesky(covariance))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            y = solve_triangular(self.lower, (full_precision(x) - self.mean).T, upper=False).T
+            return y, (-self._log_scale()).expand(len(x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(y.device.type, enabled=False):
+            return full_precision(y) @ self.lower.T + self.mean, self._log_scale().expand(len(y))
+
+    def _log_scale(self) -> Tensor:
+        return self.lower.diagonal().log().sum()
