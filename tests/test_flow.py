@@ -392,3 +392,11 @@ def test_integers_are_a_bound() -> None:
     assert terms.std() > 1e-3
     assert terms.mean() <= exact
     assert float(terms.double().exp().mean().log()) == pytest.approx(float(exact), abs=0.02)
+
+
+def test_interval_has_a_gradient_at_its_middle() -> None:
+    """dx/dy = (high − low) / 4 at y = 0, where the two forms of the inverse meet."""
+    y = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    x, _ = diffeo.layers.Interval(-1.0, 3.0).inverse(y)
+    (slope,) = torch.autograd.grad(x.sum(), y)
+    assert slope.item() == pytest.approx(1.0)

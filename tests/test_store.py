@@ -117,7 +117,7 @@ IMAGES: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
     "glow": ("glow", (1, 1080, 1920), {"scales": 1, "steps": 1, "width": 1}),
     "glow, colour": ("glow", (3, 1080, 1920), {"scales": 1, "steps": 1, "width": 1}),
     "glow, wide": ("glow", (1, 2000, 3000), {"scales": 1, "steps": 1, "width": 4}),
-    "realnvp": ("realnvp", (1, 3000, 4000), {"width": 2}),
+    "realnvp": ("realnvp", (1, 3000, 4000), {"scales": 1, "width": 2}),
     "realnvp, odd": ("realnvp", (1, 1081, 1921), {"scales": 1, "width": 1}),
     "flowpp": ("flowpp", (1, 270, 480), {"width": 2, "heads": 0}),
     "jet": ("jet", (1, 1080, 1920), {"patch": 40, "layers": 1, "width": 2, "heads": 1}),

@@ -20,17 +20,18 @@ _NAMES = {
     "Transform": "core.transform",
     "check": "checkup",
     "fit": "training.fit",
+    "infer": "inference.infer",
     "load": "store",
     "read_images": "data",
     "read_table": "data",
     "save": "store",
 }
-_ROOMS = ("bases", "conditioners", "data", "latents", "layers", "maps", "models", "partitions", "training")
+_ROOMS = ("bases", "conditioners", "data", "inference", "latents", "layers", "maps", "models", "partitions", "training")
 
 __all__ = [*sorted([*_NAMES, *_ROOMS])]
 
 if TYPE_CHECKING:
-    from . import bases, conditioners, data, latents, layers, maps, models, partitions, training
+    from . import bases, conditioners, data, inference, latents, layers, maps, models, partitions, training
     from .checkup import check
     from .core.chain import Chain
     from .core.distribution import Distribution
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .data import read_images, read_table
     from .estimator import FlowEstimator
     from .flow import Flow
+    from .inference.infer import infer
     from .store import load, save
     from .training.fit import fit
 

@@ -63,7 +63,7 @@ class Interval(Transform):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         width = self.high - self.low
         # Measured from the nearer end, so that neither end loses digits; never exactly on an end.
-        near = torch.sigmoid(-y.abs()) * width
+        near = torch.sigmoid(torch.where(y < 0, y, -y)) * width  # not −|y|, whose derivative at 0 is none
         x = torch.where(y < 0, self.low + near, self.high - near)
         low, high = (torch.tensor(v, dtype=y.dtype, device=y.device) for v in (self.low, self.high))
         x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))

@@ -122,7 +122,8 @@ def _wrong(x: Tensor, bits: int) -> Tensor | None:
     """Which rows (B,) hold a value that is no level; None when none can."""
     if x.dtype == torch.uint8:
         return None if bits == 8 else (x >= 2**bits).flatten(1).any(1)
-    return ((x < 0) | (x >= 2**bits) | (x != x.floor())).flatten(1).any(1)
+    wrong: Tensor = ((x < 0) | (x >= 2**bits) | (x != x.floor())).flatten(1).any(1)
+    return wrong
 
 
 def _to_unit(x: Tensor, u: Tensor, bits: int, wrong: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,47 @@
+"""From a log density to a posterior."""
+
+from .annealing import Annealed
+from .convergence import ess_bulk, ess_tail, rhat
+from .diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_modes, verdict
+from .fab import FAB
+from .infer import infer
+from .laplace import Laplace, laplace
+from .mcmc import Chains, hmc_step, latent_chains
+from .objectives import AlphaDivergence, ForwardKL, ImportanceWeighted, ReverseKL, VariationalObjective
+from .posterior import Attempt, Posterior
+from .psis import pareto_k
+from .space import Parameter, Space
+from .supports import ordered
+from .target import Target
+
+__all__ = [
+    "FAB",
+    "AlphaDivergence",
+    "Annealed",
+    "Attempt",
+    "Chains",
+    "Diagnostics",
+    "ForwardKL",
+    "ImportanceWeighted",
+    "Laplace",
+    "Parameter",
+    "Posterior",
+    "ReverseKL",
+    "Space",
+    "Target",
+    "VariationalObjective",
+    "diagnose",
+    "disagree",
+    "ess_bulk",
+    "ess_tail",
+    "gradient_snr",
+    "hmc_step",
+    "infer",
+    "laplace",
+    "latent_chains",
+    "lost_modes",
+    "ordered",
+    "pareto_k",
+    "rhat",
+    "verdict",
+]

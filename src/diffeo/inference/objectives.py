@@ -1,0 +1,138 @@
+"""What a flow q is trained to minimise when only log p̃, a log density up to a constant, is known."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from ..flow import Flow
+from ..training import Objective
+from .path import decode_with_score
+
+__all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "ReverseKL", "VariationalObjective"]
+
+LogDensity = Callable[[Tensor], Tensor]
+Gradient = Literal["path", "total"]
+OUTSIDE = 1e3
+
+
+class VariationalObjective(Objective):
+    """Losses (B,) of latents z (B, D) drawn from the base: their mean is the loss, log q(x) − log p̃(x) in evaluation.
+
+    `target`, log p̃, takes points (B, D) and gives (B,); it is evaluated once at each point of a batch.
+    """
+
+    def __init__(self, flow: Flow, target: LogDensity) -> None:
+        super().__init__()
+        self.flow, self.target = flow, target
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        (z,) = batch
+        if self.training and torch.is_grad_enabled():
+            return self.losses(z)
+        x, logdet = self.flow.decode(z)
+        return _inside(self.flow.base.log_prob(z) - logdet - self.target(x))
+
+    @abstractmethod
+    def losses(self, z: Tensor) -> Tensor:
+        """The losses with gradients by the flow's parameters."""
+
+
+class ReverseKL(VariationalObjective):
+    """E_q [log q(x) − log p̃(x)] = KL(q ‖ p) − log Z.
+
+    With `gradient="path"` the gradient goes through x alone ("sticking the landing", Roeder et al. 2017,
+    arXiv:1703.09194): its variance vanishes where q = p. Of a chain of couplings it takes a single pass (Vaitl et al.
+    2024, arXiv:2403.15881). `"total"` is ordinary automatic differentiation.
+    """
+
+    def __init__(self, flow: Flow, target: LogDensity, gradient: Gradient = "path") -> None:
+        super().__init__(flow, target)
+        self.gradient = gradient
+
+    def losses(self, z: Tensor) -> Tensor:
+        if self.gradient == "total":
+            x, logdet = self.flow.decode(z)
+            return _inside(self.flow.base.log_prob(z) - logdet - self.target(x))
+        x, log_w, slope = _weights(self.flow, self.target, z)
+        return _along(x, -slope, _inside(-log_w))
+
+
+class ImportanceWeighted(VariationalObjective):
+    """−E log (1/K) Σ_k w_k, w = p̃/q, K = `samples`: the importance-weighted ELBO (Burda et al. 2016, arXiv:1509.00519).
+
+    Doubly reparametrised gradient, Σ_k ŵ_k² ∂ log w_k / ∂x_k · ∂x_k with normalised weights ŵ (Tucker et al. 2019,
+    arXiv:1810.04152). A batch is cut into groups of K; its size must be a multiple of K.
+    """
+
+    def __init__(self, flow: Flow, target: LogDensity, samples: int = 16) -> None:
+        super().__init__(flow, target)
+        self.samples = samples
+
+    def losses(self, z: Tensor) -> Tensor:
+        x, log_w, slope = _weights(self.flow, self.target, z)
+        share = log_w.view(-1, self.samples).softmax(1).flatten()
+        bound = _log_mean_exp(log_w.view(-1, self.samples)).repeat_interleave(self.samples)
+        return _along(x, -(share**2 * self.samples).unsqueeze(1) * slope, -bound)
+
+
+class AlphaDivergence(VariationalObjective):
+    """−1/(1 − α) log E_q w^(1 − α): the variational Rényi bound (Li & Turner 2016, arXiv:1602.02311), α ≠ 1.
+
+    α = 0 is log Z itself and α → 1 the ELBO; α < 0 punishes what q leaves out. The gradient goes through x.
+    """
+
+    def __init__(self, flow: Flow, target: LogDensity, alpha: float = 0.5) -> None:
+        super().__init__(flow, target)
+        self.alpha = alpha
+
+    def losses(self, z: Tensor) -> Tensor:
+        x, log_w, slope = _weights(self.flow, self.target, z)
+        power = 1 - self.alpha
+        share = (power * log_w).softmax(0)
+        bound = _log_mean_exp(power * log_w[None]) / power
+        return _along(x, -(share * len(z)).unsqueeze(1) * slope, -bound.expand(len(z)))
+
+
+class ForwardKL(VariationalObjective):
+    """E_p [log p − log q(x)] by self-normalised importance sampling from q itself: −Σ ŵ_i log q(x_i), x_i fixed.
+
+    It covers modes that q reaches at all; its weights are those of q before the step.
+    """
+
+    def losses(self, z: Tensor) -> Tensor:
+        with torch.no_grad():
+            x, logdet = self.flow.decode(z)
+            log_w = self.target(x) - self.flow.base.log_prob(z) + logdet
+            share = log_w.softmax(0) * len(z)
+        return -share * self.flow.log_prob(x)
+
+
+def _weights(flow: Flow, target: LogDensity, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x with its graph; log w = log p̃ − log q and its slope ∂ log w / ∂x at fixed parameters, both without."""
+    x, log_q, score = decode_with_score(flow, z)
+    point = x.detach().requires_grad_()
+    log_p = target(point)
+    (slope,) = grad(log_p.sum(), point)
+    outside = ~log_p.isfinite()
+    return x, (log_p - log_q).detach(), (slope.to(score.dtype) - score).masked_fill(outside[:, None], 0.0)
+
+
+def _inside(loss: Tensor) -> Tensor:
+    """Points outside the target's support count as `OUTSIDE` nats, so that one of them does not end a run."""
+    return torch.where(loss.isfinite(), loss, OUTSIDE)
+
+
+def _along(x: Tensor, direction: Tensor, value: Tensor) -> Tensor:
+    """A loss of that value whose gradient is direction · ∂x."""
+    moved = (x * direction).flatten(1).sum(1)
+    return value + (moved - moved.detach())
+
+
+def _log_mean_exp(log_w: Tensor) -> Tensor:
+    return log_w.logsumexp(1) - torch.tensor(float(log_w.shape[1])).log()
