@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from diffeo.inference import (
 )
 from diffeo.inference.noise import NoiseBatches
 from diffeo.inference.path import decode_with_score
+from test_cli import answer, run
 
 FLOWS = {
     "nice": {"model": "nice"},
@@ -257,3 +260,55 @@ def test_settings_and_functions_that_cannot_be_used() -> None:
         diffeo.infer(lambda x: x.sum(1) * math.nan, 2)
     with pytest.raises(InferenceError):
         diffeo.infer(lambda x: "high", 2)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+FILE = """
+import torch
+parameters = {"rate": "positive", "w": (2, "real")}
+def log_density(p):
+    return torch.distributions.Gamma(3.0, 2.0).log_prob(p["rate"]) - 0.5 * p["w"].square().sum(1)
+def plain(x):
+    return -0.5 * x.square().sum(1)
+"""
+
+
+def test_infer_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.py").write_text(FILE)
+    (tmp_path / "plain.py").write_text(FILE.replace("parameters", "_unused"))
+    words = ["--steps", "40", "-n", "1000", "--quiet", "--json"]
+    assert run("infer", f"{tmp_path}/model.py:log_density", "--out", tmp_path / "a", *words) == 0
+    found = answer(capsys)
+    assert found["trusted"] is True
+    assert found["log_z"] == pytest.approx(math.log(2 * math.pi), abs=0.05)
+    table = diffeo.read_table(tmp_path / "a" / "draws.parquet")
+    assert table.schema.names == ["rate", "w[0]", "w[1]"]
+    assert len(table) == 1000
+    assert json.loads((tmp_path / "a" / "posterior.json").read_text())["trusted"] is True
+    assert run("infer", f"{tmp_path}/plain.py:plain", "--dim", 2, "--out", tmp_path / "b", *words) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.py"], "write FILE.py:FUNCTION"),
+        (["none.py:f"], "no such file"),
+        (["model.py:other"], "it has log_density, plain"),
+        (["model.py:log_density", "--dim", "3"], "leave --dim out"),
+        (["plain.py:plain"], "give --dim"),
+        (["plain.py:plain", "--dim", "2", "--effort", "more"], "unknown effort"),
+        (["broken.py:f", "--dim", "2"], "ZeroDivisionError while importing"),
+    ],
+)
+def test_bad_log_densities_get_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(FILE)
+    (tmp_path / "plain.py").write_text(FILE.replace("parameters", "_unused"))
+    (tmp_path / "broken.py").write_text("1 / 0")
+    assert run("infer", *words, "--out", "out") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert said in error

@@ -16,6 +16,7 @@ from .demo import demo
 from .edit import edit
 from .evaluate import evaluate
 from .fit import fit
+from .infer import infer
 from .info import info
 from .interpolate import interpolate
 from .reconstruct import reconstruct
@@ -57,6 +58,7 @@ def _root(
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Commands": (fit, evaluate, score, sample, check, info, demo),
     "Images": (interpolate, edit, reconstruct),
+    "Log densities": (infer,),
 }
 for panel, verbs in VERBS.items():
     for verb in verbs:

@@ -204,6 +204,8 @@ class _Search:
             eval_rows=ROWS,
         )
         folder = None if self.folder is None else self.folder / name
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         valid = batches.held_out(HELD_OUT)
         loop = Loop(objective.train(), batches, valid, config, folder=folder, tell=self.tell)
         loop.run(self.resume)

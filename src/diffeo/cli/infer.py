@@ -1,0 +1,129 @@
+"""`diffeo infer`: from a log density in a file of the user's to a posterior."""
+
+from __future__ import annotations
+
+import importlib.util
+import json as json_
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.errors import ConfigError
+from .common import Json, Seed, Threads, emit, use_threads
+
+if TYPE_CHECKING:
+    from ..inference import Posterior
+
+__all__ = ["infer"]
+
+DECLARED = "parameters"  # what a module may say of its log density: names, shapes and supports
+
+
+def infer(
+    density: Annotated[
+        str, typer.Argument(help="FILE.py:FUNCTION, log p̃ of a batch (B, D) -> (B,).", metavar="FILE.py:NAME", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for draws, figures and checkpoints.", show_default=False)],
+    dim: Annotated[
+        int | None, typer.Option(min=1, help="D, unless FILE.py says `parameters = {...}`.", show_default=False)
+    ] = None,
+    support: Annotated[
+        str, typer.Option(help="real, positive, interval:LOW:HIGH, simplex, ordered ... of all of x (with --dim).")
+    ] = "real",
+    effort: Annotated[str, typer.Option(help="auto, flow, annealed, fab or mcmc.")] = "auto",
+    model: Annotated[str, typer.Option(help="nsf or realnvp.")] = "nsf",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of the first attempt.")] = 2_000,
+    batch_size: Annotated[int, typer.Option(min=2, help="Draws a step.")] = 256,
+    lr: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 2e-3,
+    samples: Annotated[int, typer.Option("-n", "--number", min=100, help="Draws to weigh and write.")] = 10_000,
+    scale: Annotated[float, typer.Option(min=1e-6, help="Spread to start from: as wide as the modes lie apart.")] = 1.0,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop trying after so long.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the attempts in OUT.")] = False,
+    seed: Seed = 0,
+    threads: Threads = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Json = False,
+) -> None:
+    """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT/draws.parquet and posterior.json.
+
+    Example:  diffeo infer funnel.py:log_density --dim 10 --out funnel
+    """
+    from ..data import write_table
+    from ..inference.infer import infer as run
+    from .progress import progress
+
+    use_threads(threads)
+    function, parameters = _load(density)
+    if (parameters is None) == (dim is None):
+        raise ConfigError(f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density))
+    out.mkdir(parents=True, exist_ok=True)
+    with progress(quiet) as tell:
+        posterior = run(
+            function,
+            parameters if parameters is not None else dim or 1,
+            support=None if parameters is not None else support,
+            effort=effort,  # type: ignore[arg-type]
+            model=model,  # type: ignore[arg-type]
+            steps=steps,
+            batch_size=batch_size,
+            lr=lr,
+            samples=samples,
+            scale=scale,
+            minutes=minutes,
+            seed=seed,
+            out=out,
+            resume=resume,
+            progress=tell if callable(tell) else None,
+        )
+    columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
+    write_table(out / "draws.parquet", list(posterior.space.names), columns)
+    result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
+    (out / "posterior.json").write_text(json_.dumps(result, indent=1))
+    emit(result, json, _lines(posterior, out))
+
+
+def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
+    """The function of `FILE.py:NAME`, and the parameters that the file declares."""
+    name, colon, function = text.rpartition(":")
+    path = Path(name)
+    if not colon or path.suffix != ".py":
+        raise ConfigError(f"{text}: write FILE.py:FUNCTION, such as model.py:log_density")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    module = _run(path)
+    found = getattr(module, function, None)
+    if not callable(found):
+        here = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        raise ConfigError(f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}")
+    return found, getattr(module, DECLARED, None)
+
+
+def _run(path: Path) -> ModuleType:
+    """The user's file as a module, which may import its neighbours, as with pytest."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path}: {type(error).__name__} while importing it: {error}") from error
+    return module
+
+
+def _both(density: str) -> str:
+    return f"{density}: the file declares `{DECLARED}`, so leave --dim out"
+
+
+def _lines(p: Posterior, out: Path) -> list[str]:
+    d = p.diagnostics
+    width = max(len(row["name"]) for row in p.summary() if isinstance(row["name"], str))
+    rows = [f"  {row['name']:<{width}}  {row['mean']:11.4g} ± {row['sd']:.4g}" for row in p.summary()[:40]]
+    said = ["The draws can be trusted." if p.trusted else "The draws are NOT to be trusted.", *(f"  {w}" for w in p.warnings)]
+    figures = f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat {d.k_hat:.2f}"
+    return [*said, figures, *rows, f"draws    {out / 'draws.parquet'}"]
