@@ -283,7 +283,7 @@ def test_infer_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["trusted"] is True
     assert found["log_z"] == pytest.approx(math.log(2 * math.pi), abs=0.05)
     table = diffeo.read_table(tmp_path / "a" / "draws.parquet")
-    assert table.schema.names == ["rate", "w[0]", "w[1]"]
+    assert list(table.schema.names) == ["rate", "w[0]", "w[1]"]
     assert len(table) == 1000
     assert json.loads((tmp_path / "a" / "posterior.json").read_text())["trusted"] is True
     assert run("infer", f"{tmp_path}/plain.py:plain", "--dim", 2, "--out", tmp_path / "b", *words) == 0
