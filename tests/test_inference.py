@@ -238,6 +238,16 @@ def test_reverse_kl_that_drops_a_mode_is_not_trusted() -> None:
     assert wide.log_z == pytest.approx(0, abs=0.02)
 
 
+def test_repeats_and_reference_draws() -> None:
+    x = 1 + 0.5 * torch.randn(2000, 2)
+    posterior = diffeo.infer(gaussian, 2, steps=30, samples=2000, repeats=2, reference=x)
+    assert posterior.trusted, posterior.warnings
+    assert posterior.diagnostics.eubo == pytest.approx(3, abs=0.02)
+    wells = torch.randn(2000, 1) + torch.where(torch.rand(2000, 1) < 0.25, -6.0, 6.0)
+    narrow = diffeo.infer(two_wells, 1, effort="flow", steps=100, samples=2000, scale=0.5, reference=wells)
+    assert any("reference draws" in reason for reason in narrow.warnings), narrow.warnings
+
+
 @pytest.mark.slow
 def test_chains_help_where_the_flow_does_not() -> None:
     posterior = diffeo.infer(banana, 3, effort="mcmc", steps=30, samples=1000)

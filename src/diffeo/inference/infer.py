@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ..models import nsf, realnvp
 from ..training import Loop, LoopConfig, Progress
 from ..training.sampler import mix
 from .annealing import Annealed
-from .diagnostics import Diagnostics, diagnose, verdict
+from .diagnostics import Diagnostics, diagnose, lost_modes, verdict
 from .fab import FAB
 from .laplace import Laplace, laplace
 from .mcmc import Chains, latent_chains
@@ -57,6 +57,8 @@ def infer(
     batch_size: int = 256,
     lr: float = 2e-3,
     samples: int = 10_000,
+    repeats: int = 1,
+    reference: Any = None,
     scale: float = 1.0,
     minutes: float | None = None,
     seed: int = 0,
@@ -72,7 +74,9 @@ def infer(
     not to trust them, `effort="auto"` goes on: "flow" starts from Laplace's approximation where there is one maximum,
     "annealed" from N(0, `scale`²) through tempered targets, with more layers, "fab" bootstraps annealed importance
     sampling, "mcmc" runs Markov chains in the latent space of the best flow. Any other `effort` is that one alone. The
-    posterior tells what was tried. `minutes` ends the search. With `out`, each attempt can be resumed.
+    posterior tells what was tried. `repeats` flows are fitted from other seeds and must agree about log Z; `reference`,
+    draws of the posterior from elsewhere, gives an upper bound on log Z and shows modes that are missing. `minutes`
+    ends the search. With `out`, each attempt can be resumed.
 
     Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings.
 
@@ -87,10 +91,13 @@ def infer(
         raise ConfigError(f"unknown model {model!r}: use one of {', '.join(MODELS)}")
     target = Target(log_density, Space.of(event_shape, support))
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    settings = _Settings(model, layers, tuple(hidden), steps, batch_size, lr, samples, scale, seed, deadline)
+    if repeats < 1:
+        raise ConfigError(f"repeats must be at least 1, got {repeats}")
+    settings = _Settings(model, layers, tuple(hidden), steps, batch_size, lr, samples, repeats, scale, seed, deadline)
+    known = None if reference is None else target.space.unconstrain(reference)
     with seeded(seed):
         target.check(torch.Generator().manual_seed(mix(seed, 10)))
-        search = _Search(target, settings, None if out is None else Path(out), resume, progress)
+        search = _Search(target, settings, known, None if out is None else Path(out), resume, progress)
         for name in ORDER if effort == "auto" else (effort,):
             if search.attempt(name) or time.monotonic() >= deadline:
                 break
@@ -106,6 +113,7 @@ class _Settings:
     batch_size: int
     lr: float
     samples: int
+    repeats: int
     scale: float
     seed: int
     deadline: float
@@ -131,6 +139,7 @@ class _Search:
 
     target: Target
     settings: _Settings
+    reference: Tensor | None
     folder: Path | None
     resume: bool
     tell: Callable[[Progress], None] | None
@@ -171,16 +180,22 @@ class _Search:
         )
 
     def _flow(self, name: Effort) -> _Found:
-        flow = _build(self.target.space.size, self.settings, more=0 if name == "flow" else 4)
-        objective = self._objective(name, flow)
-        history = self._train(name, objective)
-        found = self._weigh(flow, history)
+        seeds = range(self.settings.seed, self.settings.seed + self.settings.repeats)
+        found, *others = [self._fitted(name, replace(self.settings, seed=seed)) for seed in seeds]
+        if others:
+            _, reasons = verdict(found.diagnostics, repeats=[other.diagnostics for other in others])
+            found.reasons += [reason for reason in reasons if reason not in found.reasons]
         if missed := self._missed(found):
-            found.trusted, found.reasons = False, [*found.reasons, missed]
+            found.reasons.append(missed)
+        found.trusted = not found.reasons
         return found
 
-    def _objective(self, name: Effort, flow: Flow) -> VariationalObjective:
-        s = self.settings
+    def _fitted(self, name: Effort, s: _Settings) -> _Found:
+        flow = _build(self.target.space.size, s, more=0 if name == "flow" else 4)
+        history = self._train(name, self._objective(name, flow, s), s)
+        return self._weigh(flow, history, s)
+
+    def _objective(self, name: Effort, flow: Flow, s: _Settings) -> VariationalObjective:
         if name == "fab":
             return FAB(flow, self.target, seed=s.seed)
         if name == "flow" and len(self.maxima) == 1 and self.maxima[0].proper:
@@ -188,8 +203,7 @@ class _Search:
             return ReverseKL(flow, self.target)
         return ReverseKL(flow, Annealed(self.target, scale=s.scale, slowest=2 / s.steps))
 
-    def _train(self, name: str, objective: VariationalObjective) -> list[dict[str, Any]]:
-        s = self.settings
+    def _train(self, name: str, objective: VariationalObjective, s: _Settings) -> list[dict[str, Any]]:
         batches = NoiseBatches(objective.flow.base, s.batch_size, s.seed)
         minutes = None if math.isinf(s.deadline) else max(1e-3, (s.deadline - time.monotonic()) / 60)
         config = LoopConfig(
@@ -203,7 +217,8 @@ class _Search:
             seed=s.seed,
             eval_rows=ROWS,
         )
-        folder = None if self.folder is None else self.folder / name
+        place = name if s.seed == self.settings.seed else f"{name}-{s.seed}"
+        folder = None if self.folder is None else self.folder / place
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         valid = batches.held_out(HELD_OUT)
@@ -212,18 +227,22 @@ class _Search:
         return loop.diary.history
 
     @torch.no_grad()
-    def _weigh(self, flow: Flow, history: list[dict[str, Any]]) -> _Found:
-        generator = torch.Generator().manual_seed(mix(self.settings.seed, 11))
-        parts = [self._drawn(flow, n, generator) for n in _pieces(self.settings.samples)]
+    def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: _Settings) -> _Found:
+        generator = torch.Generator().manual_seed(mix(s.seed, 11))
+        parts = [self._drawn(flow, n, generator) for n in _pieces(s.samples)]
         draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
-        found = diagnose(log_w)
-        trusted, reasons = verdict(found, log_w)
+        known = None if self.reference is None else self._weights(flow, self.reference.to(flow.dtype))
+        found = diagnose(log_w, known)
+        trusted, reasons = verdict(found, log_w, lost=None if known is None else lost_modes(log_w, known))
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
         return _Found(flow, draws, weights, found, trusted, reasons, history)
 
     def _drawn(self, flow: Flow, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         u, log_q = flow.sample_and_log_prob((count,), generator=generator)
         return u, (self.target(u).double() - log_q.double())
+
+    def _weights(self, flow: Flow, u: Tensor) -> Tensor:
+        return self.target(u).double() - flow.log_prob(u).double()
 
     @torch.no_grad()
     def _missed(self, found: _Found) -> str | None:
@@ -233,8 +252,7 @@ class _Search:
         proper = [m for m in self.maxima if m.proper and m.log_z > floor]
         for maximum in proper:
             u = maximum.sample(PROBES, generator).to(found.flow.dtype)
-            log_w = self.target(u).double() - found.flow.log_prob(u).double()
-            above = float(log_w.median()) - found.diagnostics.log_z
+            above = float(self._weights(found.flow, u).median()) - found.diagnostics.log_z
             if above > MISSED:
                 return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
         return None
