@@ -38,7 +38,7 @@ def main() -> None:
                 diffeo("sample", model, "-n", 48, "--columns", 8, "--temperature", t, "--seed", 1, "-o", grid)
             joined(grids, PICTURES / f"{name}.png", across=True)
         strips = []
-        for a, b in ((2, 0), (1, 5), (16, 23)):  # sweater to boot, another to trousers, a third to sandal or shirt
+        for a, b in ((2, 0), (1, 5), (16, 23)):  # trousers to boot, sweater to trousers, coat to sandal
             strips.append(work / f"{a}-{b}.png")
             diffeo("interpolate", RUNS / "long", f"{TEST}:{a}", f"{TEST}:{b}", "--steps", 12, "-o", strips[-1])
         joined(strips, PICTURES / "fashion-interpolation.png", across=False)
