@@ -250,7 +250,7 @@ def test_repeats_and_reference_draws() -> None:
 
 @pytest.mark.slow
 def test_chains_help_where_the_flow_does_not() -> None:
-    posterior = diffeo.infer(banana, 3, effort="mcmc", steps=30, samples=1000)
+    posterior = diffeo.infer(banana, 3, effort="mcmc", model="realnvp", steps=300, samples=1000)
     assert posterior.chains is not None
     assert posterior.trusted, posterior.warnings
     x = posterior.columns()
