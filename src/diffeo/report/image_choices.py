@@ -15,7 +15,6 @@ from ..training import FitResult
 from ..training.defaults import recommend_images
 from .choices import Advice, settings
 from .content import Fold, Grid, Part
-from .image_rows import depth
 
 __all__ = ["image_choices", "image_usage"]
 
@@ -34,7 +33,7 @@ def image_choices(flow: Flow, images: Images, result: FitResult, held: int) -> l
 
 def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
-    name, bits, conditional = quote(str(folder)), depth(flow), flow.context_shape == ()
+    name, bits, conditional = quote(str(folder)), flow.bits, flow.context_shape == ()
     given = f" --class {quote(images.classes[0])}" if conditional and images.classes else ""
     shell = [
         f"diffeo evaluate {name} images/ --importance 8        # held-out bits per dimension",

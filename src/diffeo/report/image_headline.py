@@ -13,7 +13,7 @@ from ..flow import Flow
 from .baselines import Score, score
 from .content import Grid, number, plus_minus
 from .headline import FEW, Headline
-from .image_rows import Scored, depth, training_pixels
+from .image_rows import Scored, training_pixels
 from .pixel_histograms import independent_pixels
 from .rows import Numbers
 
@@ -26,7 +26,7 @@ NOTICED = 0.01  # bits per dimension of overfitting below which nothing is said
 
 def image_baselines(flow: Flow, images: Images, train: Numbers, held: Scored | None, seed: int) -> dict[str, Score]:
     """What a model of `bits` bits has to beat, image by image; nothing for real-valued images or without held-out ones."""
-    bits = depth(flow)
+    bits = flow.bits
     if bits is None or held is None:
         return {}
     rows, known = np.arange(len(held)), training_pixels(images, train, seed)

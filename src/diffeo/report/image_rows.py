@@ -19,7 +19,7 @@ from ..flow import Flow
 from ..training import FitResult, rows_per_pass
 from .rows import Numbers, noise_seed, parted, some
 
-__all__ = ["Scored", "collect", "contexts", "depth", "training_pixels"]
+__all__ = ["Scored", "collect", "contexts", "training_pixels"]
 
 Floats = NDArray[np.float64]
 MOST, FEWEST = 2_000, 100  # images scored, fewer of them where `FEW_VALUES` are fewer
@@ -61,12 +61,6 @@ class Scored:
     def per_bit(self) -> float:
         """Nats per image that make one bit per dimension."""
         return math.log(2) * math.prod(self.images.event_shape)
-
-
-def depth(flow: Flow) -> int | None:
-    """Bits of a pixel in the model; None for a model of real-valued images."""
-    bits = (flow.recipe or {}).get("args", {}).get("bits")
-    return None if bits is None else int(bits)
 
 
 def collect(
@@ -135,6 +129,6 @@ def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, 
 
 
 def _check(flow: Flow, images: Images) -> None:
-    bits, top = depth(flow), int(images.pixels.max(initial=0))
+    bits, top = flow.bits, int(images.pixels.max(initial=0))
     if bits is not None and top >= 2**bits:
         raise DataError(f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read with bits={bits}")

@@ -15,7 +15,7 @@ from .headline import Headline
 from .image_choices import image_choices, image_usage
 from .image_headline import image_baselines, image_headline
 from .image_parts import extremes, reconstructions, scales
-from .image_rows import Scored, collect, depth
+from .image_rows import Scored, collect
 from .image_samples import samples
 from .page import write_report
 from .rows import Numbers
@@ -45,7 +45,7 @@ def build_image_report(
     folder = Path(folder)
     training, held, train = collect(flow, images, result, held_out, seed)
     scores = image_baselines(flow, images, train, held, seed)
-    head = image_headline(training, held, scores, flow.exact, depth(flow) is None)
+    head = image_headline(training, held, scores, flow.exact, flow.bits is None)
     page = _page(folder, flow, images, result, checkup, training, held, train, head, seed)
     return write_report(folder, page), head.figures
 
@@ -62,7 +62,7 @@ def _page(
     head: Headline,
     seed: int,
 ) -> Page:
-    rows, bits = training if held is None else held, max(depth(flow) or 1, images.bits)
+    rows, bits = training if held is None else held, max(flow.bits or 1, images.bits)
     made = image_choices(flow, images, result, 0 if held is None else held.total)
     sections = [
         Section("How good it is", head.parts()),
@@ -89,7 +89,7 @@ def _loss(result: FitResult, per_bit: float) -> Pictured:
 
 def _tags(flow: Flow, images: Images, result: FitResult, held: Scored | None) -> list[str]:
     channels, height, width = images.event_shape
-    bits = depth(flow)
+    bits = flow.bits
     given = [f"conditional on {len(images.classes):,} classes"] if flow.context_shape == () else []
     return [
         (flow.recipe or {}).get("model", "flow"),

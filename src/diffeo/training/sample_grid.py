@@ -43,9 +43,6 @@ class SampleGrid:
         self.flow.train(was)
         if images[0].dtype == torch.uint8 and images[0].shape[1] in (1, 3):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_images(self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=self.across, bits=_bits(self.flow))
-
-
-def _bits(flow: Flow) -> int:
-    recipe = flow.recipe or {"args": {}}
-    return int(recipe["args"].get("bits") or 8)
+            write_images(
+                self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=self.across, bits=self.flow.bits or 8
+            )
