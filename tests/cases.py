@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import diffeo
 from diffeo import Chain, Flow, Inverse, Transform
-from diffeo.bases import Base, GaussianMixture, Logistic, Normal, Product, StudentT, Uniform
+from diffeo.bases import Base, GaussianMixture, Logistic, Normal, PlacedMixture, Product, StudentT, Uniform
 from diffeo.conditioners import (
     MLP,
     ConditionerFactory,
@@ -26,6 +26,7 @@ from diffeo.conditioners import (
     GatedConv,
     Periodic,
     ResidualMLP,
+    TorusNet,
     Transformer,
 )
 from diffeo.layers import (
@@ -41,6 +42,7 @@ from diffeo.layers import (
     LULinear,
     Pad,
     Patchify,
+    PeriodicConv,
     Permute,
     Pointwise,
     Positive,
@@ -58,6 +60,7 @@ from diffeo.maps import (
     ElementwiseMap,
     LinearSpline,
     LogisticMixture,
+    Odd,
     QuadraticSpline,
     RQSpline,
 )
@@ -193,6 +196,7 @@ MAPS: dict[str, ElementwiseMap] = {
     "linear-spline": LinearSpline(bins=3, low=-3.0, high=3.0),
     "quadratic-spline": QuadraticSpline(bins=4, low=-3.0, high=3.0),
     "cubic-spline": CubicSpline(bins=3, low=-3.0, high=3.0),
+    "odd": Odd(RQSpline(bins=3, low=0.0, high=3.0, ends="free")),
 }
 
 PARTITIONS: dict[str, Callable[[int], Partition]] = {
@@ -233,6 +237,10 @@ IMAGE_CONDITIONERS: dict[str, ConditionerFactory] = {
     "conv-residual": ConvResNet(width=6, blocks=1, activation="silu"),
     "gated-conv": GatedConv(width=4, blocks=1, heads=2),
     "gated-conv-plain": GatedConv(width=4, blocks=1, heads=0),
+}
+LATTICE_CONDITIONERS: dict[str, ConditionerFactory] = {
+    "torus": TorusNet(Checkerboard((1, 4, 4)), (4, 4), activation="silu"),
+    "torus-odd": TorusNet(Checkerboard((1, 4, 4)), (4,), odd=(1,)),
 }
 TOKEN_CONDITIONERS: dict[str, ConditionerFactory] = {"transformer": Transformer(width=8, depth=1, heads=2)}
 
@@ -291,6 +299,8 @@ def _image_couplings() -> Iterator[tuple[str, Case]]:
     event, build = IMAGE_PARTITIONS["checkerboard"]
     for (name, net), context in product(IMAGE_CONDITIONERS.items(), ((2,), (1, 4, 4), (2, 3, 3))):
         yield f"affine/checkerboard/{name}/context {context}", _image_coupling("affine", event, build, net, context)
+    for name, net in LATTICE_CONDITIONERS.items():
+        yield f"affine/checkerboard/{name}", _image_coupling("affine", event, build, net, None)
     event, build = TOKEN_PARTITIONS["tokens/rows"]
     yield (
         "affine/tokens/rows/context image",
@@ -358,6 +368,8 @@ def _layers() -> Iterator[tuple[str, Case]]:
     far = columns(normal(1, scale=1e6), powers(2, reach=20.0))
     yield "columns/positive", Case((3,), None, lambda: Columns([1, 2], Positive()), mixed, identity=False, far=far)
     yield from _image_layers()
+    for shape in ((1, 4, 4), (2, 3, 5), (1, 1, 2)):
+        yield f"periodic-conv/{shape}", Case(shape, None, lambda s=shape: PeriodicConv(s), normal(*shape))
     yield "whiten", Case((3,), None, lambda: Whiten(3), normal(3, scale=4.0), identity=False)
     yield "dequantize", Case((3,), None, Dequantize, integers(-5, 9, 3), identity=False)
     yield "chain", Case((4,), None, _chain(None), normal(4))
@@ -502,6 +514,9 @@ def _models() -> Iterator[tuple[str, Case]]:
         whole = columns(integers(0, 9, 1), normal(1))
         yield f"{name}/integer", model(name, 2, None, whole, supports=["integer", "real"])
         yield f"{name}/mixture", model(name, 2, base="mixture")
+    for settings in ({"activation": "silu"}, {"symmetric": True, "spectrum": True, "map": "spline"}):
+        build = lambda s=settings: Encoder(diffeo.models.lattice((1, 4, 4), layers=4, hidden=(4,), **s))  # noqa: E731
+        yield f"lattice/{'/'.join(settings)}", Case((1, 4, 4), None, build, normal(1, 4, 4))
     circles = {"periods": (0.0, 0.0, 0.0, 360.0), "latent_periods": (0.0, 0.0, 0.0, 10.0)}
     yield "nsf/circular", replace(model("nsf", 4, 1, _KIND_DRAW, supports=KINDS), far=_KIND_FAR, **circles)
     yield "nsf/uniform", model("nsf", 2, None, between(-5, 5, 2), base="uniform")
@@ -555,6 +570,13 @@ BASES: dict[str, BaseCase] = {
     ),
     "logistic": BaseCase(lambda: Logistic((2,)), spread=lambda t: t * math.pi / math.sqrt(3)),
     "mixture": BaseCase(lambda: GaussianMixture((2,), components=3, seed=1)),
+    "placed": BaseCase(
+        lambda: PlacedMixture(
+            torch.tensor([1.0, 3.0]),
+            torch.tensor([[-2.0, 0.0], [1.0, 1.0]]),
+            torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.5, 0.0], [0.0, 1.0]]]),
+        )
+    ),
     "product": BaseCase(
         lambda: Product([([1], Normal(1)), ([0], Uniform(1, -1.0, 3.0))]),
         outside=(-1.5, 0.0),

@@ -45,6 +45,17 @@ def test_mixture_agrees_with_torch() -> None:
     torch.testing.assert_close(base.log_prob(x), reference.log_prob(x))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_placed_mixture_agrees_with_torch(temperature: float) -> None:
+    base = BASES["placed"].ready()
+    normals = torch.distributions.MultivariateNormal(base.means, scale_tril=temperature * base.lowers)
+    reference = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=base.log_weights), normals)
+    x = torch.randn(50, 2, dtype=torch.float64)
+    torch.testing.assert_close(base.density(x, temperature), reference.log_prob(x), rtol=1e-6, atol=1e-6)
+    base.weigh(torch.tensor([1.0, 1.0]))
+    assert base.log_weights.exp().tolist() == pytest.approx([0.5, 0.5])
+
+
 @pytest.mark.parametrize("name", [n for n, case in BASES.items() if case.spread is not None])
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 def test_temperature_scales_the_spread(name: str, temperature: float) -> None:
@@ -77,7 +88,7 @@ def test_multidimensional_events(name: str) -> None:
         "logistic": Logistic,
         "mixture": lambda shape: GaussianMixture(shape, components=3),
     }
-    if name == "product":
+    if name in ("product", "placed"):
         base, shape = BASES[name].build(), (2,)
     else:
         base, shape = makers[name]((2, 3)), (2, 3)

@@ -152,6 +152,15 @@ def test_a_single_function_of_names() -> None:
 # --- dtypes ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_density_that_takes_float32_alone() -> None:
+    """A product with a matrix of float32 refuses points of float64, which starts are computed in."""
+    matrix = torch.randn(3, 3)
+    target = Target(lambda x: -(x @ matrix).square().sum(1), Space.of(3))
+    u = points()
+    torch.testing.assert_close(target(u.double()).float(), target(u))
+    assert target.given == {torch.float32: torch.float32, torch.float64: torch.float32}
+
+
 def test_a_density_that_takes_float64_alone() -> None:
     """The usual one: data of NumPy's, points of the flow's."""
     data = DATA.double()
@@ -159,7 +168,7 @@ def test_a_density_that_takes_float64_alone() -> None:
     u = points()
     value = target(u)
     assert target.mode == "batch"
-    assert target.dtype == torch.float64
+    assert target.given == {torch.float32: torch.float64}
     assert value.dtype == torch.float64
     (grad,) = torch.autograd.grad(value.sum(), u)
     assert grad.dtype == torch.float32

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Seed, Threads, emit, use_threads
+from .common import Json, Seed, Threads, emit, say, use_threads
 
 if TYPE_CHECKING:
     from ..inference import Posterior
@@ -25,7 +25,12 @@ DECLARED = "parameters"  # what a module may say of its log density: names, shap
 
 def infer(
     density: Annotated[
-        str, typer.Argument(help="FILE.py:FUNCTION, log p̃ of a batch (B, D) -> (B,).", metavar="FILE.py:NAME", show_default=False)
+        str,
+        typer.Argument(
+            help="FILE.py:NAME, log p̃ of a batch (B, D) -> (B,), or what `from_pyro` made.",
+            metavar="FILE.py:NAME",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for draws, figures and checkpoints.", show_default=False)],
     dim: Annotated[
@@ -48,7 +53,9 @@ def infer(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
-    """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT/draws.parquet and posterior.json.
+    """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT with a report.
+
+    OUT gets draws.parquet, posterior.json and report.html.
 
     Example:  diffeo infer funnel.py:log_density --dim 10 --out funnel
     """
@@ -77,17 +84,31 @@ def infer(
             seed=seed,
             out=out,
             resume=resume,
-            progress=tell if callable(tell) else None,
+            progress=tell if callable(tell) else False,
         )
     columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
     write_table(out / "draws.parquet", list(posterior.space.names), columns)
     result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
     (out / "posterior.json").write_text(json_.dumps(result, indent=1))
-    emit(result, json, _lines(posterior, out))
+    result["report"] = _report(out, posterior, density)
+    emit(result, json, _lines(posterior, out) + ([f"report   {result['report']}"] if result["report"] else []))
+
+
+def _report(out: Path, posterior: Posterior, source: str) -> str | None:
+    """Where the report is; None, with words on stderr, when it could not be drawn: the results are on disk by now."""
+    try:
+        from ..report import build_posterior_report
+
+        return str(build_posterior_report(out, posterior, source=source))
+    except Exception as error:
+        say(f"the report could not be written ({type(error).__name__}: {error}); draws.parquet and posterior.json are complete")
+        return None
 
 
 def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
-    """The function of `FILE.py:NAME`, and the parameters that the file declares."""
+    """The function of `FILE.py:NAME`, and the parameters that the file declares or that come with a model of Pyro."""
+    from ..inference import PyroTarget
+
     name, colon, function = text.rpartition(":")
     path = Path(name)
     if not colon or path.suffix != ".py":
@@ -96,10 +117,18 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
         raise ConfigError(f"{path}: no such file")
     module = _run(path)
     found = getattr(module, function, None)
+    if isinstance(found, PyroTarget):
+        return found.log_density, found.parameters
     if not callable(found):
-        here = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+        here = [n for n, v in vars(module).items() if _usable(v, module.__name__)]
         raise ConfigError(f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}")
     return found, getattr(module, DECLARED, None)
+
+
+def _usable(value: object, module: str) -> bool:
+    from ..inference import PyroTarget
+
+    return isinstance(value, PyroTarget) or (callable(value) and getattr(value, "__module__", None) == module)
 
 
 def _run(path: Path) -> ModuleType:
@@ -117,7 +146,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def _both(density: str) -> str:
-    return f"{density}: the file declares `{DECLARED}`, so leave --dim out"
+    return f"{density}: its {DECLARED} are declared in the file, so leave --dim out"
 
 
 def _lines(p: Posterior, out: Path) -> list[str]:

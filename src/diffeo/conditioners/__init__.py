@@ -7,6 +7,7 @@ from .gated_conv import GatedConv
 from .mlp import MLP
 from .periodic import Periodic
 from .residual import ResidualMLP
+from .torus import TorusNet
 from .transformer import Transformer
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Periodic",
     "ResidualMLP",
     "StandardizeContext",
+    "TorusNet",
     "Transformer",
 ]

@@ -4,6 +4,7 @@ from .annealing import Annealed
 from .convergence import ess_bulk, ess_tail, rhat
 from .diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_modes, verdict
 from .fab import FAB
+from .from_pyro import PyroTarget, from_pyro
 from .infer import infer
 from .laplace import Laplace, laplace
 from .mcmc import Chains, hmc_step, latent_chains
@@ -26,6 +27,7 @@ __all__ = [
     "Laplace",
     "Parameter",
     "Posterior",
+    "PyroTarget",
     "ReverseKL",
     "Space",
     "Target",
@@ -34,6 +36,7 @@ __all__ = [
     "disagree",
     "ess_bulk",
     "ess_tail",
+    "from_pyro",
     "gradient_snr",
     "hmc_step",
     "infer",

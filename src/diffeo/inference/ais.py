@@ -26,31 +26,31 @@ class AnnealedSampler(nn.Module):
 
     step_size: Tensor
 
-    def __init__(self, flow: Flow, target: LogDensity, *, levels: int = 4, leapfrogs: int = 5, step_size: float = 0.1) -> None:
+    def __init__(self, target: LogDensity, *, levels: int = 4, leapfrogs: int = 5, step_size: float = 0.1) -> None:
         super().__init__()
-        self.flow, self.target, self.leapfrogs = flow, target, leapfrogs
+        self.target, self.leapfrogs = target, leapfrogs
         self.register_buffer("step_size", torch.full((levels,), step_size))
 
-    def forward(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, flow: Flow, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Base noise z (B, D) -> points (B, D) and log weights (B,), without gradients."""
         with torch.no_grad():
-            x, _ = self.flow.decode(z)
+            x, _ = flow.decode(z)
         levels = len(self.step_size)
         log_w = x.new_zeros(len(x))
         for i in range(levels + 1):
-            log_w = log_w + self._gain(x) / (levels + 1)
+            log_w = log_w + self._gain(flow, x) / (levels + 1)
             if i < levels:
-                x = self._move(x, i, (i + 1) / (levels + 1), generator)
+                x = self._move(flow, x, i, (i + 1) / (levels + 1), generator)
         return x, log_w
 
     @torch.no_grad()
-    def _gain(self, x: Tensor) -> Tensor:
+    def _gain(self, flow: Flow, x: Tensor) -> Tensor:
         """log g − log q = 2 (log p̃ − log q)."""
-        return 2 * (self.target(x) - self.flow.log_prob(x))
+        return 2 * (self.target(x) - flow.log_prob(x))
 
-    def _move(self, x: Tensor, level: int, b: float, generator: torch.Generator) -> Tensor:
+    def _move(self, flow: Flow, x: Tensor, level: int, b: float, generator: torch.Generator) -> Tensor:
         def between(u: Tensor) -> Tensor:
-            return (1 - 2 * b) * self.flow.log_prob(u) + 2 * b * self.target(u)
+            return (1 - 2 * b) * flow.log_prob(u) + 2 * b * self.target(u)
 
         x, _, chance = hmc_step(between, x, float(self.step_size[level]), self.leapfrogs, generator)
         self.step_size[level] *= RATE if float(chance.mean()) > WANTED else 1 / RATE

@@ -62,6 +62,8 @@ class Diagnostics:
     eubo: float | None = None
     """Upper bound on log Z, from draws of the target; EUBO − log Z is KL(p ‖ q). None without such draws."""
     eubo_se: float | None = None
+    gradient_snr: float | None = None
+    """Signal to noise of the gradient after training, a mean over parameters: small when there is no more to learn."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         """The figures by name."""
@@ -231,7 +233,7 @@ def _not_finite(found: Diagnostics) -> list[str]:
     if found.minus_inf_share == 1:
         return ["every draw lies outside the support of the target"]
     # zero weights make the bounds −inf and nothing else: they are judged by their share, an infinite k̂ with the weights
-    excused = {"k_hat", "elbo", "elbo_se", "iw_elbo"} if found.minus_inf_share > 0 else {"k_hat"}
+    excused = {"k_hat", "gradient_snr"} | ({"elbo", "elbo_se", "iw_elbo"} if found.minus_inf_share > 0 else set())
     figures = {name: value for name, value in found.as_dict().items() if value is not None and name not in excused}
     bad = [name for name, value in figures.items() if not math.isfinite(value)]
     return [f"not finite: {', '.join(bad)}"] if bad else []

@@ -44,7 +44,7 @@ class FAB(VariationalObjective):
         seed: int = 0,
     ) -> None:
         super().__init__(flow, target)
-        self.sampler = AnnealedSampler(flow, target, levels=levels, leapfrogs=leapfrogs, step_size=step_size)
+        self.sampler = AnnealedSampler(target, levels=levels, leapfrogs=leapfrogs, step_size=step_size)
         self.refresh, self.seed = refresh, seed
         self.register_buffer("points", torch.zeros(capacity, *flow.event_shape))
         self.register_buffer("log_w", torch.full((capacity,), -torch.inf, dtype=torch.float64))
@@ -67,7 +67,7 @@ class FAB(VariationalObjective):
     @torch.no_grad()
     def _remember(self, z: Tensor, generator: torch.Generator) -> None:
         """Overwrite the oldest points."""
-        x, log_w = self.sampler(z, generator)
+        x, log_w = self.sampler(self.flow, z, generator)
         kept = log_w.isfinite() & x.flatten(1).isfinite().all(1)
         x, log_w = x[kept], log_w[kept]
         first = int(self.calls) // self.refresh * len(z) % len(self.points)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import grad
 
-__all__ = ["Laplace", "laplace"]
+__all__ = ["Laplace", "all_found", "laplace"]
 
 LogDensity = Callable[[Tensor], Tensor]
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
+UNSEEN = 0.05  # chance that another climb ends in a new place, below which all are taken for found
+MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
 WIDEST = 1e4  # standard deviation along directions that the density does not bend in
 
 
@@ -27,6 +29,8 @@ class Laplace:
     log_z: float
     proper: bool
     """False when log p̃ does not bend down in every direction there: no maximum, or a flat one."""
+    hits: int = 1
+    """How many of the climbs ended here."""
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Points (count, D)."""
@@ -37,20 +41,45 @@ class Laplace:
 def laplace(target: LogDensity, size: int, *, starts: int = 8, scale: float = 1.0, seed: int = 0) -> list[Laplace]:
     """Climb log p̃ (B, D) -> (B,) from 0 and points of N(0, scale²), and fit a Gaussian to every maximum found.
 
-    L-BFGS (scipy), Hessians by central differences of gradients in one batch of 2 D points; in float64. The largest
-    first; maxima within a standard deviation per dimension of a larger one are left out. Empty when nothing is finite.
+    From `starts` points; where these end in several places the climbing goes on until few of the places are new, or
+    there are too many to find them all (`all_found` tells). L-BFGS (scipy), Hessians by central differences of gradients
+    in one batch of 2 D points; in float64. The largest of the first round come first; ends within a standard deviation
+    per dimension of another one are the same. Empty when nothing is finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    first = scale * torch.randn(starts, size, generator=generator, dtype=torch.float64)
-    first[0] = 0.0
-    found = [place for place in (_climb(target, u) for u in first) if place is not None]
-    kept: list[Laplace] = []
-    for mode, height in sorted(found, key=lambda place: -place[1]):
-        if all(_distance(mode, other) > math.sqrt(size) for other in kept):
-            lower, proper = _spread(target, mode)
-            log_z = height + 0.5 * size * math.log(2 * math.pi) + lower.diagonal().log().sum().item()
-            kept.append(Laplace(mode, lower, log_z, proper))
-    return kept
+    found: list[Laplace] = []
+    count, more = 0, starts
+    while more and count + more <= MOST_STARTS and len(found) <= MOST_MODES:
+        first = scale * torch.randn(more, size, generator=generator, dtype=torch.float64)
+        if not count:
+            first[0] = 0.0
+        places = [place for place in (_climb(target, u) for u in first) if place is not None]
+        for mode, height in sorted(places, key=lambda place: -place[1]):
+            _note(found, target, mode, height)
+        count += more
+        more = 0 if len(found) < 2 or all_found(found) else count
+    return found
+
+
+def all_found(maxima: list[Laplace]) -> bool:
+    """Is the chance small that another climb ends in a new place? By Good and Turing it is the share of places seen once.
+
+    >>> some = [Laplace(torch.zeros(1), torch.eye(1), 0.0, True, hits=hits) for hits in (7, 4)]
+    >>> all_found(some), all_found([*some, *(Laplace(torch.zeros(1), torch.eye(1), 0.0, True),) * 2])
+    (True, False)
+    """
+    return sum(m.hits == 1 for m in maxima) <= UNSEEN * sum(m.hits for m in maxima)
+
+
+def _note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
+    """Count the end of a climb, with a Gaussian where it is a new one."""
+    for i, other in enumerate(found):
+        if _distance(mode, other) <= math.sqrt(len(mode)):
+            found[i] = replace(other, hits=other.hits + 1)
+            return
+    lower, proper = _spread(target, mode)
+    log_z = height + 0.5 * len(mode) * math.log(2 * math.pi) + lower.diagonal().log().sum().item()
+    found.append(Laplace(mode, lower, log_z, proper))
 
 
 def _distance(mode: Tensor, other: Laplace) -> float:
@@ -71,7 +100,7 @@ def _climb(target: LogDensity, start: Tensor) -> tuple[Tensor, float] | None:
     return (torch.from_numpy(result.x), -float(result.fun)) if result.fun < FAR and np.isfinite(result.x).all() else None
 
 
-def _spread(target: LogDensity, mode: Tensor, step: float = 1e-4) -> tuple[Tensor, bool]:
+def _spread(target: LogDensity, mode: Tensor, step: float = 1e-3) -> tuple[Tensor, bool]:
     """Cholesky factor of the covariance; curvatures that are not positive are replaced."""
     offsets = step * torch.eye(len(mode), dtype=mode.dtype)
     points = torch.cat([mode + offsets, mode - offsets]).requires_grad_()

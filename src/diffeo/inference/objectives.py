@@ -78,7 +78,7 @@ class ImportanceWeighted(VariationalObjective):
         x, log_w, slope = _weights(self.flow, self.target, z)
         share = log_w.view(-1, self.samples).softmax(1).flatten()
         bound = _log_mean_exp(log_w.view(-1, self.samples)).repeat_interleave(self.samples)
-        return _along(x, -(share**2 * self.samples).unsqueeze(1) * slope, -bound)
+        return _along(x, -_wide(share**2 * self.samples, slope) * slope, -bound)
 
 
 class AlphaDivergence(VariationalObjective):
@@ -96,7 +96,7 @@ class AlphaDivergence(VariationalObjective):
         power = 1 - self.alpha
         share = (power * log_w).softmax(0)
         bound = _log_mean_exp(power * log_w[None]) / power
-        return _along(x, -(share * len(z)).unsqueeze(1) * slope, -bound.expand(len(z)))
+        return _along(x, -_wide(share * len(z), slope) * slope, -bound.expand(len(z)))
 
 
 class ForwardKL(VariationalObjective):
@@ -120,7 +120,11 @@ def _weights(flow: Flow, target: LogDensity, z: Tensor) -> tuple[Tensor, Tensor,
     log_p = target(point)
     (slope,) = grad(log_p.sum(), point)
     outside = ~log_p.isfinite()
-    return x, (log_p - log_q).detach(), (slope.to(score.dtype) - score).masked_fill(outside[:, None], 0.0)
+    return x, (log_p - log_q).detach(), (slope.to(score.dtype) - score).masked_fill(_wide(outside, score), 0.0)
+
+
+def _wide(per_row: Tensor, like: Tensor) -> Tensor:
+    return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
 def _inside(loss: Tensor) -> Tensor:

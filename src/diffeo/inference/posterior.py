@@ -53,6 +53,8 @@ class Posterior:
     counts: dict[str, int] = field(repr=False)
     history: list[dict[str, Any]] = field(repr=False)
     chains: Chains | None = field(default=None, repr=False)
+    signum: int | None = field(default=None, repr=False)
+    """The signal that ended the search early, if one did."""
 
     @property
     def elbo(self) -> float:

@@ -30,7 +30,7 @@ class Target:
     finite itself, count as −inf; such rows have gradient zero. With `max_rows` it is never given more rows at once.
 
     Raises `InferenceError` when it raises (its exception is the cause), returns another shape, integers, +inf, or no
-    gradient where one is needed. Points of float32 are handed over as float64 if it takes only those. The values
+    gradient where one is needed. Points of float32 are handed over as float64 if it takes only those, and the other way round. The values
     returned have the wider dtype of the log density and the points.
 
     >>> import torch
@@ -48,8 +48,8 @@ class Target:
         self.log_density, self.space, self.max_rows = log_density, space, max_rows
         self.mode: Mode | None = None
         """How `log_density` is called, found out at the first call from a handful of points that are not counted."""
-        self.dtype: torch.dtype | None = None
-        """The dtype that `log_density` is given, None for that of the points."""
+        self.given: dict[torch.dtype, torch.dtype] = {}
+        """The dtype that `log_density` is given for points of a dtype: their own, or the other one if it takes only that."""
         self.evaluations = 0
         """How many points the log density was evaluated at."""
         self.gradients = 0
@@ -104,7 +104,7 @@ class Target:
                 "look for torch.where or sqrt with a branch or a zero whose derivative is infinite"
             )
         # The log-det depends on u whatever the log density does, so that is asked for by itself.
-        value, _ = self.space.constrain(u.detach() if self.dtype is None else u.detach().to(self.dtype))
+        value, _ = self.space.constrain(u.detach().to(self.given[u.dtype]))
         leaves = [x.detach().requires_grad_() for x in (value.values() if isinstance(value, dict) else [value])]
         value = dict(zip(value, leaves, strict=True)) if isinstance(value, dict) else leaves[0]
         total = self._density(value, u).sum()
@@ -128,9 +128,9 @@ class Target:
         points = torch.where(real[:, None], u, 0.0)
         if len(u) == 0:
             return points.sum(1)
-        if self.mode is None:
+        if points.dtype not in self.given:
             self._settle(points.detach())
-        value, log_det = self.space.constrain(points if self.dtype is None else points.to(self.dtype))
+        value, log_det = self.space.constrain(points.to(self.given[points.dtype]))
         log_p = self._density(value, points)
         if torch.is_grad_enabled() and u.requires_grad and not log_p.requires_grad:
             raise InferenceError(_NO_GRADIENT)
@@ -166,10 +166,11 @@ class Target:
     def _settle(self, points: Tensor) -> None:
         """Find out how the log density wants to be called; raises the first complaint when no way works."""
         first: InferenceError | None = None
-        for dtype in (None, torch.float64):
-            value, _ = self.space.constrain(points if dtype is None else points.to(dtype))
+        own = points.dtype
+        for dtype in (own, torch.float32 if own == torch.float64 else torch.float64):
+            value, _ = self.space.constrain(points.to(dtype))
             try:
-                self.mode, self.dtype = choose_mode(self.log_density, value), dtype
+                self.mode, self.given[own] = choose_mode(self.log_density, value), dtype
                 return
             except InferenceError as error:
                 first = first or InferenceError(f"{error}; the first of its points is {_show(value)}")

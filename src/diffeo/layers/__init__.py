@@ -12,6 +12,7 @@ from .linear import LULinear
 from .logit import Logit
 from .pad import Pad
 from .patchify import Patchify
+from .periodic_conv import PeriodicConv
 from .permute import Permute
 from .pointwise import Pointwise
 from .squeeze import Squeeze
@@ -31,6 +32,7 @@ __all__ = [
     "Logit",
     "Pad",
     "Patchify",
+    "PeriodicConv",
     "Permute",
     "Pointwise",
     "Positive",

@@ -7,6 +7,7 @@ from .circular import CircularSpline
 from .cubic_spline import CubicSpline
 from .linear_spline import LinearSpline
 from .logistic_mixture import LogisticMixture
+from .odd import Odd
 from .quadratic_spline import QuadraticSpline
 from .rq_spline import RQSpline
 
@@ -18,6 +19,7 @@ __all__ = [
     "ElementwiseMap",
     "LinearSpline",
     "LogisticMixture",
+    "Odd",
     "QuadraticSpline",
     "RQSpline",
 ]

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from ..flow import Flow
 from . import images
 from .images import flowpp, glow, jet
+from .lattice import lattice
 from .nice import nice as _nice
 from .nsf import nsf as _nsf
 from .realnvp import realnvp as _realnvp
 from .recipe import either
 
-__all__ = ["MODELS", "flowpp", "glow", "jet", "nice", "nsf", "realnvp"]
+__all__ = ["MODELS", "flowpp", "glow", "jet", "lattice", "nice", "nsf", "realnvp"]
 
 nice = either(_nice, images.nice)
 realnvp = either(_realnvp, images.realnvp)
@@ -23,4 +24,5 @@ MODELS: dict[str, Callable[..., Flow]] = {
     "nsf": nsf,
     "flowpp": flowpp,
     "jet": jet,
+    "lattice": lattice,
 }

@@ -15,6 +15,7 @@ __all__ = ["against_normal", "corner", "histogram", "latent", "loss_curves", "tw
 
 Floats = NDArray[np.float64]
 CELL = 1.75  # inches, of a corner plot
+NARROWEST = 7.0  # inches: pictures are shown as wide as the page, and few cells would become huge
 
 
 def loss_curves(
@@ -24,10 +25,11 @@ def loss_curves(
     label: str = "NLL, nats per row",
     scale: float = 1.0,
     rows: str = "rows",
+    floor: tuple[float, str] | None = None,
 ) -> str | None:
     """Training and validation loss against step, the step of the weights kept marked; None when there is nothing to draw.
 
-    Losses in nats per row are drawn times `scale`, with the axis `label`.
+    Losses in nats per row are drawn times `scale`, with the axis `label`; `floor`, a level and its name, as a dotted line.
     """
     lines = {key: _curve(history, key, scale) for key in ("train", "valid")}
     if all(len(steps) == 0 for steps, _ in lines.values()):
@@ -41,11 +43,15 @@ def loss_curves(
         _band(axes, history, scale)
         if best_step is not None:
             axes.axvline(best_step, color=GREY, linestyle="--", linewidth=1, label=f"weights kept: step {int(best_step):,}")
-        _calm(axes, [values for _, values in lines.values() if len(values)])
+        curves = [values for _, values in lines.values() if len(values)]
+        if floor is not None:
+            axes.axhline(floor[0], color=GREY, linestyle=":", linewidth=1.2, label=floor[1])
+            curves.append(np.array([floor[0]]))
+        _calm(axes, curves)
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.1)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.1)
         return svg(figure)
 
 
@@ -73,22 +79,33 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
         return svg(figure)
 
 
-def corner(data: Floats, samples: Floats, names: Sequence[str], rho: tuple[Floats, Floats]) -> str:
-    """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it."""
+def corner(data: Floats, samples: Floats | None, names: Sequence[str], rho: tuple[Floats, ...]) -> str:
+    """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it.
+
+    Without samples only what is of the data is drawn.
+    """
     n = len(names)
-    width, height = CELL * n + 1.1, CELL * n + 0.8
+    width, height = max(NARROWEST, CELL * n + 1.1), CELL * n + 0.8
+    spare = 0.5 * (width - CELL * n - 1.1)
     with canvas(width, height, placed=True) as figure:  # the general layout engine takes a second for this
         grid = figure.add_gridspec(
-            n, n, left=1.0 / width, right=1 - 0.1 / width, bottom=0.7 / height, top=1 - 0.1 / height, wspace=0.1, hspace=0.1
+            n,
+            n,
+            left=(1.0 + spare) / width,
+            right=1 - (0.1 + spare) / width,
+            bottom=0.7 / height,
+            top=1 - 0.1 / height,
+            wspace=0.1,
+            hspace=0.1,
         )
         limits = [robust_range(data[:, i]) for i in range(n)]
         units = [_units(*each) for each in limits]
-        scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples)]
+        scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples) if v is not None]
         edges = [((low - u[0]) / u[1], (high - u[0]) / u[1]) for (low, high), u in zip(limits, units, strict=True)]
         for i in range(n):
             for j in range(n):
                 if j > i:
-                    _correlations(figure, grid[i, j].get_position(figure), rho[0][i, j], rho[1][i, j])
+                    _correlations(figure, grid[i, j].get_position(figure), [float(r[i, j]) for r in rho])
                     continue
                 axes = figure.add_subplot(grid[i, j])
                 _cell(axes, i, j, scaled, edges)
@@ -111,7 +128,7 @@ def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], axi
         axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45, label=labels[0])
         if len(groups) > 1:
             axes.stairs(heights[1], edges, color=SAMPLES, linewidth=1.5, label=labels[1])
-        axes.set_xlabel(axis)
+        axes.set_xlabel(axis, parse_math=False)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.1)
@@ -202,11 +219,14 @@ def _ticks(axes: Any, log: bool) -> None:
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
-def _correlations(figure: Any, box: Any, data: float, samples: float) -> None:
-    x = (box.x0 + box.x1) / 2
-    for share, label, value, colour in ((0.62, "data", data, DATA), (0.38, "samples", samples, SAMPLES)):
+def _correlations(figure: Any, box: Any, values: list[float]) -> None:
+    x, alone = (box.x0 + box.x1) / 2, len(values) == 1
+    for share, label, value, colour in zip(
+        (0.5 if alone else 0.62, 0.38), ("data", "samples"), values, (DATA, SAMPLES), strict=False
+    ):
         y = box.y0 + share * (box.y1 - box.y0)
-        figure.text(x, y, f"{label} {value:+.2f}", color=colour, ha="center", va="center", fontsize=10.5)
+        text = f"{value:+.2f}" if alone else f"{label} {value:+.2f}"
+        figure.text(x, y, text, color=colour, ha="center", va="center", fontsize=10.5)
 
 
 def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]]) -> None:
@@ -217,11 +237,12 @@ def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[flo
     if i == j:
         bins = _bins(*edges[i], values[0][:, i])
         axes.hist(values[0][:, i], bins, density=True, color=DATA, alpha=0.45)
-        axes.hist(values[1][:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
+        for other in values[1:]:
+            axes.hist(other[:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
         axes.set_yticks([])
     else:
         points, shades = _mixed(values)
-        axes.scatter(points[:, j], points[:, i], s=6, c=shades, alpha=0.5, linewidths=0)
+        axes.scatter(points[:, j], points[:, i], s=6, c=shades, alpha=0.5 if len(values) > 1 else 0.3, linewidths=0)
         axes.set_ylim(*edges[i])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
@@ -233,7 +254,7 @@ def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[flo
 def _mixed(values: list[Floats]) -> tuple[Floats, list[str]]:
     """As many points of data as of samples, in an order that lets neither hide the other."""
     count = min(len(v) for v in values)
-    order = np.random.default_rng(0).permutation(2 * count)
+    order = np.random.default_rng(0).permutation(len(values) * count)
     colours = [DATA if k < count else SAMPLES for k in order]
     return np.concatenate([v[:count] for v in values])[order], colours
 

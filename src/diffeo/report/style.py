@@ -29,6 +29,7 @@ td { max-width: 22rem; min-width: 3rem; }
 td:first-child, th:first-child { padding-left: 0; }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 tr.strong td { font-weight: 600; }
+@media (max-width: 560px) { th, td { padding: .3rem .4rem; } td.n { white-space: normal; } }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(min(100%, 290px), 1fr)); }
 .small { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }

@@ -29,7 +29,7 @@ from .sample_grid import SampleGrid
 from .signals import StopRequest, stop_on_signals
 from .world import World
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "fit", "lines"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def fit(
             same_run(folder, resume, data.prints(), flow.recipe, settings)
         if initialize or (initialize is None and "training" not in flow.metadata):
             data.set_up(flow, seed)
-        tell = progress if callable(progress) else _lines() if progress else None
+        tell = progress if callable(progress) else lines() if progress else None
         if image and tell is not None:
             tell = _in_bits(tell, math.prod(flow.event_shape))
         objective = NegativeLogLikelihood(flow, flips, precision).train()
@@ -217,7 +217,7 @@ def _in_bits(tell: Callable[[Progress], None], dims: int) -> Callable[[Progress]
     return told
 
 
-def _lines() -> Callable[[Progress], None]:
+def lines() -> Callable[[Progress], None]:
     """A plain line on stderr, at most every five seconds."""
     last = [-math.inf]
 

@@ -1,0 +1,233 @@
+"""One attempt: a flow built, trained, and its draws weighed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+
+from ..bases import Base
+from ..core.chain import Chain
+from ..core.errors import ConfigError
+from ..flow import Flow
+from ..layers import Flatten, Whiten
+from ..models import nsf, realnvp
+from ..training import Loop, LoopConfig, Progress
+from ..training.fingerprint import fingerprint
+from ..training.same_run import same_run
+from ..training.sampler import mix
+from ..training.signals import StopRequest
+from .annealing import Annealed
+from .diagnostics import Diagnostics, diagnose, gradient_snr, lost_modes, verdict
+from .fab import FAB
+from .laplace import Laplace, all_found
+from .mcmc import Chains
+from .modes import gaussian_of, mixture_of, weigh_modes
+from .noise import NoiseBatches
+from .objectives import ReverseKL, VariationalObjective
+from .psis import smooth
+from .target import Target
+
+__all__ = ["Fitting", "Found", "Settings", "build"]
+
+MODELS = {"nsf": nsf, "realnvp": realnvp}
+MORE = 4  # layers after the first attempt
+HELD_OUT = 1_024  # latents that weights are chosen on
+ROWS = 8_192  # drawn in one pass
+GRADIENTS = 8  # batches that signal and noise of the gradient are taken from
+PROBED = 16  # points that tell one log density from another on resume
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller of `infer` chose."""
+
+    model: str | Flow
+    layers: int
+    hidden: tuple[int, ...]
+    objective: Callable[[Flow, Target], VariationalObjective]
+    steps: int
+    batch_size: int
+    lr: float
+    samples: int
+    repeats: int
+    scale: float
+    seed: int
+    deadline: float
+
+
+@dataclass
+class Found:
+    """A fitted flow with weighted draws."""
+
+    flow: Flow
+    draws: Tensor
+    log_weights: Tensor
+    diagnostics: Diagnostics
+    trusted: bool
+    reasons: list[str]
+    history: list[dict[str, Any]]
+    chains: Chains | None = None
+
+
+def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool) -> Flow:
+    """A flow over R^D: that of the caller, or one behind a fixed linear map from which it starts.
+
+    It starts from Laplace's approximation where that says enough, a mixture of them where there are several maxima;
+    from N(0, scale²), with more layers, when it is to be tempered or they do not.
+    """
+    if isinstance(s.model, Flow):
+        return _over_vectors(copy.deepcopy(s.model), size)
+    mixing = "lu" if size > 1 else "none"
+    more = MORE if tempered else 0
+    inner = MODELS[s.model]((size,), layers=s.layers + more, hidden=s.hidden, mixing=mixing, seed=s.seed)
+    base, whiten = inner.base, Whiten(size)
+    assert isinstance(base, Base)
+    assert isinstance(inner.transform, nn.Module)
+    if tempered or not _enough(maxima):
+        whiten.place(torch.zeros(size), s.scale * torch.eye(size))
+    else:
+        mean, lower = gaussian_of(maxima)
+        whiten.place(mean, lower)
+        base = base if len(maxima) == 1 else mixture_of(maxima, mean, lower)
+    return Flow(Chain([whiten, inner.transform]), base)
+
+
+def _enough(maxima: list[Laplace]) -> bool:
+    return bool(maxima) and all(m.proper for m in maxima) and all_found(maxima)
+
+
+def _over_vectors(flow: Flow, size: int) -> Flow:
+    if flow.context_shape is not None or not flow.exact:
+        raise ConfigError("infer takes flows without context and without dequantisation")
+    if prod(flow.event_shape) != size:
+        raise ConfigError(f"the flow is of events {tuple(flow.event_shape)}, the space has {size} unconstrained coordinates")
+    if flow.event_shape == (size,):
+        return flow
+    return Flow(Chain([Flatten(flow.event_shape).inv, flow.transform]), flow.base)
+
+
+@dataclass
+class Fitting:
+    """How attempts are made: the target, where their checkpoints go, who is told, and what asks them to stop."""
+
+    target: Target
+    settings: Settings
+    maxima: list[Laplace]
+    reference: Tensor | None
+    folder: Path | None
+    resume: bool
+    tell: Callable[[Progress], None] | None
+    stop: StopRequest
+    tempered: dict[int, Flow] = field(default_factory=dict)
+    """Flows that were annealed, by seed: what FAB goes on from."""
+
+    def __call__(self, name: str, seed: int) -> Found:
+        """Fit by "flow", "annealed" or "fab"."""
+        s = replace(self.settings, seed=seed)
+        flow, objective, steps = self._begin(name, s)
+        history = self._train(name, objective, s, steps)
+        if name == "annealed":
+            self.tempered[seed] = copy.deepcopy(flow)
+        generator = torch.Generator().manual_seed(mix(s.seed, 11))
+        weigh_modes(flow, self.target, ROWS, generator)
+        return self._weigh(flow, history, s, generator)
+
+    def _begin(self, name: str, s: Settings) -> tuple[Flow, VariationalObjective, int]:
+        if name == "fab":
+            if s.seed not in self.tempered:
+                self("annealed", s.seed)
+            flow = copy.deepcopy(self.tempered[s.seed])
+            return flow, FAB(flow, self.target, seed=s.seed), s.steps
+        flow = build(self.target.space.size, s, self.maxima, tempered=name == "annealed")
+        plain = name == "flow" and (isinstance(s.model, Flow) or _enough(self.maxima))
+        if plain:
+            return flow, s.objective(flow, self.target), s.steps
+        steps = s.steps if name == "flow" else 2 * s.steps
+        annealed = Annealed(self.target, scale=s.scale, slowest=2 / steps)
+        return flow, s.objective(flow, annealed), steps  # type: ignore[arg-type]
+
+    def _train(self, name: str, objective: VariationalObjective, s: Settings, steps: int) -> list[dict[str, Any]]:
+        batches = NoiseBatches(objective.flow.base, s.batch_size, s.seed)
+        minutes = None if math.isinf(s.deadline) else max(1e-3, (s.deadline - time.monotonic()) / 60)
+        config = LoopConfig(
+            steps=steps,
+            minutes=minutes,
+            lr=s.lr,
+            eval_every=max(1, steps // 40),
+            patience=None,
+            weight_decay=0.0,
+            ema=0.99,
+            seed=s.seed,
+            eval_rows=ROWS,
+        )
+        # FAB is to cover what the ELBO does not ask for: its last weights are kept, not those of the best ELBO.
+        valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
+        folder = self._place(name, s, config)
+        loop = Loop(objective.train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name))
+        loop.run(self.resume)
+        return loop.diary.history
+
+    def _place(self, name: str, s: Settings, config: LoopConfig) -> Path | None:
+        """The attempt's own folder. A resumed one must be of the same log density and settings."""
+        if self.folder is None:
+            return None
+        folder = self.folder / "attempts" / (name if s.seed == self.settings.seed else f"{name}-{s.seed}")
+        folder.mkdir(parents=True, exist_ok=True)
+        u = torch.randn(PROBED, self.target.space.size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            values = self.target(u)[:, None]
+        chosen = {"model": s.model if isinstance(s.model, str) else "given", "layers": s.layers, "hidden": list(s.hidden)}
+        settings = asdict(config) | {"batch_size": s.batch_size, "scale": s.scale}
+        same_run(folder, self.resume, {"values of the log density": fingerprint(values)}, chosen, settings)
+        return folder
+
+    def _teller(self, name: str) -> Callable[[Progress], None] | None:
+        tell = self.tell
+        return None if tell is None else lambda p: tell(replace(p, unit=f"nats of −ELBO ({name})"))
+
+    @torch.no_grad()
+    def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator) -> Found:
+        parts = [self._drawn(flow, n, generator) for n in _pieces(s.samples)]
+        draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
+        known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
+        found = replace(diagnose(log_w, known), gradient_snr=self._snr(flow, s))
+        trusted, reasons = verdict(found, log_w, lost=None if known is None else lost_modes(log_w, known))
+        weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
+        return Found(flow, draws, weights, found, trusted, reasons, history)
+
+    def _drawn(self, flow: Flow, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        u, log_q = flow.sample_and_log_prob((count,), generator=generator)
+        return u, (self.target(u).double() - log_q.double())
+
+    def weights(self, flow: Flow, u: Tensor) -> Tensor:
+        """log p̃ − log q at points u (B, D)."""
+        return self.target(u).double() - flow.log_prob(u).double()
+
+    def _snr(self, flow: Flow, s: Settings) -> float:
+        """Signal to noise of the path gradient of the reverse divergence, over batches as in training."""
+        objective = ReverseKL(flow, self.target).train()
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        batches = NoiseBatches(flow.base, s.batch_size, mix(s.seed, 13))
+        rows = []
+        for i in range(GRADIENTS if parameters else 0):
+            with torch.enable_grad():
+                grads = grad(objective(*batches.batch(i)).mean(), parameters, allow_unused=True)
+            whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
+            rows.append(torch.cat([g.flatten() for g in whole]))
+        objective.eval()
+        return gradient_snr(torch.stack(rows)) if rows else math.nan
+
+
+def _pieces(total: int) -> Iterator[int]:
+    for start in range(0, total, ROWS):
+        yield min(ROWS, total - start)

@@ -1,0 +1,61 @@
+"""A flow that starts from the modes that were found, and how much of the mass each of them has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..bases import PlacedMixture
+from ..flow import Flow
+from .laplace import Laplace
+
+__all__ = ["gaussian_of", "mixture_of", "weigh_modes"]
+
+LogDensity = Callable[[Tensor], Tensor]
+ROUNDS = 3  # of updates of the weights
+LEAST = 1e-4  # weight of a mode, so that none is lost by chance
+
+
+def gaussian_of(maxima: list[Laplace]) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and Cholesky factor (D, D) of the mixture of Laplace approximations."""
+    weights, means = _weights(maxima), torch.stack([m.mode for m in maxima])
+    mean = weights @ means
+    within = torch.einsum("k,kij,klj->il", weights, *[torch.stack([m.lower for m in maxima])] * 2)
+    away = means - mean
+    return mean, torch.linalg.cholesky(within + (weights[:, None] * away).T @ away)
+
+
+def mixture_of(maxima: list[Laplace], mean: Tensor, lower: Tensor) -> PlacedMixture:
+    """The mixture in coordinates where it has mean 0 and covariance 1."""
+
+    def white(x: Tensor) -> Tensor:
+        y: Tensor = torch.linalg.solve_triangular(lower, x, upper=False)
+        return y
+
+    means = white((torch.stack([m.mode for m in maxima]) - mean).T).T
+    return PlacedMixture(_weights(maxima), means, torch.stack([white(m.lower) for m in maxima]))
+
+
+@torch.no_grad()
+def weigh_modes(flow: Flow, target: LogDensity, count: int, generator: torch.Generator) -> None:
+    """Set the weights of a flow's `PlacedMixture` to what importance weights say: w_k ← E_p [r_k(z)], r_k the share of
+    component k in the base's density at the latent z. Cappé et al. 2008, arXiv:0710.4242; does nothing for other bases."""
+    base = flow.base
+    if not isinstance(base, PlacedMixture):
+        return
+    for _ in range(ROUNDS):
+        z = base.sample((count,), generator=generator)
+        u, logdet = flow.decode(z)
+        each = base.each(z)
+        log_w = target(u) - each.logsumexp(1) + logdet
+        if not bool((log_w > -math.inf).any()):
+            return
+        weights = log_w.double().softmax(0) @ each.double().softmax(1)
+        base.weigh(weights.clamp_min(LEAST))
+
+
+def _weights(maxima: list[Laplace]) -> Tensor:
+    return torch.tensor([m.log_z for m in maxima], dtype=torch.float64).softmax(0)
