@@ -62,11 +62,11 @@ def credit(seed: int) -> dict[str, Any]:
 
 
 def ionosphere(seed: int) -> dict[str, Any]:
-    return run(targets.ionosphere(), seed, steps=3_000)[1]
+    return run(targets.ionosphere(), seed, model="realnvp", layers=8, hidden=(128, 128), steps=4_000, lr=5e-3)[1]
 
 
 def funnel(seed: int) -> dict[str, Any]:
-    posterior, figures = run(targets.funnel(), seed, samples=100_000, steps=4_000, scale=3.0)
+    posterior, figures = run(targets.funnel(), seed, samples=100_000, scale=3.0)
     log_w = weights(posterior, targets.funnel(), 2_000, seed)
     return figures | {"error of 2,000": float(log_w.logsumexp(0) - math.log(2_000))}
 

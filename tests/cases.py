@@ -56,6 +56,7 @@ from diffeo.maps import (
     Additive,
     Affine,
     CircularSpline,
+    Composed,
     CubicSpline,
     ElementwiseMap,
     LinearSpline,
@@ -196,6 +197,7 @@ MAPS: dict[str, ElementwiseMap] = {
     "linear-spline": LinearSpline(bins=3, low=-3.0, high=3.0),
     "quadratic-spline": QuadraticSpline(bins=4, low=-3.0, high=3.0),
     "cubic-spline": CubicSpline(bins=3, low=-3.0, high=3.0),
+    "composed": Composed((Affine(log_scale=1.0), RQSpline(bins=3, low=-3.0, high=3.0))),
     "odd": Odd(RQSpline(bins=3, low=0.0, high=3.0, ends="free")),
 }
 
@@ -516,9 +518,10 @@ def _models() -> Iterator[tuple[str, Case]]:
         yield f"{name}/mixture", model(name, 2, base="mixture")
     for settings in ({"activation": "silu"}, {"symmetric": True, "spectrum": True, "map": "spline"}):
         build = lambda s=settings: Encoder(diffeo.models.lattice((1, 4, 4), layers=4, hidden=(4,), **s))  # noqa: E731
-        yield f"lattice/{'/'.join(settings)}", Case((1, 4, 4), None, build, normal(1, 4, 4))
+        yield f"lattice/{'/'.join(settings)}", Case((1, 4, 4), None, build, normal(1, 4, 4), spread=0.1)
     circles = {"periods": (0.0, 0.0, 0.0, 360.0), "latent_periods": (0.0, 0.0, 0.0, 10.0)}
     yield "nsf/circular", replace(model("nsf", 4, 1, _KIND_DRAW, supports=KINDS), far=_KIND_FAR, **circles)
+    yield "nsf/affine", model("nsf", 3, 1, affine=True)
     yield "nsf/uniform", model("nsf", 2, None, between(-5, 5, 2), base="uniform")
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "batches",
     "built",
     "emit",
+    "finite",
     "open_flow",
     "open_image_model",
     "open_model",
@@ -84,17 +85,17 @@ def say(*lines: str) -> None:
 def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     """The result: JSON for programs, lines for people, on stdout."""
     if as_json:
-        print(json.dumps(_finite(result), ensure_ascii=False))
+        print(json.dumps(finite(result), ensure_ascii=False))
     else:
         print("\n".join(lines))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no inf and no NaN: they become null."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

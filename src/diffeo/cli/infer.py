@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Seed, Threads, emit, say, use_threads
+from ..core.files import write_atomic
+from .common import Json, Seed, Threads, emit, finite, say, use_threads
 
 if TYPE_CHECKING:
     from ..inference import Posterior
@@ -84,14 +85,16 @@ def infer(
             seed=seed,
             out=out,
             resume=resume,
-            progress=tell if callable(tell) else False,
+            progress=tell,
         )
     columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
     write_table(out / "draws.parquet", list(posterior.space.names), columns)
     result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
-    (out / "posterior.json").write_text(json_.dumps(result, indent=1))
+    write_atomic(out / "posterior.json", json_.dumps(finite(result), indent=1).encode())
     result["report"] = _report(out, posterior, density)
     emit(result, json, _lines(posterior, out) + ([f"report   {result['report']}"] if result["report"] else []))
+    if posterior.signum is not None:
+        raise typer.Exit(128 + posterior.signum)
 
 
 def _report(out: Path, posterior: Posterior, source: str) -> str | None:

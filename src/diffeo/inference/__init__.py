@@ -6,7 +6,7 @@ from .diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_mod
 from .fab import FAB
 from .from_pyro import PyroTarget, from_pyro
 from .infer import infer
-from .laplace import Laplace, laplace
+from .laplace import Laplace, all_found, laplace
 from .mcmc import Chains, hmc_step, latent_chains
 from .objectives import AlphaDivergence, ForwardKL, ImportanceWeighted, ReverseKL, VariationalObjective
 from .posterior import Attempt, Posterior
@@ -32,6 +32,7 @@ __all__ = [
     "Space",
     "Target",
     "VariationalObjective",
+    "all_found",
     "diagnose",
     "disagree",
     "ess_bulk",

@@ -33,7 +33,7 @@ __all__ = [
 MOST_K = 0.7  # Vehtari et al. 2024: beyond it no practical number of draws is enough
 LEAST_ESS = 0.01  # of the draws
 MOST_OUTSIDE = 0.01  # of the draws may miss the target's support
-MOST_LOST = 0.05  # of the target's mass; with k̂ ≤ 0.5 about 1 % of it lies beyond the weights met by chance
+MOST_LOST = 0.03  # of the target's mass; with k̂ ≤ 0.5 about 1 % of it lies beyond the weights met by chance
 EVEN = 1.01  # largest weight over the average one; below it weights are even and their tail says nothing
 SMALL = 1e-3  # nats: estimates this close are the same for any purpose
 
@@ -62,6 +62,8 @@ class Diagnostics:
     eubo: float | None = None
     """Upper bound on log Z, from draws of the target; EUBO − log Z is KL(p ‖ q). None without such draws."""
     eubo_se: float | None = None
+    beyond: float | None = None
+    """Share of the target's mass, by short Markov chains, where weights exceed all that the draws met."""
     gradient_snr: float | None = None
     """Signal to noise of the gradient after training, a mean over parameters: small when there is no more to learn."""
 
@@ -226,6 +228,8 @@ def verdict(
         reasons.append(f"{len(runs)} repeats disagree about log Z: {said}")
     if lost is not None and not lost <= MOST_LOST:
         reasons.append(f"{lost:.1%} of the reference draws lie where the flow puts next to nothing: a mode is lost")
+    if found.beyond is not None and found.beyond > MOST_LOST:
+        reasons.append(f"Markov chains find {found.beyond:.1%} of the mass where the flow puts next to nothing: log Z is too low")
     return not reasons, reasons
 
 

@@ -34,6 +34,7 @@ from .mcmc import Chains
 from .modes import gaussian_of, mixture_of, weigh_modes
 from .noise import NoiseBatches
 from .objectives import ReverseKL, VariationalObjective
+from .probe import beyond
 from .psis import smooth
 from .target import Target
 
@@ -89,7 +90,9 @@ def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool) -> Flow
         return _over_vectors(copy.deepcopy(s.model), size)
     mixing = "lu" if size > 1 else "none"
     more = MORE if tempered else 0
-    inner = MODELS[s.model]((size,), layers=s.layers + more, hidden=s.hidden, mixing=mixing, seed=s.seed)
+    # Splines alone are the identity beyond their box, where a narrow start puts most of a banana.
+    extra: dict[str, Any] = {"affine": True} if s.model == "nsf" else {}
+    inner = MODELS[s.model]((size,), layers=s.layers + more, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra)
     base, whiten = inner.base, Whiten(size)
     assert isinstance(base, Base)
     assert isinstance(inner.transform, nn.Module)
@@ -201,7 +204,12 @@ class Fitting:
         draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
         known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
         found = replace(diagnose(log_w, known), gradient_snr=self._snr(flow, s))
-        trusted, reasons = verdict(found, log_w, lost=None if known is None else lost_modes(log_w, known))
+        lost = None if known is None else lost_modes(log_w, known)
+        trusted, reasons = verdict(found, log_w, lost=lost)
+        if trusted and self.stop.signum is None:  # what no draw met, no weight tells
+            deadline = None if math.isinf(s.deadline) else s.deadline
+            found = replace(found, beyond=beyond(self.target, flow, log_w, seed=s.seed, deadline=deadline))
+            trusted, reasons = verdict(found, log_w, lost=lost)
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
         return Found(flow, draws, weights, found, trusted, reasons, history)
 

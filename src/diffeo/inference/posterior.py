@@ -127,7 +127,10 @@ class Posterior:
         else:
             shape, value = torch.Size([1, n]), self.sample(n, seed=seed)
         named = value if isinstance(value, dict) else {"x": value}
-        return arviz.from_dict({"posterior": {k: v.reshape(*shape, *v.shape[1:]).numpy() for k, v in named.items()}})
+        groups = {"posterior": {k: v.reshape(*shape, *v.shape[1:]).numpy() for k, v in named.items()}}
+        # ArviZ 1.0 takes the groups as one mapping, before they were arguments.
+        from_dict: Any = arviz.from_dict
+        return from_dict(groups) if int(arviz.__version__.split(".")[0]) >= 1 else from_dict(**groups)
 
     def as_dict(self) -> dict[str, Any]:
         """Figures for JSON."""

@@ -30,8 +30,8 @@ class Target:
     finite itself, count as −inf; such rows have gradient zero. With `max_rows` it is never given more rows at once.
 
     Raises `InferenceError` when it raises (its exception is the cause), returns another shape, integers, +inf, or no
-    gradient where one is needed. Points of float32 are handed over as float64 if it takes only those, and the other way round. The values
-    returned have the wider dtype of the log density and the points.
+    gradient where one is needed. Points of float32 are handed over as float64 if it takes only those, and the other way
+    round. The values returned have the wider dtype of the log density and the points.
 
     >>> import torch
     >>> from diffeo.inference import Space, Target

@@ -4,6 +4,7 @@ from .additive import Additive
 from .affine import Affine
 from .base import ElementwiseMap
 from .circular import CircularSpline
+from .composed import Composed
 from .cubic_spline import CubicSpline
 from .linear_spline import LinearSpline
 from .logistic_mixture import LogisticMixture
@@ -15,6 +16,7 @@ __all__ = [
     "Additive",
     "Affine",
     "CircularSpline",
+    "Composed",
     "CubicSpline",
     "ElementwiseMap",
     "LinearSpline",

@@ -7,12 +7,13 @@ from typing import Literal
 
 from ..core.errors import ConfigError
 from ..flow import Flow
-from ..maps import CircularSpline, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
+from ..maps import Affine, CircularSpline, Composed, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
 
 __all__ = ["SPLINES", "SplineName", "named_spline", "nsf"]
 
+LOG_SCALE = 2.0  # of the affine map before a spline: a funnel spans several e-folds
 SplineName = Literal["rational_quadratic", "linear", "quadratic", "cubic"]
 SPLINES: dict[str, Callable[[int, float, float], ElementwiseMap]] = {
     "rational_quadratic": RQSpline,
@@ -39,6 +40,7 @@ def nsf(
     bins: int = 8,
     spline: SplineName = "rational_quadratic",
     bound: float = 5.0,
+    affine: bool = False,
     activation: str = "relu",
     dropout: float = 0.0,
     residual: bool = False,
@@ -52,7 +54,8 @@ def nsf(
 
     The splines have `bins` bins on [−bound, bound] (after standardisation) and identity tails; besides the paper's rational
     quadratics, `spline` can be "linear" or "quadratic" (Müller et al. 2019, arXiv:1808.03856) or "cubic" (Durkan et al. 2019,
-    arXiv:1906.02145). `mixing="lu"` puts an LU linear map before every coupling but the first, as the paper does. `supports`
+    arXiv:1906.02145). `affine` scales and shifts before every spline, so that what lies beyond the box depends on x_A too:
+    a banana's ends. `mixing="lu"` puts an LU linear map before every coupling but the first, as the paper does. `supports`
     names the kind of each column (`real`, `positive`, `interval:0:1`, `circular:0:360`, `integer`); with it, samples are
     float64 in the data's own units. Circular columns have rational-quadratic splines of the circle (Rezende et al. 2020,
     arXiv:2002.02428) and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
@@ -65,4 +68,7 @@ def nsf(
     frame = VectorModel(
         event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, bound, seed
     )
-    return frame.build(layers, named_spline(spline, bins, bound), CircularSpline(bins, -bound, bound))
+    map = named_spline(spline, bins, bound)
+    if affine:
+        map = Composed((Affine(LOG_SCALE), map))
+    return frame.build(layers, map, CircularSpline(bins, -bound, bound))
