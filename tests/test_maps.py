@@ -354,3 +354,19 @@ def test_circle_closes() -> None:
 def test_bad_settings(build: object) -> None:
     with pytest.raises(ConfigError):
         build()  # type: ignore[operator]
+
+
+@every
+def test_bend_is_the_derivative_of_the_log_det(name: str) -> None:
+    """And the pair beside it is that of `inverse`, with its gradients."""
+    map = MAPS[name]
+    theta = params(map, 200, 1.0).requires_grad_()
+    y = (2 * torch.randn(200, dtype=torch.float64)).requires_grad_()
+    x, logdet = map.inverse(y, theta)
+    found = torch.autograd.grad((logdet + 0 * y).sum(), y, retain_graph=True)
+    again, same, bend = map.inverse_and_bend(y, theta)
+    assert not bend.requires_grad
+    torch.testing.assert_close(bend, found[0])
+    one = torch.autograd.grad(x.sum() + logdet.square().sum(), [y, theta])
+    two = torch.autograd.grad(again.sum() + same.square().sum(), [y, theta])
+    torch.testing.assert_close(one, two)

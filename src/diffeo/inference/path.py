@@ -58,9 +58,9 @@ def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
     """x_A = y_A, x_B = T⁻¹(y_B; θ(y_A)): (dx/dy)⁻¹ needs dx_B/dy_B, which is diagonal, and one product with dx_B/dy_A."""
     a, b = layer.partition.split(y)
     b = full_precision(b)
-    x, logdet = layer.map.inverse(b, layer.params(a))
+    x, logdet, bend = layer.map.inverse_and_bend(b, layer.params(a))
     score_a, score_b = layer.partition.split(score)
-    score_x = (score_b - _by(logdet, b)) * (-logdet.detach()).exp()
+    score_x = (score_b - bend) * (-logdet.detach()).exp()
     if a.numel():
         score_a = score_a - _by(x * score_x + logdet, a)
     return layer.partition.merge(a, x), sum_event(logdet), layer.partition.merge(score_a, score_x)

@@ -1,8 +1,8 @@
 """The hot inner functions of the maps; `which` says what implementation serves."""
 
-from .rq_spline import SplineShape, rq_spline
+from .rq_spline import SplineShape, rq_spline, rq_spline_bend
 
-__all__ = ["SplineShape", "rq_spline", "which"]
+__all__ = ["SplineShape", "rq_spline", "rq_spline_bend", "which"]
 
 
 def which() -> str:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SplineShape", "rq_spline"]
+__all__ = ["SplineShape", "rq_spline", "rq_spline_bend"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,13 @@ def rq_spline(x: Tensor, params: Tensor, shape: SplineShape, *, inverse: bool = 
     return value.view(x.shape), logdet.view(x.shape)
 
 
+def rq_spline_bend(y: Tensor, params: Tensor, shape: SplineShape) -> tuple[Tensor, Tensor, Tensor]:
+    """The inverse of y (*S), its log-derivative, and the derivative of that by y, which carries no gradient."""
+    found = _RQSpline.apply(y.reshape(-1), params.reshape(-1, params.shape[-1]), shape, True, True)  # type: ignore[no-untyped-call]
+    value, logdet, bend = (part.view(y.shape) for part in found)
+    return value, logdet, bend
+
+
 def _solve(x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tuple[Tensor, Tensor, _Bin]:
     inside = _inside(x, shape)
     at = torch.where(inside, x, 0.5 * (shape.low + shape.high))
@@ -61,17 +68,23 @@ def _solve(x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tupl
 
 class _RQSpline(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, params: Tensor, shape: SplineShape, inverse: bool) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, params: Tensor, shape: SplineShape, inverse: bool, bend: bool = False) -> tuple[Tensor, ...]:
         value, logdet, ctx.bin = _solve(x, params, shape, inverse)
-        ctx.shape, ctx.inverse = shape, inverse
+        ctx.shape, ctx.part = shape, None
         # Both directions are differentiated at the data side: the inverse by the implicit function theorem.
         ctx.save_for_backward(x, params, *((value,) if inverse else ()))
-        return value, logdet
+        if not bend:
+            return value, logdet
+        inside = _inside(x, shape)
+        ctx.part = ctx.bin.partials(torch.where(inside, value, 0.5 * (shape.low + shape.high)))  # backward uses them again
+        bent = torch.where(inside, -ctx.part.l_x / ctx.part.slope, 0.0)
+        ctx.mark_non_differentiable(bent)
+        return value, logdet, bent
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         given, params, *solved = ctx.saved_tensors
-        grad_value, grad_logdet = grads
+        grad_value, grad_logdet = grads[:2]
         inside = _inside(given, ctx.shape)
         middle = 0.5 * (ctx.shape.low + ctx.shape.high)
         grad_y, grad_l = torch.where(inside, grad_value, 0.0), torch.where(inside, grad_logdet, 0.0)
@@ -79,7 +92,9 @@ class _RQSpline(torch.autograd.Function):
         bin_: _Bin = ctx.bin
         if torch.is_grad_enabled():  # a second derivative is wanted: it needs the bin as a function of x and the parameters
             bin_ = _Bin(torch.where(inside, given, middle), params, ctx.shape, axis=1 if solved else 0)
-        part = bin_.partials(at)
+            part = bin_.partials(at)
+        else:
+            part = ctx.part if ctx.part is not None else bin_.partials(at)
         if solved:
             # log-det of the inverse is −l(x(y), θ): chain through x, then ∂x/∂θ = −(∂y/∂θ) / (∂y/∂x).
             grad_in = (grad_y - grad_l * part.l_x) / part.slope
@@ -87,7 +102,7 @@ class _RQSpline(torch.autograd.Function):
         else:
             grad_in = grad_y * part.slope + grad_l * part.l_x
             grad_params = bin_.backward(part, grad_y, grad_l)
-        return torch.where(inside, grad_in, grad_value), grad_params, None, None
+        return torch.where(inside, grad_in, grad_value), grad_params, None, None, None
 
 
 def _inside(x: Tensor, shape: SplineShape) -> Tensor:

@@ -44,3 +44,6 @@ class Affine(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(params[..., 0], self.log_scale)
         return (y - params[..., 1]) * (-log_scale).exp(), -log_scale
+
+    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return *self.inverse(y, params), torch.zeros_like(y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 __all__ = ["ElementwiseMap"]
@@ -28,3 +29,16 @@ class ElementwiseMap(ABC):
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""
+
+    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (\\*S), a plain number without a graph.
+
+        Path gradients need it (`diffeo.inference`). By autograd, unless a map knows it at less cost.
+        """
+        with torch.enable_grad():
+            y = y if y.requires_grad else y.detach().requires_grad_()
+            x, logdet = self.inverse(y, params)
+            if not logdet.requires_grad:
+                return x, logdet, torch.zeros_like(y)
+            (bend,) = torch.autograd.grad(logdet.sum(), y, retain_graph=True, allow_unused=True)
+        return x, logdet, torch.zeros_like(y) if bend is None else bend.detach()

@@ -45,6 +45,14 @@ class Composed(ElementwiseMap):
             total = total + logdet
         return y, total
 
+    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        total, bend = torch.zeros_like(y), torch.zeros_like(y)
+        for map, own in reversed(list(zip(self.maps, self._own(params), strict=True))):
+            slope = total.detach().exp()  # of what this map is given, by y
+            y, logdet, bent = map.inverse_and_bend(y, own)
+            total, bend = total + logdet, torch.addcmul(bend, bent, slope)
+        return y, total, bend
+
     def _own(self, params: Tensor) -> Sequence[Tensor]:
         parts: tuple[Tensor, ...] = params.split([map.num_params for map in self.maps], -1)
         return parts

@@ -39,3 +39,7 @@ class Odd(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         x, logdet = self.map.inverse(y.abs(), params)
         return torch.where(y < 0, -x, x), logdet
+
+    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, logdet, bend = self.map.inverse_and_bend(y.abs(), params)
+        return torch.where(y < 0, -x, x), logdet, torch.where(y < 0, -bend, bend)

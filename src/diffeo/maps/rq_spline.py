@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from ..kernels import SplineShape, rq_spline
+from ..kernels import SplineShape, rq_spline, rq_spline_bend
 from .base import ElementwiseMap
 from .knots import check_spline
 
@@ -56,6 +56,9 @@ class RQSpline(ElementwiseMap):
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return rq_spline(y, params, self._shape, inverse=True)
+
+    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return rq_spline_bend(y, params, self._shape)
 
 
 def spline_shape(
