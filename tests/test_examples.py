@@ -35,6 +35,17 @@ def test_posterior_covers_the_truth(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+def test_regression_knows_its_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    example("regression").main(steps=300)
+    normal, student, slope = capsys.readouterr().out.splitlines()
+    assert "NOT" not in normal + student
+    assert numbers(student)[0] > numbers(normal)[0] + 5  # nats
+    true, mean, sd = numbers(slope)
+    assert abs(true - mean) < 4 * sd
+    assert sd < 0.3
+
+
+@pytest.mark.slow
 def test_directions_have_no_seam(capsys: pytest.CaptureFixture[str]) -> None:
     example("directions").main(steps=200)
     first, second = capsys.readouterr().out.splitlines()

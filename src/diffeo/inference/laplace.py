@@ -15,7 +15,7 @@ __all__ = ["Laplace", "all_found", "laplace"]
 
 LogDensity = Callable[[Tensor], Tensor]
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
-UNSEEN = 0.05  # chance that another climb ends in a new place, below which all are taken for found
+UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
 MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
 WIDEST = 1e4  # standard deviation along directions that the density does not bend in
 
