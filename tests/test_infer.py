@@ -59,6 +59,20 @@ def test_climbing_goes_on_until_no_maximum_is_new() -> None:
     assert len(laplace(four, 2, scale=10.0, starts=64)) == 4
 
 
+def test_a_saddle_between_two_modes_is_no_maximum() -> None:
+    """p(x) = p(−x): a climb from 0 itself would stay there, and its saddle would count as a mode without a Gaussian."""
+    centre = torch.tensor([4.0, 4.0])
+
+    def both(x: Tensor) -> Tensor:
+        each = [-0.5 * (x - sign * centre.to(x.dtype)).square().sum(1) for sign in (1, -1)]
+        return torch.logaddexp(*each) - math.log(4 * math.pi)
+
+    assert [m.proper for m in laplace(both, 2, scale=4.0)] == [True, True]
+    posterior = diffeo.infer(both, 2, scale=4.0, **FAST)
+    assert [a.name for a in posterior.attempts] == ["flow"]
+    assert posterior.log_z == pytest.approx(0, abs=0.01)
+
+
 def test_too_many_maxima_are_not_all_found() -> None:
     found = laplace(lambda u: 5 * torch.cos(3 * u).sum(1) - 1e-3 * u.square().sum(1), 4, scale=20.0)
     assert not all_found(found)
@@ -150,6 +164,12 @@ def test_resume_goes_on_from_what_is_there(tmp_path: Path) -> None:
     assert torch.equal(first.draws, again.draws)
     saved = first.counts["gradients"] - again.counts["gradients"]
     assert saved >= 60 * 256  # the training was not done again
+
+
+def test_resume_with_more_steps(tmp_path: Path) -> None:
+    diffeo.infer(shifted, 2, out=tmp_path, **FAST)
+    longer = diffeo.infer(shifted, 2, out=tmp_path, resume=True, **(FAST | {"steps": 100}))
+    assert longer.attempts[0].steps == 100
 
 
 def test_resume_refuses_another_run(tmp_path: Path) -> None:

@@ -159,5 +159,7 @@ def _lines(p: Posterior, out: Path) -> list[str]:
     width = max(len(row["name"]) for row in p.summary() if isinstance(row["name"], str))
     rows = [f"  {row['name']:<{width}}  {row['mean']:11.4g} ± {row['sd']:.4g}" for row in p.summary()[:40]]
     said = ["The draws can be trusted." if p.trusted else "The draws are NOT to be trusted.", *(f"  {w}" for w in p.warnings)]
+    if p.trusted and p.warnings:
+        said.insert(1, "What spoke against earlier attempts, and what was counted:")
     figures = f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat {d.k_hat:.2f}"
     return [*said, figures, *rows, f"draws    {out / 'draws.parquet'}"]

@@ -23,7 +23,7 @@ from ..layers import Flatten, Whiten
 from ..models import nsf, realnvp
 from ..training import Loop, LoopConfig, Progress
 from ..training.fingerprint import fingerprint
-from ..training.same_run import same_run
+from ..training.same_run import earlier_settings, same_run
 from ..training.sampler import mix
 from ..training.signals import StopRequest
 from .annealing import Annealed
@@ -162,11 +162,13 @@ class Fitting:
     def _train(self, name: str, objective: VariationalObjective, s: Settings, steps: int) -> list[dict[str, Any]]:
         batches = NoiseBatches(objective.flow.base, s.batch_size, s.seed)
         minutes = None if math.isinf(s.deadline) else max(1e-3, (s.deadline - time.monotonic()) / 60)
+        folder = self._place(name, s)
+        before = earlier_settings(folder, self.resume)
         config = LoopConfig(
             steps=steps,
             minutes=minutes,
             lr=s.lr,
-            eval_every=max(1, steps // 40),
+            eval_every=before.get("eval_every", max(1, steps // 40)),
             patience=None,
             weight_decay=0.0,
             ema=0.99,
@@ -175,28 +177,33 @@ class Fitting:
         )
         # FAB is to cover what the ELBO does not ask for: its last weights are kept, not those of the best ELBO.
         valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
-        folder = self._place(name, s, config)
+        if folder is not None:
+            self._same(folder, s, config)
         loop = Loop(objective.train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name))
         loop.run(self.resume)
         return loop.diary.history
 
-    def _place(self, name: str, s: Settings, config: LoopConfig) -> Path | None:
-        """The attempt's own folder. A resumed one must be of the same log density and settings."""
+    def _place(self, name: str, s: Settings) -> Path | None:
+        """The attempt's own folder."""
         if self.folder is None:
             return None
         folder = self.folder / "attempts" / (name if s.seed == self.settings.seed else f"{name}-{s.seed}")
         folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _same(self, folder: Path, s: Settings, config: LoopConfig) -> None:
+        """Begin an attempt in its folder; a resumed one must be of the same log density and settings."""
         u = torch.randn(PROBED, self.target.space.size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             values = self.target(u)[:, None]
         chosen = {"model": s.model if isinstance(s.model, str) else "given", "layers": s.layers, "hidden": list(s.hidden)}
         settings = asdict(config) | {"batch_size": s.batch_size, "scale": s.scale}
         same_run(folder, self.resume, {"values of the log density": fingerprint(values)}, chosen, settings)
-        return folder
 
     def _teller(self, name: str) -> Callable[[Progress], None] | None:
         tell = self.tell
-        return None if tell is None else lambda p: tell(replace(p, unit=f"nats of −ELBO ({name})"))
+        what = "cross-entropy" if name == "fab" else "−ELBO"
+        return None if tell is None else lambda p: tell(replace(p, unit=f"nats of {what} ({name})"))
 
     @torch.no_grad()
     def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator) -> Found:

@@ -24,7 +24,7 @@ from ..training.signals import stop_on_signals
 from .diagnostics import verdict
 from .fitting import MODELS, Fitting, Found, Settings
 from .laplace import laplace
-from .mcmc import latent_chains
+from .mcmc import STEPS, WARMUP, latent_chains
 from .objectives import ReverseKL, VariationalObjective
 from .posterior import Attempt, Posterior
 from .space import Space
@@ -34,6 +34,7 @@ __all__ = ["infer"]
 
 Effort = Literal["auto", "flow", "annealed", "fab", "mcmc"]
 ORDER: tuple[Effort, ...] = ("flow", "annealed", "fab", "mcmc")
+ITERATIONS = WARMUP + STEPS  # of Markov chains
 PROBES = 64  # points around each maximum that a flow must not miss
 MISSED = 10.0  # nats that such points' weights lie above the average weight when it does
 SLIGHT = 20.0  # nats below the largest: maxima of so little mass do not count
@@ -182,11 +183,21 @@ class _Search:
                 return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
         return None
 
+    def _teller(self) -> Callable[[int, float], None] | None:
+        tell, start = self.fitting.tell, time.monotonic()
+
+        def told(step: int, accepted: float) -> None:
+            assert tell is not None
+            seconds = time.monotonic() - start
+            tell(Progress(step, step / ITERATIONS, 0.0, None, seconds, note=f"chains: {accepted:.0%} of proposals accepted"))
+
+        return None if tell is None else told
+
     def _chains(self) -> Found:
         best = self.best if self.best is not None else self._flow("flow")
         s = self.fitting.settings
         deadline = None if math.isinf(s.deadline) else s.deadline
-        chains = latent_chains(self.fitting.target, best.flow, seed=s.seed, deadline=deadline)
+        chains = latent_chains(self.fitting.target, best.flow, seed=s.seed, deadline=deadline, tell=self._teller())
         trusted, reasons = chains.verdict()
         draws = chains.samples.flatten(0, 1)
         equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)

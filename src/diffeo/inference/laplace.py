@@ -17,6 +17,7 @@ LogDensity = Callable[[Tensor], Tensor]
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
 UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
 MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
+NUDGE = 0.01  # of the scale
 WIDEST = 1e4  # standard deviation along directions that the density does not bend in
 
 
@@ -39,7 +40,7 @@ class Laplace:
 
 
 def laplace(target: LogDensity, size: int, *, starts: int = 8, scale: float = 1.0, seed: int = 0) -> list[Laplace]:
-    """Climb log p̃ (B, D) -> (B,) from 0 and points of N(0, scale²), and fit a Gaussian to every maximum found.
+    """Climb log p̃ (B, D) -> (B,) from near 0 and points of N(0, scale²), and fit a Gaussian to every maximum found.
 
     From `starts` points; where these end in several places the climbing goes on until few of the places are new, or
     there are too many to find them all (`all_found` tells). L-BFGS (scipy), Hessians by central differences of gradients
@@ -52,11 +53,12 @@ def laplace(target: LogDensity, size: int, *, starts: int = 8, scale: float = 1.
     while more and count + more <= MOST_STARTS and len(found) <= MOST_MODES:
         first = scale * torch.randn(more, size, generator=generator, dtype=torch.float64)
         if not count:
-            first[0] = 0.0
+            first[0] *= NUDGE  # 0 itself is a saddle of whatever is symmetric
         places = [place for place in (_climb(target, u) for u in first) if place is not None]
         for mode, height in sorted(places, key=lambda place: -place[1]):
             _note(found, target, mode, height)
         count += more
+        found = [m for m in found if m.proper] or found  # saddles, once there is a maximum
         more = 0 if len(found) < 2 or all_found(found) else count
     return found
 

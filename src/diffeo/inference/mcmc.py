@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -22,9 +22,11 @@ from .hmc import LogDensity, Move, State, StepSize, choose, evaluate, hmc_move, 
 __all__ = ["Chains", "hmc_step", "latent_chains"]
 
 STREAM = 9  # of random numbers
+STEPS, WARMUP = 1000, 500
 TRIES = 50  # rounds of draws, to find points of positive density to start from
 MOST_LEAPFROGS = 32
 MOST_RHAT, LEAST_ESS = 1.01, 400.0  # Vehtari et al. 2021, §4
+Tell = Callable[[int, float], None]
 ROWS = 65_536  # decoded in one pass
 
 
@@ -67,12 +69,13 @@ def latent_chains(
     flow: Flow,
     *,
     chains: int = 64,
-    steps: int = 1000,
-    warmup: int = 500,
+    steps: int = STEPS,
+    warmup: int = WARMUP,
     seed: int = 0,
     generator: torch.Generator | None = None,
     local: float = 1.5,
     deadline: float | None = None,
+    tell: Callable[[int, float], None] | None = None,
 ) -> Chains:
     """Markov chains for an unnormalised log density `target` (B, \\*event) -> (B,), run where the flow makes it simple.
 
@@ -81,7 +84,7 @@ def latent_chains(
     modes; and a Hamiltonian one along the gradient, which goes where the flow hardly does. `local` is the mean length of
     the latter's trajectories (latents have spread 1, so π/2 is a quarter turn), 0 leaves them out. The step size is
     set in the `warmup`, whose states are not kept, to an acceptance of 0.8; steps and lengths are jittered, and where most
-    trajectories leave the support they are shortened.
+    trajectories leave the support they are shortened. `tell` hears of every iteration, and the share of proposals accepted.
     No iteration begins after `deadline`, in seconds of `time.monotonic()`, but one state is always kept; the warm-up gets
     its share of the time. Random numbers come from `generator`, or one made from `seed`.
 
@@ -98,7 +101,7 @@ def latent_chains(
     _check(flow, chains, steps, warmup, local)
     generator = generator or torch.Generator().manual_seed(mix(seed, STREAM))
     with _evaluating(flow):
-        sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local)
+        sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local, tell or (lambda step, accepted: None))
         complete = sampler.run(warmup, steps, math.inf if deadline is None else deadline)
         samples = _decode(flow, torch.stack(sampler.kept, 1))
     flat = samples.flatten(2)
@@ -142,7 +145,8 @@ class _Latent:
 class _Sampler:
     """The state of all chains and what is known of their moves so far."""
 
-    def __init__(self, flow: Flow, density: _Latent, chains: int, generator: torch.Generator, local: float) -> None:
+    def __init__(self, flow: Flow, density: _Latent, chains: int, generator: torch.Generator, local: float, tell: Tell) -> None:
+        self.tell, self.done = tell, 0
         self.base, self.density, self.generator = flow.base, density, generator
         self.local, self.length = local, local
         self.step_size = StepSize(prod(flow.base.event_shape) ** -0.25)
@@ -174,8 +178,9 @@ class _Sampler:
         self.iterations, self.independent, self.near, self.divergences = 0, 0.0, 0.0, 0
 
     def _iterate(self, adapt: bool = False) -> None:
-        self.iterations += 1
+        self.iterations, self.done = self.iterations + 1, self.done + 1
         self._propose()
+        self.tell(self.done, self.independent / self.iterations)
         if self.length > 0:
             move = self._move()
             if adapt:

@@ -55,6 +55,9 @@ def _figures(d: Diagnostics) -> list[Line]:
         ("largest weight", f"{d.max_weight_share:.3%}", "of the sum of all weights"),
         ("outside the support", f"{d.minus_inf_share:.2%}", "of the draws, where the density is zero or not a number"),
     ]
+    if d.beyond is not None:
+        meaning = "found by short Markov chains where weights exceed all that the draws met; 3 % are too much"
+        lines.append(("mass beyond", f"{d.beyond:.2%}", meaning))
     if d.gradient_snr is not None:
         meaning = "of the gradient after training, |mean| / SD over parameters: small when there is no more to learn"
         lines.append(("signal to noise", number(d.gradient_snr, 2), meaning))

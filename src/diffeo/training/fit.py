@@ -224,6 +224,6 @@ def lines() -> Callable[[Progress], None]:
     def tell(p: Progress) -> None:
         if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
             last[0] = time.monotonic()
-            print(f"step {p.step}  {p.fraction:4.0%}  {p}  {p.seconds:.0f} s", file=sys.stderr)
+            print(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s", file=sys.stderr)
 
     return tell

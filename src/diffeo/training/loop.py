@@ -75,8 +75,12 @@ class Progress:
     valid: float | None
     seconds: float
     unit: str = "nats per row"
+    note: str | None = None
+    """What to say in place of losses, where there are none."""
 
     def __str__(self) -> str:
+        if self.note is not None:
+            return self.note
         valid = "" if self.valid is None else f"   held-out {self.valid:.4f}"
         return f"training {self.loss:.4f}{valid}   {self.unit}"
 
