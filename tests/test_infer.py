@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import diffeo
 from diffeo.bases import PlacedMixture
 from diffeo.core.errors import CheckpointError, ConfigError
 from diffeo.inference import AlphaDivergence, all_found, laplace
+from diffeo.inference.bridge import bridge
 from diffeo.inference.modes import weigh_modes
 from diffeo.inference.probe import beyond
 
@@ -109,10 +111,68 @@ def test_short_chains_find_the_mass_that_no_draw_met() -> None:
     whiten.place(torch.tensor([-1.0, 0.0, 0.0, 0.0]), torch.diag(torch.tensor([2.0, 0.5, 0.5, 0.5])))
     flow = diffeo.Flow(diffeo.Chain([whiten]), base)
     u, log_q = flow.sample_and_log_prob((4_000,), generator=torch.Generator().manual_seed(0))
-    assert beyond(funnel, flow, funnel(u) - log_q) > 0.03
+    assert beyond(funnel, flow, funnel(u) - log_q, scale=0.1).share > 0.03
     exact = diffeo.Flow(diffeo.Chain([diffeo.layers.Whiten(4)]), base)
     u, log_q = exact.sample_and_log_prob((4_000,), generator=torch.Generator().manual_seed(0))
-    assert beyond(lambda x: -0.5 * x.square().sum(1), exact, -0.5 * u.square().sum(1) - log_q) < 0.01
+    assert beyond(lambda x: -0.5 * x.square().sum(1), exact, -0.5 * u.square().sum(1) - log_q).share < 0.01
+
+
+def two(x: Tensor, apart: float = 8.0, sd: float = 0.05) -> Tensor:
+    """N(0, 1) and, as heavy, N(apart, sd²) in each dimension."""
+    size, far = x.shape[1], (x - apart) / sd
+    first = -0.5 * x.square().sum(1)
+    second = -0.5 * far.square().sum(1) - size * math.log(sd)
+    return torch.logaddexp(first, second) - math.log(2) - 0.5 * size * math.log(2 * math.pi)
+
+
+@pytest.mark.parametrize(("size", "apart", "sd"), [(1, 8.0, 0.05), (1, 20.0, 0.5), (2, 5.0, 0.5), (2, 50.0, 1.0)])
+def test_a_mode_out_of_sight_is_found_or_the_result_is_not_trusted(size: int, apart: float, sd: float) -> None:
+    """At the scale of the other: climbs from farther out, and draws from far and wide."""
+    posterior = diffeo.infer(lambda x: two(x, apart, sd), size, effort="flow", **FAST)
+    assert not posterior.trusted or posterior.log_z == pytest.approx(0, abs=0.05)
+
+
+def test_wide_draws_see_another_mode() -> None:
+    narrow = diffeo.Flow(diffeo.Chain([diffeo.layers.Whiten(2)]), diffeo.bases.Normal(2))
+    u, log_q = narrow.sample_and_log_prob((2_000,), generator=torch.Generator().manual_seed(0))
+    assert beyond(lambda x: two(x, 9.0, 1.0), narrow, two(u, 9.0, 1.0) - log_q).share == pytest.approx(0.5, abs=0.15)
+
+
+def test_chains_do_not_forget_what_the_flow_was_blamed_for() -> None:
+    """Started from a flow over one of two wells, chains agree with each other, and are not to be trusted."""
+
+    def wells(x: Tensor) -> Tensor:
+        return torch.logaddexp(-0.5 * (x[:, 0] + 15).square(), -0.5 * (x[:, 0] - 15).square())
+
+    whiten = diffeo.layers.Whiten(1)
+    whiten.place(torch.tensor([-15.0]), torch.eye(1))
+    flow = diffeo.Flow(diffeo.Chain([whiten, diffeo.models.realnvp(1, layers=2).transform]), diffeo.bases.Normal(1))
+    known = torch.randn(1_000, 1) + torch.where(torch.rand(1_000, 1) < 0.5, -15.0, 15.0)
+    settings = {"effort": "mcmc", "model": flow, "steps": 50, "samples": 1_000, "scale": 10.0}
+    blind = diffeo.infer(wells, 1, **settings)
+    assert [a.name for a in blind.attempts] == ["flow", "mcmc"]
+    assert not blind.trusted
+    assert "mcmc: a mode is lost: the chains never came near 1 of 2 maxima" in blind.warnings
+    compared = diffeo.infer(wells, 1, reference=known, **settings)
+    assert any(w.startswith("mcmc: the mean of the chains is") for w in compared.warnings)
+
+
+def test_bridge_mends_log_z_of_a_narrow_flow() -> None:
+    """A flow of half the width: weights have no variance, the chains' states give log Z all the same."""
+    g = torch.Generator().manual_seed(1)
+    of_p, of_q = 2 * torch.randn(64, 500, generator=g, dtype=torch.float64), torch.randn(10_000, generator=g, dtype=torch.float64)
+
+    def log_w(x: Tensor) -> Tensor:
+        return 5 - math.log(2) - 0.5 * ((x / 2).square() - x.square())
+
+    value, error = bridge(log_w(of_p), log_w(of_q))
+    assert abs(value - 5) < 4 * error
+    assert error < 0.02
+
+
+def test_draws_too_narrow_for_their_dtype_are_told() -> None:
+    posterior = diffeo.infer(lambda x: -0.5 * ((x - 3e6) / 0.1).square().sum(1), 2, effort="flow", **FAST)
+    assert any("too narrow" in warning for warning in posterior.warnings)
 
 
 def test_figures_include_chains_and_the_gradient() -> None:
@@ -205,6 +265,49 @@ def test_fab_leaves_checkpoints_and_resumes(tmp_path: Path) -> None:
     again = diffeo.infer(shifted, 2, effort="fab", out=tmp_path, resume=True, **FAST)
     assert sorted(p.name for p in (tmp_path / "attempts").iterdir()) == ["annealed", "fab"]
     assert torch.equal(first.draws, again.draws)
+
+
+def test_a_signal_ends_the_chains(tmp_path: Path) -> None:
+    calls = [0]
+
+    def interrupted(x: Tensor) -> Tensor:
+        calls[0] += len(x) == 64
+        if calls[0] == 20 and len(x) == 64:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return shifted(x)
+
+    posterior = diffeo.infer(interrupted, 2, effort="mcmc", **FAST)
+    assert calls[0] < 100
+    assert posterior.signum == signal.SIGTERM
+    assert not posterior.trusted
+
+
+def test_resume_refuses_another_objective(tmp_path: Path) -> None:
+    diffeo.infer(shifted, 2, out=tmp_path, **FAST)
+    with pytest.raises(CheckpointError, match="objective"):
+        diffeo.infer(shifted, 2, out=tmp_path, resume=True, objective=lambda f, p: AlphaDivergence(f, p, 0.5), **FAST)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"samples": 0}, {"samples": 25.5}, {"lr": -1.0}, {"lr": math.nan}, {"scale": 0.0}, {"scale": math.inf}, {"steps": 0},
+     {"batch_size": 1}, {"minutes": -1.0}, {"model": None}, {"repeats": 0}, {"reference": torch.zeros(1, 2)}],
+    ids=str,
+)  # fmt: skip
+def test_settings_out_of_range_are_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        diffeo.infer(shifted, 2, **(FAST | wrong))
+
+
+def test_minutes_hold_while_climbing() -> None:
+    def slow(x: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return shifted(x)
+
+    start = time.monotonic()
+    posterior = diffeo.infer(slow, 20, minutes=0.02, **FAST)
+    assert time.monotonic() - start < 20
+    assert not posterior.trusted
 
 
 @pytest.mark.parametrize("effort", ["auto", "fab", "mcmc"])

@@ -306,6 +306,26 @@ def test_infer_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run("infer", f"{tmp_path}/plain.py:plain", "--dim", 2, "--out", tmp_path / "b", *words) == 0
 
 
+LOUD = """
+from __future__ import annotations
+import dataclasses
+print("hello")
+@dataclasses.dataclass
+class A:
+    b: int = 1
+def f(x):
+    print("f")
+    return -x.square().sum(1)
+"""
+
+
+def test_what_the_file_prints_is_not_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And dataclasses with postponed annotations, which look for their module, work."""
+    (tmp_path / "loud.py").write_text(LOUD)
+    assert run("infer", f"{tmp_path}/loud.py:f", "--dim", 2, "--out", tmp_path / "a", "--steps", 20, "-n", 500, "--json") == 0
+    assert answer(capsys)["trusted"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -316,6 +336,8 @@ def test_infer_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
         (["plain.py:plain"], "give --dim"),
         (["plain.py:plain", "--dim", "2", "--effort", "more"], "unknown effort"),
         (["broken.py:f", "--dim", "2"], "ZeroDivisionError while importing"),
+        (["leaves.py:f", "--dim", "2"], "SystemExit while importing"),
+        (["five.py:f"], "not a mapping"),
     ],
 )
 def test_bad_log_densities_get_one_line(
@@ -325,6 +347,8 @@ def test_bad_log_densities_get_one_line(
     (tmp_path / "model.py").write_text(FILE)
     (tmp_path / "plain.py").write_text(FILE.replace("parameters", "_unused"))
     (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "leaves.py").write_text("import sys; sys.exit(3)")
+    (tmp_path / "five.py").write_text("parameters = 5\ndef f(x): return -x.sum(1)")
     assert run("infer", *words, "--out", "out") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json as json_
 import sys
@@ -66,29 +67,35 @@ def infer(
     from .progress import progress
 
     use_threads(threads)
-    function, parameters = _load(density)
-    if (parameters is None) == (dim is None):
-        raise ConfigError(f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density))
-    out.mkdir(parents=True, exist_ok=True)
-    with progress(quiet) as tell:
-        posterior = run(
-            function,
-            parameters if parameters is not None else dim or 1,
-            support=None if parameters is not None else support,
-            effort=effort,  # type: ignore[arg-type]
-            model=model,  # type: ignore[arg-type]
-            steps=steps,
-            batch_size=batch_size,
-            lr=lr,
-            samples=samples,
-            scale=scale,
-            repeats=repeats,
-            minutes=minutes,
-            seed=seed,
-            out=out,
-            resume=resume,
-            progress=tell,
-        )
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever the user's file prints
+        function, parameters = _load(density)
+        if (parameters is None) == (dim is None):
+            raise ConfigError(
+                f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density)
+            )
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot make this folder: {error.strerror}") from None
+        with progress(quiet) as tell:
+            posterior = run(
+                function,
+                parameters if parameters is not None else dim or 1,
+                support=None if parameters is not None else support,
+                effort=effort,  # type: ignore[arg-type]
+                model=model,  # type: ignore[arg-type]
+                steps=steps,
+                batch_size=batch_size,
+                lr=lr,
+                samples=samples,
+                scale=scale,
+                repeats=repeats,
+                minutes=minutes,
+                seed=seed,
+                out=out,
+                resume=resume,
+                progress=tell,
+            )
     columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
     write_table(out / "draws.parquet", list(posterior.space.names), columns)
     result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
@@ -127,7 +134,10 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
     if not callable(found):
         here = [n for n, v in vars(module).items() if _usable(v, module.__name__)]
         raise ConfigError(f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}")
-    return found, getattr(module, DECLARED, None)
+    declared = getattr(module, DECLARED, None)
+    if declared is not None and not isinstance(declared, Mapping):
+        raise ConfigError(f"{path}: `{DECLARED}` is a {type(declared).__name__}, not a mapping of names to shapes and supports")
+    return found, declared
 
 
 def _usable(value: object, module: str) -> bool:
@@ -138,16 +148,21 @@ def _usable(value: object, module: str) -> bool:
 
 def _run(path: Path) -> ModuleType:
     """The user's file as a module, which may import its neighbours, as with pytest."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"_diffeo_user_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules[module.__name__] = module  # dataclasses look themselves up there
+    sys.path.append(str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path}: {type(error).__name__} while importing it: {error}") from error
     return module
+
+
+def _neither(density: str) -> str:
+    return f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file"
 
 
 def _both(density: str) -> str:

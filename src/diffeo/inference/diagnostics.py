@@ -49,6 +49,7 @@ class Diagnostics:
     elbo_se: float
     log_z: float
     log_z_se: float
+    """Of the weights, and of the mass `beyond` where that was looked for."""
     iw_elbo: float
     """A tighter lower bound, from groups of 50 draws."""
     ess: float
@@ -63,7 +64,7 @@ class Diagnostics:
     """Upper bound on log Z, from draws of the target; EUBO − log Z is KL(p ‖ q). None without such draws."""
     eubo_se: float | None = None
     beyond: float | None = None
-    """Share of the target's mass, by short Markov chains, where weights exceed all that the draws met."""
+    """Share of the target's mass, by short Markov chains and wide draws, where weights exceed all that the draws met."""
     gradient_snr: float | None = None
     """Signal to noise of the gradient after training, a mean over parameters: small when there is no more to learn."""
 
@@ -229,7 +230,7 @@ def verdict(
     if lost is not None and not lost <= MOST_LOST:
         reasons.append(f"{lost:.1%} of the reference draws lie where the flow puts next to nothing: a mode is lost")
     if found.beyond is not None and found.beyond > MOST_LOST:
-        reasons.append(f"Markov chains find {found.beyond:.1%} of the mass where the flow puts next to nothing: log Z is too low")
+        reasons.append(f"a search finds {found.beyond:.1%} of the mass where the flow puts next to nothing: log Z is too low")
     return not reasons, reasons
 
 

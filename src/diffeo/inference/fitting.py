@@ -45,6 +45,7 @@ MORE = 4  # layers after the first attempt
 HELD_OUT = 1_024  # latents that weights are chosen on
 ROWS = 8_192  # drawn in one pass
 GRADIENTS = 8  # batches that signal and noise of the gradient are taken from
+MOST_GRID = 0.01  # of a standard deviation between neighbouring numbers
 PROBED = 16  # points that tell one log density from another on resume
 
 
@@ -178,7 +179,7 @@ class Fitting:
         # FAB is to cover what the ELBO does not ask for: its last weights are kept, not those of the best ELBO.
         valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
         if folder is not None:
-            self._same(folder, s, config)
+            self._same(folder, s, config, objective)
         loop = Loop(objective.train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name))
         loop.run(self.resume)
         return loop.diary.history
@@ -191,12 +192,14 @@ class Fitting:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _same(self, folder: Path, s: Settings, config: LoopConfig) -> None:
+    def _same(self, folder: Path, s: Settings, config: LoopConfig, objective: VariationalObjective) -> None:
         """Begin an attempt in its folder; a resumed one must be of the same log density and settings."""
         u = torch.randn(PROBED, self.target.space.size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             values = self.target(u)[:, None]
-        chosen = {"model": s.model if isinstance(s.model, str) else "given", "layers": s.layers, "hidden": list(s.hidden)}
+        plain = {k: v for k, v in vars(objective).items() if isinstance(v, (int, float, str))}
+        model = s.model if isinstance(s.model, str) else str([tuple(p.shape) for p in s.model.parameters()])
+        chosen = {"model": model, "layers": s.layers, "hidden": list(s.hidden), "objective": type(objective).__name__, **plain}
         settings = asdict(config) | {"batch_size": s.batch_size, "scale": s.scale}
         same_run(folder, self.resume, {"values of the log density": fingerprint(values)}, chosen, settings)
 
@@ -213,12 +216,25 @@ class Fitting:
         found = replace(diagnose(log_w, known), gradient_snr=self._snr(flow, s))
         lost = None if known is None else lost_modes(log_w, known)
         trusted, reasons = verdict(found, log_w, lost=lost)
-        if trusted and self.stop.signum is None:  # what no draw met, no weight tells
-            deadline = None if math.isinf(s.deadline) else s.deadline
-            found = replace(found, beyond=beyond(self.target, flow, log_w, seed=s.seed, deadline=deadline))
+        if trusted:  # what no draw met, no weight tells
+            found, complete = self._look_beyond(flow, log_w, found, s)
             trusted, reasons = verdict(found, log_w, lost=lost)
+            if not complete:
+                reasons.append("the time was over before mass that no draw met could be looked for")
+        if coarse := _too_narrow(draws):
+            reasons.append(coarse)
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
-        return Found(flow, draws, weights, found, trusted, reasons, history)
+        return Found(flow, draws, weights, found, not reasons, reasons, history)
+
+    def _look_beyond(self, flow: Flow, log_w: Tensor, found: Diagnostics, s: Settings) -> tuple[Diagnostics, bool]:
+        deadline = None if math.isinf(s.deadline) else s.deadline
+        look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=deadline, over=self.over)
+        error = math.hypot(found.log_z_se, -math.log1p(-min(look.share, 1 - 1e-9)))  # what was not met is missing in log Z
+        return replace(found, beyond=look.share, log_z_se=error), look.complete
+
+    def over(self) -> bool:
+        """Was a stop asked for, or has the time come?"""
+        return self.stop.signum is not None or time.monotonic() >= self.settings.deadline
 
     def _drawn(self, flow: Flow, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         u, log_q = flow.sample_and_log_prob((count,), generator=generator)
@@ -241,6 +257,18 @@ class Fitting:
             rows.append(torch.cat([g.flatten() for g in whole]))
         objective.eval()
         return gradient_snr(torch.stack(rows)) if rows else math.nan
+
+
+def _too_narrow(draws: Tensor) -> str | None:
+    """Neighbouring numbers of the draws' dtype must lie well within a standard deviation."""
+    x = draws.double()
+    grid = torch.finfo(draws.dtype).eps * x.mean(0).abs() / x.std(0).clamp_min(1e-300)
+    if float(grid.max()) <= MOST_GRID:
+        return None
+    i = int(grid.argmax())
+    return (
+        f"unconstrained coordinate {i} lies at {x[:, i].mean():.3g} ± {x[:, i].std():.1g}, too narrow for {draws.dtype}: shift it"
+    )
 
 
 def _pieces(total: int) -> Iterator[int]:

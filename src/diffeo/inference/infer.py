@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,23 +20,17 @@ from ..training.fit import lines
 from ..training.lock import locked
 from ..training.sampler import mix
 from ..training.signals import stop_on_signals
-from .diagnostics import verdict
-from .fitting import MODELS, Fitting, Found, Settings
+from .fitting import MODELS, Fitting, Settings
 from .laplace import laplace
-from .mcmc import STEPS, WARMUP, latent_chains
 from .objectives import ReverseKL, VariationalObjective
-from .posterior import Attempt, Posterior
+from .posterior import Posterior
+from .search import ORDER, Effort, Search
 from .space import Space
 from .target import Target
 
 __all__ = ["infer"]
 
-Effort = Literal["auto", "flow", "annealed", "fab", "mcmc"]
-ORDER: tuple[Effort, ...] = ("flow", "annealed", "fab", "mcmc")
-ITERATIONS = WARMUP + STEPS  # of Markov chains
-PROBES = 64  # points around each maximum that a flow must not miss
-MISSED = 10.0  # nats that such points' weights lie above the average weight when it does
-SLIGHT = 20.0  # nats below the largest: maxima of so little mass do not count
+LEAST = {"batch_size": 2, "samples": 100}
 
 
 def infer(
@@ -80,7 +73,8 @@ def infer(
     it is trained, in "flow" without tempering. `objective` makes another objective of flow and target, such as
     `lambda f, p: AlphaDivergence(f, p, 0.5)`. `repeats` flows are fitted from other seeds and must agree about log Z;
     `reference`, draws of the posterior from elsewhere, gives an upper bound on log Z and shows modes that are
-    missing. `minutes` ends the search. With `out`, attempts leave checkpoints there, and `resume` goes on from them; a
+    missing. No check can tell of a mode that no climb, draw or chain ever met: make `scale` as wide as modes may lie
+    apart. `minutes` ends the search. With `out`, attempts leave checkpoints there, and `resume` goes on from them; a
     first SIGINT or SIGTERM saves and returns what there is, not to be trusted.
 
     Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings, `CheckpointError` when
@@ -91,125 +85,39 @@ def infer(
     >>> posterior.trusted, round(posterior.log_z, 1)
     (True, 3.2)
     """
-    if effort != "auto" and effort not in ORDER:
-        raise ConfigError(f"unknown effort {effort!r}: use auto, {', '.join(ORDER)}")
-    if isinstance(model, str) and model not in MODELS:
-        raise ConfigError(f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow")
-    if repeats < 1:
-        raise ConfigError(f"repeats must be at least 1, got {repeats}")
+    _check(effort, model, steps=steps, batch_size=batch_size, samples=samples, repeats=repeats, layers=layers)
+    _check_sizes(lr=lr, scale=scale, **({} if minutes is None else {"minutes": minutes}))
     target = Target(log_density, Space.of(event_shape, support))
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     chosen = Settings(model, layers, tuple(hidden), objective, steps, batch_size, lr, samples, repeats, scale, seed, deadline)
     known = None if reference is None else target.space.unconstrain(reference)
+    if known is not None and len(known) < 2:
+        raise ConfigError(f"reference has {len(known)} draws: give at least 2")
     folder = None if out is None else Path(out)
     tell = progress if callable(progress) else lines() if progress else None
     guard = contextlib.nullcontext() if folder is None else locked(folder)
     with seeded(seed), stop_on_signals() as stop, guard:
         target.check(torch.Generator().manual_seed(mix(seed, 10)))
-        maxima = laplace(target, target.space.size, scale=scale, seed=seed)
-        search = _Search(Fitting(target, chosen, maxima, known, folder, resume, tell, stop))
+        fitting = Fitting(target, chosen, [], known, folder, resume, tell, stop)
+        fitting.maxima = laplace(target, target.space.size, scale=scale, seed=seed, over=fitting.over)
+        search = Search(fitting, only=effort != "auto")
         for name in ORDER if effort == "auto" else (effort,):
-            if search.attempt(name) or search.over:
+            if search.attempt(name) or search.fitting.over():
                 break
     return search.posterior()
 
 
-@dataclass
-class _Search:
-    """The attempts so far, and the best of them."""
-
-    fitting: Fitting
-    attempts: list[Attempt] = field(default_factory=list)
-    best: Found | None = None
-
-    @property
-    def over(self) -> bool:
-        return self.fitting.stop.signum is not None or time.monotonic() >= self.fitting.settings.deadline
-
-    def attempt(self, name: Effort) -> bool:
-        """Try one thing; True when its result is to be trusted."""
-        target = self.fitting.target
-        start, before = time.monotonic(), target.evaluations
-        found = self._chains() if name == "mcmc" else self._flow(name)
-        seconds, calls = time.monotonic() - start, target.evaluations - before
-        steps = int(found.history[-1]["step"]) if found.history else 0
-        self.attempts.append(Attempt(name, found.trusted, found.reasons, found.diagnostics, steps, seconds, calls))
-        if self.best is None or found.trusted or found.diagnostics.ess > self.best.diagnostics.ess:
-            self.best = found
-        return found.trusted
-
-    def posterior(self) -> Posterior:
-        found, target = self.best, self.fitting.target
-        assert found is not None
-        tried = [f"{a.name}: {reason}" for a in self.attempts if not a.trusted for reason in a.reasons]
-        return Posterior(
-            flow=found.flow,
-            space=target.space,
-            draws=found.draws,
-            log_weights=found.log_weights,
-            diagnostics=found.diagnostics,
-            trusted=found.trusted,
-            warnings=tried + _counted(target),
-            attempts=self.attempts,
-            counts=target.counts(),
-            history=found.history,
-            chains=found.chains,
-            signum=self.fitting.stop.signum,
-        )
-
-    def _flow(self, name: Effort) -> Found:
-        s = self.fitting.settings
-        found, *others = [self.fitting(name, seed) for seed in range(s.seed, s.seed + s.repeats)]
-        if others:
-            _, reasons = verdict(found.diagnostics, repeats=[other.diagnostics for other in others])
-            found.reasons += [reason for reason in reasons if reason not in found.reasons]
-        if missed := self._missed(found):
-            found.reasons.append(missed)
-        if self.fitting.stop.signum is not None:
-            found.reasons.append("training was stopped by a signal")
-        found.trusted = not found.reasons
-        return found
-
-    @torch.no_grad()
-    def _missed(self, found: Found) -> str | None:
-        """Maxima of the log density where the flow has next to nothing: reverse KL drops modes, and its weights do not tell."""
-        generator = torch.Generator().manual_seed(mix(self.fitting.settings.seed, 12))
-        floor = max((m.log_z for m in self.fitting.maxima), default=0.0) - SLIGHT
-        proper = [m for m in self.fitting.maxima if m.proper and m.log_z > floor]
-        for maximum in proper:
-            u = maximum.sample(PROBES, generator).to(found.flow.dtype)
-            above = float(self.fitting.weights(found.flow, u).median()) - found.diagnostics.log_z
-            if above > MISSED:
-                return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
-        return None
-
-    def _teller(self) -> Callable[[int, float], None] | None:
-        tell, start = self.fitting.tell, time.monotonic()
-
-        def told(step: int, accepted: float) -> None:
-            assert tell is not None
-            seconds = time.monotonic() - start
-            tell(Progress(step, step / ITERATIONS, 0.0, None, seconds, note=f"chains: {accepted:.0%} of proposals accepted"))
-
-        return None if tell is None else told
-
-    def _chains(self) -> Found:
-        best = self.best if self.best is not None else self._flow("flow")
-        s = self.fitting.settings
-        deadline = None if math.isinf(s.deadline) else s.deadline
-        chains = latent_chains(self.fitting.target, best.flow, seed=s.seed, deadline=deadline, tell=self._teller())
-        trusted, reasons = chains.verdict()
-        draws = chains.samples.flatten(0, 1)
-        equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
-        return Found(best.flow, draws, equal, best.diagnostics, trusted, reasons, best.history, chains)
+def _check(effort: str, model: Any, **counts: Any) -> None:
+    if effort != "auto" and effort not in ORDER:
+        raise ConfigError(f"unknown effort {effort!r}: use auto, {', '.join(ORDER)}")
+    if not isinstance(model, Flow) and model not in MODELS:
+        raise ConfigError(f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow")
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < LEAST.get(name, 1):
+            raise ConfigError(f"{name} must be a whole number of at least {LEAST.get(name, 1)}, got {value!r}")
 
 
-def _counted(target: Target) -> list[str]:
-    said = []
-    if target.nan_rows:
-        said.append(
-            f"the log density was NaN at {target.nan_rows:,} of {target.evaluations:,} points, which count as zero density"
-        )
-    if target.mode == "rows":
-        said.append("the log density was called point by point, which is slow: write it for batches")
-    return said
+def _check_sizes(**sizes: float) -> None:
+    for name, value in sizes.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name} must be positive and finite, got {value!r}")

@@ -17,6 +17,7 @@ LogDensity = Callable[[Tensor], Tensor]
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
 UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
 MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
+FAR_OUT = (3.0, 10.0, 30.0)  # times the scale
 NUDGE = 0.01  # of the scale
 WIDEST = 1e4  # standard deviation along directions that the density does not bend in
 
@@ -39,25 +40,35 @@ class Laplace:
         return self.mode + noise @ self.lower.T
 
 
-def laplace(target: LogDensity, size: int, *, starts: int = 8, scale: float = 1.0, seed: int = 0) -> list[Laplace]:
+def laplace(
+    target: LogDensity,
+    size: int,
+    *,
+    starts: int = 8,
+    scale: float = 1.0,
+    seed: int = 0,
+    over: Callable[[], bool] = lambda: False,
+) -> list[Laplace]:
     """Climb log p̃ (B, D) -> (B,) from near 0 and points of N(0, scale²), and fit a Gaussian to every maximum found.
 
-    From `starts` points; where these end in several places the climbing goes on until few of the places are new, or
-    there are too many to find them all (`all_found` tells). L-BFGS (scipy), Hessians by central differences of gradients
-    in one batch of 2 D points; in float64. The largest of the first round come first; ends within a standard deviation
-    per dimension of another one are the same. Empty when nothing is finite.
+    From `starts` points, and about as many from 3, 10 and 30 times as far, for modes outside; where these end in several
+    places the climbing goes on until hardly any of them is new, or there are too many to find them all (`all_found`).
+    L-BFGS (scipy), Hessians by central differences of gradients in one batch of 2 D points; in float64. The largest of
+    the first round come first; ends within a standard deviation per dimension of another one are the same. Empty when
+    nothing is finite. Ends with what there is once `over()` is true.
     """
     generator = torch.Generator().manual_seed(seed)
     found: list[Laplace] = []
     count, more = 0, starts
-    while more and count + more <= MOST_STARTS and len(found) <= MOST_MODES:
+    while more and count + more <= MOST_STARTS and len(found) <= MOST_MODES and not over():
         first = scale * torch.randn(more, size, generator=generator, dtype=torch.float64)
         if not count:
             first[0] *= NUDGE  # 0 itself is a saddle of whatever is symmetric
-        places = [place for place in (_climb(target, u) for u in first) if place is not None]
+            first = torch.cat([first, *(far * first[1::3] for far in FAR_OUT)])
+        places = [place for place in (_climb(target, u, over) for u in first) if place is not None]
         for mode, height in sorted(places, key=lambda place: -place[1]):
             _note(found, target, mode, height)
-        count += more
+        count += len(first)
         found = [m for m in found if m.proper] or found  # saddles, once there is a maximum
         more = 0 if len(found) < 2 or all_found(found) else count
     return found
@@ -89,16 +100,25 @@ def _distance(mode: Tensor, other: Laplace) -> float:
     return float(torch.linalg.solve_triangular(other.lower, (mode - other.mode)[:, None], upper=False).norm())
 
 
-def _climb(target: LogDensity, start: Tensor) -> tuple[Tensor, float] | None:
+class _Over(Exception):
+    """Raised from within a climb to end it."""
+
+
+def _climb(target: LogDensity, start: Tensor, over: Callable[[], bool]) -> tuple[Tensor, float] | None:
     from scipy.optimize import minimize
 
     def fall(u: np.ndarray) -> tuple[float, np.ndarray]:
+        if over():
+            raise _Over
         point = torch.from_numpy(u).requires_grad_()
         value = target(point[None]).sum()
         (slope,) = grad(value, point)
         return (-value.item(), -slope.numpy()) if math.isfinite(value.item()) else (FAR, np.zeros_like(u))
 
-    result = minimize(fall, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxcor": 20})
+    try:
+        result = minimize(fall, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxcor": 20})
+    except _Over:
+        return None
     return (torch.from_numpy(result.x), -float(result.fun)) if result.fun < FAR and np.isfinite(result.x).all() else None
 
 

@@ -22,7 +22,6 @@ from .hmc import LogDensity, Move, State, StepSize, choose, evaluate, hmc_move, 
 __all__ = ["Chains", "hmc_step", "latent_chains"]
 
 STREAM = 9  # of random numbers
-STEPS, WARMUP = 1000, 500
 TRIES = 50  # rounds of draws, to find points of positive density to start from
 MOST_LEAPFROGS = 32
 MOST_RHAT, LEAST_ESS = 1.01, 400.0  # Vehtari et al. 2021, §4
@@ -69,13 +68,14 @@ def latent_chains(
     flow: Flow,
     *,
     chains: int = 64,
-    steps: int = STEPS,
-    warmup: int = WARMUP,
+    steps: int = 1000,
+    warmup: int = 500,
     seed: int = 0,
     generator: torch.Generator | None = None,
     local: float = 1.5,
     deadline: float | None = None,
     tell: Callable[[int, float], None] | None = None,
+    over: Callable[[], bool] | None = None,
 ) -> Chains:
     """Markov chains for an unnormalised log density `target` (B, \\*event) -> (B,), run where the flow makes it simple.
 
@@ -85,8 +85,8 @@ def latent_chains(
     the latter's trajectories (latents have spread 1, so π/2 is a quarter turn), 0 leaves them out. The step size is
     set in the `warmup`, whose states are not kept, to an acceptance of 0.8; steps and lengths are jittered, and where most
     trajectories leave the support they are shortened. `tell` hears of every iteration, and the share of proposals accepted.
-    No iteration begins after `deadline`, in seconds of `time.monotonic()`, but one state is always kept; the warm-up gets
-    its share of the time. Random numbers come from `generator`, or one made from `seed`.
+    No iteration begins after `deadline`, in seconds of `time.monotonic()`, or once `over()` is true, but one state is
+    always kept; the warm-up gets its share of the time. Random numbers come from `generator`, or one made from `seed`.
 
     Raises `ConfigError` on counts below one, `ContextError` for a conditional flow, `ExactnessError` for one that
     dequantises, `ShapeError` when the target is not (B,), and `InferenceError` when it is zero wherever the flow draws.
@@ -101,7 +101,7 @@ def latent_chains(
     _check(flow, chains, steps, warmup, local)
     generator = generator or torch.Generator().manual_seed(mix(seed, STREAM))
     with _evaluating(flow):
-        sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local, tell or (lambda step, accepted: None))
+        sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local, tell, over)
         complete = sampler.run(warmup, steps, math.inf if deadline is None else deadline)
         samples = _decode(flow, torch.stack(sampler.kept, 1))
     flat = samples.flatten(2)
@@ -145,8 +145,17 @@ class _Latent:
 class _Sampler:
     """The state of all chains and what is known of their moves so far."""
 
-    def __init__(self, flow: Flow, density: _Latent, chains: int, generator: torch.Generator, local: float, tell: Tell) -> None:
-        self.tell, self.done = tell, 0
+    def __init__(
+        self,
+        flow: Flow,
+        density: _Latent,
+        chains: int,
+        generator: torch.Generator,
+        local: float,
+        tell: Tell | None,
+        over: Callable[[], bool] | None,
+    ) -> None:
+        self.tell, self.over, self.done = tell, over, 0
         self.base, self.density, self.generator = flow.base, density, generator
         self.local, self.length = local, local
         self.step_size = StepSize(prod(flow.base.event_shape) ** -0.25)
@@ -167,7 +176,7 @@ class _Sampler:
 
     def _repeat(self, count: int, deadline: float, keep: bool = False) -> bool:
         for _ in range(count):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (self.over is not None and self.over()):
                 return False
             self._iterate(adapt=not keep)
             if keep:
@@ -180,7 +189,8 @@ class _Sampler:
     def _iterate(self, adapt: bool = False) -> None:
         self.iterations, self.done = self.iterations + 1, self.done + 1
         self._propose()
-        self.tell(self.done, self.independent / self.iterations)
+        if self.tell is not None:
+            self.tell(self.done, self.independent / self.iterations)
         if self.length > 0:
             move = self._move()
             if adapt:

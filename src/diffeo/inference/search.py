@@ -1,0 +1,187 @@
+"""The attempts of `infer`, in order, each judged by more than its own weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..training import Progress
+from ..training.sampler import mix
+from .bridge import bridge
+from .diagnostics import Diagnostics, verdict
+from .fitting import Fitting, Found
+from .laplace import Laplace
+from .mcmc import Chains, latent_chains
+from .posterior import Attempt, Posterior
+from .target import Target
+
+__all__ = ["ORDER", "Effort", "Search"]
+
+Effort = Literal["auto", "flow", "annealed", "fab", "mcmc"]
+ORDER: tuple[Effort, ...] = ("flow", "annealed", "fab", "mcmc")
+STATES, WARMUP = 500, 250  # of each Markov chain
+NEAR = 3.0  # standard deviations per dimension within which a chain has seen a maximum
+MOST_OFF = 0.2  # standard deviations between means of chains and of reference draws
+PROBES = 64  # points around each maximum that a flow must not miss
+MISSED = 10.0  # nats that such points' weights lie above the average weight when it does
+SLIGHT = 20.0  # nats below the largest: maxima of so little mass do not count
+
+
+@dataclass
+class Search:
+    """The attempts so far, and the best of them."""
+
+    fitting: Fitting
+    only: bool = False
+    """Is one attempt all that was asked for? Then its result is returned, trusted or not."""
+    attempts: list[Attempt] = field(default_factory=list)
+    best: Found | None = None
+
+    def attempt(self, name: Effort) -> bool:
+        """Try one thing; True when its result is to be trusted."""
+        target = self.fitting.target
+        start, before = time.monotonic(), target.evaluations
+        found = self._chains() if name == "mcmc" else self._flow(name)
+        if self.fitting.stop.signum is not None:
+            found.reasons.append("it was stopped by a signal")
+        found.trusted = not found.reasons
+        seconds, calls = time.monotonic() - start, target.evaluations - before
+        steps = int(found.history[-1]["step"]) if found.history else 0
+        self.attempts.append(Attempt(name, found.trusted, found.reasons, found.diagnostics, steps, seconds, calls))
+        # Of flows that are not to be trusted the tightest bound is the best: a lost mode costs it the logarithm of its mass.
+        if self.only or self.best is None or found.trusted or found.diagnostics.iw_elbo > self.best.diagnostics.iw_elbo:
+            self.best = found
+        return found.trusted
+
+    def posterior(self) -> Posterior:
+        found, target = self.best, self.fitting.target
+        assert found is not None
+        tried = [f"{a.name}: {reason}" for a in self.attempts if not a.trusted for reason in a.reasons]
+        return Posterior(
+            flow=found.flow,
+            space=target.space,
+            draws=found.draws,
+            log_weights=found.log_weights,
+            diagnostics=found.diagnostics,
+            trusted=found.trusted,
+            warnings=tried + _counted(target),
+            attempts=self.attempts,
+            counts=target.counts(),
+            history=found.history,
+            chains=found.chains,
+            signum=self.fitting.stop.signum,
+        )
+
+    def _flow(self, name: Effort) -> Found:
+        s = self.fitting.settings
+        found, *others = [self.fitting(name, seed) for seed in range(s.seed, s.seed + s.repeats)]
+        if others:
+            _, reasons = verdict(found.diagnostics, repeats=[other.diagnostics for other in others])
+            found.reasons += [reason for reason in reasons if reason not in found.reasons]
+        if missed := self._missed(found):
+            found.reasons.append(missed)
+        return found
+
+    @torch.no_grad()
+    def _missed(self, found: Found) -> str | None:
+        """Maxima of the log density where the flow has next to nothing: reverse KL drops modes, and its weights do not tell."""
+        generator = torch.Generator().manual_seed(mix(self.fitting.settings.seed, 12))
+        proper = self._heavy()
+        for maximum in proper:
+            u = maximum.sample(PROBES, generator).to(found.flow.dtype)
+            above = float(self.fitting.weights(found.flow, u).median()) - found.diagnostics.log_z
+            if above > MISSED:
+                return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
+        return None
+
+    def _teller(self) -> Callable[[int, float], None] | None:
+        tell, start = self.fitting.tell, time.monotonic()
+
+        def told(step: int, accepted: float) -> None:
+            assert tell is not None
+            seconds = time.monotonic() - start
+            tell(
+                Progress(step, step / (STATES + WARMUP), 0.0, None, seconds, note=f"chains: {accepted:.0%} of proposals accepted")
+            )
+
+        return None if tell is None else told
+
+    def _chains(self) -> Found:
+        best = self.best if self.best is not None else self._begun()
+        s, target = self.fitting.settings, self.fitting.target
+        deadline = None if math.isinf(s.deadline) else s.deadline
+        chains = latent_chains(
+            target,
+            best.flow,
+            steps=STATES,
+            warmup=WARMUP,
+            seed=s.seed,
+            deadline=deadline,
+            tell=self._teller(),
+            over=lambda: self.fitting.stop.signum is not None,
+        )
+        _, reasons = chains.verdict()
+        reasons += self._unvisited(chains.samples)
+        draws = chains.samples.flatten(0, 1)
+        equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
+        return Found(best.flow, draws, equal, self._bridged(best, chains), not reasons, reasons, best.history, chains)
+
+    def _begun(self) -> Found:
+        """A flow for the chains to start from, which has to be tried first when nothing was."""
+        self.attempt("flow")
+        assert self.best is not None
+        return self.best
+
+    @torch.no_grad()
+    def _bridged(self, best: Found, chains: Chains) -> Diagnostics:
+        """The flow's figures, but log Z, which the chains know better."""
+        fitting = self.fitting
+        generator = torch.Generator().manual_seed(mix(fitting.settings.seed, 14))
+        u, log_q = best.flow.sample_and_log_prob((fitting.settings.samples,), generator=generator)
+        of_q = fitting.target(u).double() - log_q.double()
+        of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(chains.samples.shape[:2])
+        value, error = bridge(of_p, of_q)
+        return replace(best.diagnostics, log_z=value, log_z_se=error)
+
+    def _unvisited(self, samples: Tensor) -> list[str]:
+        """Maxima that no chain came near, and reference draws that lie elsewhere: chains agree with each other all the same."""
+        x, reasons = samples.flatten(0, 1).double(), []
+        far = sum(_nearest(x, m) > NEAR * math.sqrt(x.shape[1]) for m in self._heavy())
+        if far:
+            reasons.append(f"a mode is lost: the chains never came near {far} of {len(self._heavy())} maxima")
+        if self.fitting.reference is not None:
+            known = self.fitting.reference.double()
+            off = ((x.mean(0) - known.mean(0)) / known.std(0)).abs()
+            if float(off.max()) > MOST_OFF + 4 / math.sqrt(len(known)):
+                reasons.append(
+                    f"the mean of the chains is {float(off.max()):.2f} standard deviations from that of the reference draws"
+                )
+        return reasons
+
+    def _heavy(self) -> list[Laplace]:
+        """The proper maxima that have a mass to speak of."""
+        floor = max((m.log_z for m in self.fitting.maxima), default=0.0) - SLIGHT
+        return [m for m in self.fitting.maxima if m.proper and m.log_z > floor]
+
+
+def _nearest(x: Tensor, maximum: Laplace) -> float:
+    """Distance of the nearest point (N, D), in standard deviations there."""
+    away = torch.linalg.solve_triangular(maximum.lower, (x - maximum.mode).T, upper=False)
+    return float(away.norm(dim=0).min())
+
+
+def _counted(target: Target) -> list[str]:
+    said = []
+    if target.nan_rows:
+        said.append(
+            f"the log density was NaN at {target.nan_rows:,} of {target.evaluations:,} points, which count as zero density"
+        )
+    if target.mode == "rows":
+        said.append("the log density was called point by point, which is slow: write it for batches")
+    return said
