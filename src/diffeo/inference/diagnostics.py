@@ -34,7 +34,8 @@ MOST_K = 0.7  # Vehtari et al. 2024: beyond it no practical number of draws is e
 LEAST_ESS = 0.01  # of the draws
 MOST_OUTSIDE = 0.01  # of the draws may miss the target's support
 MOST_LOST = 0.03  # of the target's mass; with k̂ ≤ 0.5 about 1 % of it lies beyond the weights met by chance
-EVEN = 1.01  # largest weight over the average one; below it weights are even and their tail says nothing
+EVEN, EVEN_ESS = 2.0, 0.99  # largest weight over the average one, and ESS: such weights are even, and the shape of their tail
+# is that of differences which do not matter; mass that lies beyond them is for `beyond` to find
 SMALL = 1e-3  # nats: estimates this close are the same for any purpose
 
 
@@ -247,7 +248,7 @@ def _not_finite(found: Diagnostics) -> list[str]:
 def _weights(found: Diagnostics) -> list[str]:
     reasons = []
     inside = found.samples * (1 - found.minus_inf_share)
-    even = inside >= 25 and found.max_weight_share * inside <= EVEN
+    even = inside >= 25 and found.max_weight_share * inside <= EVEN and found.ess >= EVEN_ESS * (1 - found.minus_inf_share)
     if not even and found.k_hat > MOST_K:
         few = math.isinf(found.k_hat)
         why = "too few distinct weights to fit their tail" if few else "the weights have too heavy a tail to average"

@@ -21,8 +21,8 @@ class Composed(ElementwiseMap):
 
     >>> import torch, diffeo
     >>> both = diffeo.maps.Composed((diffeo.maps.Affine(), diffeo.maps.RQSpline(bins=4)))
-    >>> both.num_params, both.forward(torch.ones(1), torch.zeros(1, 13))
-    (13, (tensor([1.]), tensor([0.])))
+    >>> both.num_params, both.forward(torch.zeros(1), torch.zeros(1, 13))
+    (13, (tensor([0.]), tensor([0.])))
     """
 
     maps: Sequence[ElementwiseMap]
