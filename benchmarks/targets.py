@@ -81,8 +81,7 @@ def many_well() -> Known:
 
 
 def gmm40() -> Known:
-    generator = torch.Generator().manual_seed(0)
-    means = (torch.rand(40, 2, generator=generator) - 0.5) * 2 * 40
+    means = gmm40_means()
     sd = float(softplus(torch.tensor(1.0)))
 
     def log_density(x: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ __all__ = [
     "built",
     "emit",
     "finite",
+    "make_folder",
     "open_flow",
     "open_image_model",
     "open_model",
@@ -200,3 +201,11 @@ def batches(total: int, size: int) -> Iterator[int]:
     """total cut into pieces of at most size."""
     for start in range(0, total, size):
         yield min(size, total - start)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of --out; raises `ConfigError` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot make this folder: {error.strerror}") from None

@@ -15,7 +15,7 @@ import typer
 
 from ..core.errors import ConfigError
 from ..core.files import write_atomic
-from .common import Json, Seed, Threads, emit, finite, say, use_threads
+from .common import Json, Seed, Threads, emit, finite, make_folder, say, use_threads
 
 if TYPE_CHECKING:
     from ..inference import Posterior
@@ -73,10 +73,7 @@ def infer(
             raise ConfigError(
                 f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density)
             )
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {out}: cannot make this folder: {error.strerror}") from None
+        make_folder(out)
         with progress(quiet) as tell:
             posterior = run(
                 function,

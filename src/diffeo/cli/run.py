@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.errors import ConfigError, DiffeoError
-from .common import say
+from .common import make_folder, say
 
 if TYPE_CHECKING:
     from ..flow import Flow
@@ -114,10 +114,7 @@ def _made(folder: Path) -> Iterator[None]:
     """Make a folder and hold its lock; when reading the data fails, do not leave an empty one behind."""
     from ..training.lock import locked
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
+    make_folder(folder)
     try:
         with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
             yield

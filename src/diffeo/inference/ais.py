@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from ..flow import Flow
-from .hmc import hmc_step
+from .hmc import LogDensity, hmc_step
 
 __all__ = ["AnnealedSampler"]
 
-LogDensity = Callable[[Tensor], Tensor]
 WANTED = 0.65  # share of accepted moves
 RATE = 1.05  # step sizes change by this factor
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Annealed", "effective_share"]
+from .diagnostics import ess
+from .hmc import LogDensity
 
-LogDensity = Callable[[Tensor], Tensor]
+__all__ = ["Annealed"]
+
 ROUNDS = 30  # of bisection
 
 
@@ -53,18 +54,13 @@ class Annealed(nn.Module):
         self.beta.fill_(1.0 if step >= left - 1e-12 else float(self.beta) + step)
 
 
-def effective_share(log_w: Tensor) -> float:
-    """ESS / N = (Σ w)² / (N Σ w²)."""
-    return float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp() / len(log_w))
-
-
 def _largest(log_ratio: Tensor, most: float, share: float) -> float:
     """The largest δ ≤ most for which weights exp(δ · log_ratio) are still even enough."""
     finite = log_ratio[log_ratio.isfinite()].double()
-    if not len(finite) or effective_share(most * finite) >= share:
+    if not len(finite) or ess(most * finite) >= share:
         return most if len(finite) else 0.0
     low, high = 0.0, most
     for _ in range(ROUNDS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective_share(middle * finite) >= share else (low, middle)
+        low, high = (middle, high) if ess(middle * finite) >= share else (low, middle)
     return low

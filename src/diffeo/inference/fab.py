@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..flow import Flow
 from ..training.sampler import mix
 from .ais import AnnealedSampler
+from .hmc import LogDensity
 from .objectives import VariationalObjective
 
 __all__ = ["FAB"]
 
-LogDensity = Callable[[Tensor], Tensor]
 CLIP = 10.0  # of the correction for how old a remembered point is
 
 

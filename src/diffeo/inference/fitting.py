@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -75,10 +75,13 @@ class Found:
     draws: Tensor
     log_weights: Tensor
     diagnostics: Diagnostics
-    trusted: bool
     reasons: list[str]
     history: list[dict[str, Any]]
     chains: Chains | None = None
+
+    @property
+    def trusted(self) -> bool:
+        return not self.reasons
 
 
 def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool) -> Flow:
@@ -210,35 +213,43 @@ class Fitting:
 
     @torch.no_grad()
     def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator) -> Found:
-        parts = [self._drawn(flow, n, generator) for n in _pieces(s.samples)]
-        draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
+        draws, log_w = self.draw(flow, generator)
         known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
         found = replace(diagnose(log_w, known), gradient_snr=self._snr(flow, s))
         lost = None if known is None else lost_modes(log_w, known)
         trusted, reasons = verdict(found, log_w, lost=lost)
         if trusted:  # what no draw met, no weight tells
             found, complete = self._look_beyond(flow, log_w, found, s)
-            trusted, reasons = verdict(found, log_w, lost=lost)
+            _, reasons = verdict(found, log_w, lost=lost)
             if not complete:
                 reasons.append("the time was over before mass that no draw met could be looked for")
         if coarse := _too_narrow(draws):
             reasons.append(coarse)
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
-        return Found(flow, draws, weights, found, not reasons, reasons, history)
+        return Found(flow, draws, weights, found, reasons, history)
 
     def _look_beyond(self, flow: Flow, log_w: Tensor, found: Diagnostics, s: Settings) -> tuple[Diagnostics, bool]:
-        deadline = None if math.isinf(s.deadline) else s.deadline
-        look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=deadline, over=self.over)
+        look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=s.deadline, over=self.stopped)
         error = math.hypot(found.log_z_se, -math.log1p(-min(look.share, 1 - 1e-9)))  # what was not met is missing in log Z
         return replace(found, beyond=look.share, log_z_se=error), look.complete
 
+    def stopped(self) -> bool:
+        """Did a signal ask for a stop?"""
+        return self.stop.signum is not None
+
     def over(self) -> bool:
         """Was a stop asked for, or has the time come?"""
-        return self.stop.signum is not None or time.monotonic() >= self.settings.deadline
+        return self.stopped() or time.monotonic() >= self.settings.deadline
 
-    def _drawn(self, flow: Flow, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        u, log_q = flow.sample_and_log_prob((count,), generator=generator)
-        return u, (self.target(u).double() - log_q.double())
+    @torch.no_grad()
+    def draw(self, flow: Flow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As many draws of the flow as are asked for, and their log weights."""
+        parts = []
+        for start in range(0, self.settings.samples, ROWS):
+            u, log_q = flow.sample_and_log_prob((min(ROWS, self.settings.samples - start),), generator=generator)
+            parts.append((u, self.target(u).double() - log_q.double()))
+        draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
+        return draws, log_w
 
     def weights(self, flow: Flow, u: Tensor) -> Tensor:
         """log p̃ − log q at points u (B, D)."""
@@ -269,8 +280,3 @@ def _too_narrow(draws: Tensor) -> str | None:
     return (
         f"unconstrained coordinate {i} lies at {x[:, i].mean():.3g} ± {x[:, i].std():.1g}, too narrow for {draws.dtype}: shift it"
     )
-
-
-def _pieces(total: int) -> Iterator[int]:
-    for start in range(0, total, ROWS):
-        yield min(ROWS, total - start)

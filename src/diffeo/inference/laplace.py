@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
+from .hmc import LogDensity
+
 __all__ = ["Laplace", "all_found", "laplace"]
 
-LogDensity = Callable[[Tensor], Tensor]
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
 UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
 MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
@@ -38,6 +39,12 @@ class Laplace:
         """Points (count, D)."""
         noise = torch.randn(count, len(self.mode), generator=generator, dtype=self.mode.dtype)
         return self.mode + noise @ self.lower.T
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Of points (N, D) from the mode, in standard deviations there: (N,)."""
+        away = torch.linalg.solve_triangular(self.lower, (points - self.mode).T, upper=False)
+        distance: Tensor = away.norm(dim=0)
+        return distance
 
 
 def laplace(
@@ -87,17 +94,12 @@ def all_found(maxima: list[Laplace]) -> bool:
 def _note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
     """Count the end of a climb, with a Gaussian where it is a new one."""
     for i, other in enumerate(found):
-        if _distance(mode, other) <= math.sqrt(len(mode)):
+        if float(other.distance(mode[None])) <= math.sqrt(len(mode)):
             found[i] = replace(other, hits=other.hits + 1)
             return
     lower, proper = _spread(target, mode)
     log_z = height + 0.5 * len(mode) * math.log(2 * math.pi) + lower.diagonal().log().sum().item()
     found.append(Laplace(mode, lower, log_z, proper))
-
-
-def _distance(mode: Tensor, other: Laplace) -> float:
-    """In standard deviations of the other."""
-    return float(torch.linalg.solve_triangular(other.lower, (mode - other.mode)[:, None], upper=False).norm())
 
 
 class _Over(Exception):

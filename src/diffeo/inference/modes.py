@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..bases import PlacedMixture
 from ..flow import Flow
+from .hmc import LogDensity
 from .laplace import Laplace
 
 __all__ = ["gaussian_of", "mixture_of", "weigh_modes"]
 
-LogDensity = Callable[[Tensor], Tensor]
 ROUNDS = 3  # of updates of the weights
 LEAST = 1e-4  # weight of a mode, so that none is lost by chance
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,11 +11,11 @@ from torch.autograd import grad
 
 from ..flow import Flow
 from ..training import Objective
+from .hmc import LogDensity
 from .path import decode_with_score
 
 __all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "ReverseKL", "VariationalObjective"]
 
-LogDensity = Callable[[Tensor], Tensor]
 Gradient = Literal["path", "total"]
 OUTSIDE = 1e3
 

@@ -75,4 +75,4 @@ def _wide(target: LogDensity, flow: Flow, log_weights: Tensor, scale: float, see
     if not unseen.any():
         return 0.0
     found = float((log_p - log_r)[unseen].logsumexp(0)) - math.log(WIDE) - log_z(log_weights)[0]
-    return 1.0 if found > 30 else math.exp(found) / (1 + math.exp(found))
+    return float(torch.tensor(found, dtype=torch.float64).sigmoid())

@@ -48,9 +48,8 @@ class Search:
         target = self.fitting.target
         start, before = time.monotonic(), target.evaluations
         found = self._chains() if name == "mcmc" else self._flow(name)
-        if self.fitting.stop.signum is not None:
+        if self.fitting.stopped():
             found.reasons.append("it was stopped by a signal")
-        found.trusted = not found.reasons
         seconds, calls = time.monotonic() - start, target.evaluations - before
         steps = int(found.history[-1]["step"]) if found.history else 0
         self.attempts.append(Attempt(name, found.trusted, found.reasons, found.diagnostics, steps, seconds, calls))
@@ -114,23 +113,22 @@ class Search:
 
     def _chains(self) -> Found:
         best = self.best if self.best is not None else self._begun()
-        s, target = self.fitting.settings, self.fitting.target
-        deadline = None if math.isinf(s.deadline) else s.deadline
+        s = self.fitting.settings
         chains = latent_chains(
-            target,
+            self.fitting.target,
             best.flow,
             steps=STATES,
             warmup=WARMUP,
             seed=s.seed,
-            deadline=deadline,
+            deadline=s.deadline,
             tell=self._teller(),
-            over=lambda: self.fitting.stop.signum is not None,
+            over=self.fitting.stopped,
         )
         _, reasons = chains.verdict()
         reasons += self._unvisited(chains.samples)
         draws = chains.samples.flatten(0, 1)
         equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
-        return Found(best.flow, draws, equal, self._bridged(best, chains), not reasons, reasons, best.history, chains)
+        return Found(best.flow, draws, equal, self._bridged(best, chains), reasons, best.history, chains)
 
     def _begun(self) -> Found:
         """A flow for the chains to start from, which has to be tried first when nothing was."""
@@ -143,8 +141,7 @@ class Search:
         """The flow's figures, but log Z, which the chains know better."""
         fitting = self.fitting
         generator = torch.Generator().manual_seed(mix(fitting.settings.seed, 14))
-        u, log_q = best.flow.sample_and_log_prob((fitting.settings.samples,), generator=generator)
-        of_q = fitting.target(u).double() - log_q.double()
+        _, of_q = fitting.draw(best.flow, generator)
         of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(chains.samples.shape[:2])
         value, error = bridge(of_p, of_q)
         return replace(best.diagnostics, log_z=value, log_z_se=error)
@@ -152,9 +149,10 @@ class Search:
     def _unvisited(self, samples: Tensor) -> list[str]:
         """Maxima that no chain came near, and reference draws that lie elsewhere: chains agree with each other all the same."""
         x, reasons = samples.flatten(0, 1).double(), []
-        far = sum(_nearest(x, m) > NEAR * math.sqrt(x.shape[1]) for m in self._heavy())
+        maxima = self._heavy()
+        far = sum(float(m.distance(x).min()) > NEAR * math.sqrt(x.shape[1]) for m in maxima)
         if far:
-            reasons.append(f"a mode is lost: the chains never came near {far} of {len(self._heavy())} maxima")
+            reasons.append(f"a mode is lost: the chains never came near {far} of {len(maxima)} maxima")
         if self.fitting.reference is not None:
             known = self.fitting.reference.double()
             off = ((x.mean(0) - known.mean(0)) / known.std(0)).abs()
@@ -168,12 +166,6 @@ class Search:
         """The proper maxima that have a mass to speak of."""
         floor = max((m.log_z for m in self.fitting.maxima), default=0.0) - SLIGHT
         return [m for m in self.fitting.maxima if m.proper and m.log_z > floor]
-
-
-def _nearest(x: Tensor, maximum: Laplace) -> float:
-    """Distance of the nearest point (N, D), in standard deviations there."""
-    away = torch.linalg.solve_triangular(maximum.lower, (x - maximum.mode).T, upper=False)
-    return float(away.norm(dim=0).min())
 
 
 def _counted(target: Target) -> list[str]:
