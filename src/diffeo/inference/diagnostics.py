@@ -23,6 +23,7 @@ __all__ = [
     "elbo",
     "ess",
     "eubo",
+    "even",
     "gradient_snr",
     "iw_elbo",
     "log_z",
@@ -245,11 +246,16 @@ def _not_finite(found: Diagnostics) -> list[str]:
     return [f"not finite: {', '.join(bad)}"] if bad else []
 
 
+def even(found: Diagnostics) -> bool:
+    """Are the weights so alike that the shape of their tail does not matter?"""
+    inside = found.samples * (1 - found.minus_inf_share)
+    alike = found.max_weight_share * inside <= EVEN and found.ess >= EVEN_ESS * (1 - found.minus_inf_share)
+    return inside >= 25 and alike
+
+
 def _weights(found: Diagnostics) -> list[str]:
     reasons = []
-    inside = found.samples * (1 - found.minus_inf_share)
-    even = inside >= 25 and found.max_weight_share * inside <= EVEN and found.ess >= EVEN_ESS * (1 - found.minus_inf_share)
-    if not even and found.k_hat > MOST_K:
+    if not even(found) and found.k_hat > MOST_K:
         few = math.isinf(found.k_hat)
         why = "too few distinct weights to fit their tail" if few else "the weights have too heavy a tail to average"
         reasons.append(f"k-hat is {found.k_hat:.2f}, above {MOST_K}: {why}")

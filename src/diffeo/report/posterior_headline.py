@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..inference.diagnostics import verdict
+from ..inference.diagnostics import even, verdict
 from .content import Grid, Heading, Part, Words, number, plus_minus
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _figures(d: Diagnostics) -> list[Line]:
         ("outside the support", f"{d.minus_inf_share:.2%}", "of the draws, where the density is zero or not a number"),
     ]
     if d.beyond is not None:
-        meaning = "found by short Markov chains where weights exceed all that the draws met; 3 % are too much"
+        meaning = "found by short Markov chains and wide draws where weights exceed all that the draws met; 3 % are too much"
         lines.append(("mass beyond", f"{d.beyond:.2%}", meaning))
     if d.gradient_snr is not None:
         meaning = "of the gradient after training, |mean| / SD over parameters: small when there is no more to learn"
@@ -107,6 +107,8 @@ def _k_hat(d: Diagnostics) -> str:
         return "unknown: a weight is not a number"
     if d.k_hat == math.inf:
         return f"too few distinct weights to fit their tail{'; they are even, so it does not matter' if d.ess > 0.99 else ''}"
+    if d.k_hat > USABLE and even(d):
+        return f"above {USABLE}, which does not matter here: the weights are even"
     if d.k_hat > USABLE:
         return f"above {USABLE}: the tail of the weights is too heavy to average them, whatever the number of draws"
     if d.k_hat > VARIANCE:
