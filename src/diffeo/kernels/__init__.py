@@ -1,10 +1,19 @@
-"""The hot inner functions of the maps; `which` says what implementation serves."""
+"""The hot inner functions of the maps, compiled where a compiler is; `which` says what serves."""
 
+from .affine import affine
+from .logistic_mixture import MixtureShape, logistic_mixture
+from .native import Kernels, kernels, serves, which
 from .rq_spline import SplineShape, rq_spline, rq_spline_bend
 
-__all__ = ["SplineShape", "rq_spline", "rq_spline_bend", "which"]
-
-
-def which() -> str:
-    """The implementation in use: `eager`, PyTorch operations with analytic gradients."""
-    return "eager"
+__all__ = [
+    "Kernels",
+    "MixtureShape",
+    "SplineShape",
+    "affine",
+    "kernels",
+    "logistic_mixture",
+    "rq_spline",
+    "rq_spline_bend",
+    "serves",
+    "which",
+]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..conditioners import MLP, ConditionerFactory
-from ..core.numerics import full_precision, sum_event
+from ..core.numerics import full_precision
 from ..core.shapes import as_shape
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Partition
@@ -48,13 +48,13 @@ class Coupling(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = self.partition.split(x)
-        y, logdet = self.map.forward(full_precision(b), self.params(a, context))
-        return self.partition.merge(a, y), sum_event(logdet)
+        y, logdet = self.map.forward_by_row(full_precision(b), self.params(a, context))
+        return self.partition.merge(a, y), logdet
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = self.partition.split(y)
-        x, logdet = self.map.inverse(full_precision(b), self.params(a, context))
-        return self.partition.merge(a, x), sum_event(logdet)
+        x, logdet = self.map.inverse_by_row(full_precision(b), self.params(a, context))
+        return self.partition.merge(a, x), logdet
 
     def params(self, a: Tensor, context: Tensor | None = None) -> Tensor:
         """The parameters of the map for a conditioning part a."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.numerics import full_precision, sum_event
+from ..core.numerics import full_precision
 from ..maps import ElementwiseMap
 from .fixed_shape import FixedShape
 
@@ -29,12 +29,10 @@ class Pointwise(FixedShape):
         self.params = nn.Parameter(torch.zeros(*self.event_shape, map.num_params))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, logdet = self.map.forward(full_precision(x), self.params.expand(len(x), *self.params.shape))
-        return y, sum_event(logdet)
+        return self.map.forward_by_row(full_precision(x), self.params.expand(len(x), *self.params.shape))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, logdet = self.map.inverse(full_precision(y), self.params.expand(len(y), *self.params.shape))
-        return x, sum_event(logdet)
+        return self.map.inverse_by_row(full_precision(y), self.params.expand(len(y), *self.params.shape))
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, map={self.map}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from ..core.numerics import soft_clamp
+from ..kernels import affine
 from .base import ElementwiseMap
 
 __all__ = ["Affine"]
@@ -38,12 +38,16 @@ class Affine(ElementwiseMap):
         return 2
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = soft_clamp(params[..., 0], self.log_scale)
-        return torch.addcmul(params[..., 1], x, log_scale.exp()), log_scale
+        return affine(x, params, self.log_scale)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = soft_clamp(params[..., 0], self.log_scale)
-        return (y - params[..., 1]) * (-log_scale).exp(), -log_scale
+        return affine(y, params, self.log_scale, inverse=True)
+
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return affine(x, params, self.log_scale, by_row=True)
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return affine(y, params, self.log_scale, inverse=True, by_row=True)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.inverse(y, params), torch.zeros_like(y)

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from ..core.numerics import sum_event
+
 __all__ = ["ElementwiseMap"]
 
 
@@ -29,6 +31,16 @@ class ElementwiseMap(ABC):
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""
+
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward` with the log-derivatives summed over all but the batch axis: (B,). Compiled kernels sum as they go."""
+        y, logdet = self.forward(x, params)
+        return y, sum_event(logdet)
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """`inverse` with the log-derivatives summed over all but the batch axis: (B,)."""
+        x, logdet = self.inverse(y, params)
+        return x, sum_event(logdet)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (\\*S), a plain number without a graph.

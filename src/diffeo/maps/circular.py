@@ -50,6 +50,14 @@ class CircularSpline(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return rq_spline(self._wrap(y - params[..., -1]), params[..., :-1], self._shape, inverse=True)
 
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        y, logdet = rq_spline(self._wrap(x), params[..., :-1], self._shape, by_row=True)
+        return self._wrap(y + params[..., -1]), logdet
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x = self._wrap(y - params[..., -1])
+        return rq_spline(x, params[..., :-1], self._shape, inverse=True, by_row=True)
+
     def _wrap(self, x: Tensor) -> Tensor:
         # Values already on the circle pass unchanged, so that wrapping costs them no rounding.
         around = self.low + torch.remainder(x - self.low, self.high - self.low)

@@ -45,6 +45,20 @@ class Composed(ElementwiseMap):
             total = total + logdet
         return y, total
 
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        total: Tensor | float = 0.0
+        for map, own in zip(self.maps, self._own(params), strict=True):
+            x, logdet = map.forward_by_row(x, own)
+            total = logdet + total
+        return x, torch.as_tensor(total)
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        total: Tensor | float = 0.0
+        for map, own in reversed(list(zip(self.maps, self._own(params), strict=True))):
+            y, logdet = map.inverse_by_row(y, own)
+            total = logdet + total
+        return y, torch.as_tensor(total)
+
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         total, bend = torch.zeros_like(y), torch.zeros_like(y)
         for map, own in reversed(list(zip(self.maps, self._own(params), strict=True))):

@@ -40,6 +40,14 @@ class Odd(ElementwiseMap):
         x, logdet = self.map.inverse(y.abs(), params)
         return torch.where(y < 0, -x, x), logdet
 
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        y, logdet = self.map.forward_by_row(x.abs(), params)
+        return torch.where(x < 0, -y, y), logdet
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        x, logdet = self.map.inverse_by_row(y.abs(), params)
+        return torch.where(y < 0, -x, x), logdet
+
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, logdet, bend = self.map.inverse_and_bend(y.abs(), params)
         return torch.where(y < 0, -x, x), logdet, torch.where(y < 0, -bend, bend)

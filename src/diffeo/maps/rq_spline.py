@@ -57,6 +57,12 @@ class RQSpline(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return rq_spline(y, params, self._shape, inverse=True)
 
+    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return rq_spline(x, params, self._shape, by_row=True)
+
+    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return rq_spline(y, params, self._shape, inverse=True, by_row=True)
+
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return rq_spline_bend(y, params, self._shape)
 

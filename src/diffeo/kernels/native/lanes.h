@@ -1,0 +1,132 @@
+// Numbers side by side: a vector of W floats or doubles as wide as the processor's registers, and the functions the maps
+// need. std::exp in a loop stays scalar, so exp, log and tanh are polynomials here, evaluated on all lanes at once.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define DIFFEO_BYTES 64
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define DIFFEO_BYTES 32
+#else
+#define DIFFEO_BYTES 16
+#endif
+
+namespace diffeo {
+
+template <class T> struct Format;
+
+template <> struct Format<float> {
+  using Int = int32_t;
+  static constexpr int mantissa = 23, bias = 127;
+  static constexpr int exp_terms = 7, log_terms = 5;
+  static constexpr float ln2_high = 0.693145751953125f, ln2_low = 1.42860682030941723e-6f;
+  static constexpr float exp_low = -87.0f, exp_high = 88.0f;
+};
+
+template <> struct Format<double> {
+  using Int = int64_t;
+  static constexpr int mantissa = 52, bias = 1023;
+  static constexpr int exp_terms = 13, log_terms = 11;
+  static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
+  static constexpr double exp_low = -708.0, exp_high = 709.0;
+};
+
+// Lanes<T>::V holds W numbers, Lanes<T>::I as many integers of the same size: comparisons yield I, all bits set where true.
+template <class T> struct Lanes {
+  using Int = typename Format<T>::Int;
+  typedef T V __attribute__((vector_size(DIFFEO_BYTES)));
+  typedef Int I __attribute__((vector_size(DIFFEO_BYTES)));
+  static constexpr int W = DIFFEO_BYTES / sizeof(T);
+};
+
+template <class T> using Vec = typename Lanes<T>::V;
+template <class T> using Mask = typename Lanes<T>::I;
+
+template <class T> inline Vec<T> all(T value) { return value - Vec<T>{}; }
+template <class T> inline Mask<T> bits(Vec<T> x) { return (Mask<T>)x; }
+
+template <class T> inline Vec<T> pick(Mask<T> yes, Vec<T> a, Vec<T> b) { return yes ? a : b; }
+// A NaN in the first argument stays.
+template <class T> inline Vec<T> at_least(Vec<T> x, Vec<T> low) { return pick<T>(x < low, low, x); }
+template <class T> inline Vec<T> at_most(Vec<T> x, Vec<T> high) { return pick<T>(x > high, high, x); }
+template <class T> inline Vec<T> clamp(Vec<T> x, T low, T high) { return at_most<T>(at_least<T>(x, all<T>(low)), all<T>(high)); }
+template <class T> inline Vec<T> magnitude(Vec<T> x) { return pick<T>(x < T(0), -x, x); }
+
+inline Vec<float> root(Vec<float> x) {
+#if DIFFEO_BYTES == 64
+  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#elif DIFFEO_BYTES == 32
+  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
+#else
+  for (int i = 0; i < Lanes<float>::W; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
+inline Vec<double> root(Vec<double> x) {
+#if DIFFEO_BYTES == 64
+  return (Vec<double>)_mm512_sqrt_pd((__m512d)x);
+#elif DIFFEO_BYTES == 32
+  return (Vec<double>)_mm256_sqrt_pd((__m256d)x);
+#else
+  for (int i = 0; i < Lanes<double>::W; ++i) x[i] = __builtin_sqrt(x[i]);
+  return x;
+#endif
+}
+
+// Adding 1.5 · 2^mantissa rounds to an integer and leaves it in the low bits.
+template <class T> constexpr T rounder() { return T(3) * T(typename Format<T>::Int(1) << (Format<T>::mantissa - 1)); }
+
+// exp(x) − 1 = q · 2^n + (2^n − 1) with x = n log 2 + r, q = r + r²/2! + r³/3! + ...; `power` is 2^n.
+template <class T> struct Exponential { Vec<T> q, power; };
+
+template <class T> inline Exponential<T> exponential(Vec<T> x) {
+  using F = Format<T>;
+  x = clamp<T>(x, F::exp_low, F::exp_high);
+  const Vec<T> shifted = x * T(1.44269504088896340736) + rounder<T>();
+  const Vec<T> n = shifted - rounder<T>();
+  const Vec<T> r = (x - n * F::ln2_high) - n * F::ln2_low;
+  Vec<T> sum = all<T>(T(1));
+  for (int k = F::exp_terms; k > 1; --k) sum = T(1) + sum * r * (T(1) / T(k));
+  const Mask<T> whole = bits<T>(shifted) - bits<T>(all<T>(rounder<T>()));
+  return {r * sum, (Vec<T>)((whole + F::bias) << F::mantissa)};
+}
+
+template <class T> inline Vec<T> exp(Vec<T> x) {
+  const auto e = exponential<T>(x);
+  return e.power + e.power * e.q;
+}
+
+template <class T> inline Vec<T> expm1(Vec<T> x) {
+  const auto e = exponential<T>(x);
+  return e.power * e.q + (e.power - T(1));
+}
+
+// tanh(x) = (e^2x − 1) / (e^2x + 1), with full relative precision near zero.
+template <class T> inline Vec<T> tanh(Vec<T> x) {
+  const Vec<T> e = expm1<T>(T(2) * clamp<T>(x, T(-20), T(20)));
+  return e / (e + T(2));
+}
+
+// log of positive normal numbers: x = 2^n m with m near 1, log m = 2 (s + s³/3 + s⁵/5 + ...), s = (m − 1) / (m + 1).
+template <class T> inline Vec<T> log(Vec<T> x) {
+  using F = Format<T>;
+  using Int = typename F::Int;
+  Mask<T> n = (bits<T>(x) >> F::mantissa) - F::bias;
+  Vec<T> m = (Vec<T>)((bits<T>(x) & ((Int(1) << F::mantissa) - 1)) | bits<T>(all<T>(T(1))));
+  const Mask<T> large = m > T(1.41421356237309504880);
+  m = pick<T>(large, T(0.5) * m, m);
+  n -= large;
+  const Vec<T> count = (Vec<T>)(n + bits<T>(all<T>(rounder<T>()))) - rounder<T>();
+  const Vec<T> s = (m - T(1)) / (m + T(1)), s2 = s * s;
+  Vec<T> sum = all<T>(T(1) / T(2 * F::log_terms + 1));
+  for (int k = F::log_terms - 1; k >= 0; --k) sum = sum * s2 + T(1) / T(2 * k + 1);
+  return count * F::ln2_high + (T(2) * s * sum + count * F::ln2_low) + (x - x);  // x − x: NaN for NaN and inf
+}
+
+}  // namespace diffeo
