@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .conditioners import StandardizeContext
-from .core.links import Links
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
+from .core.links import Links
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
 from .core.transform import Transform
 

@@ -78,7 +78,7 @@ class _Invert(torch.autograd.Function):
         return y, logdet
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_logdet: Tensor) -> tuple[Any, ...]:
         context, y, *stored = ctx.saved_tensors
         starts, weights = stored[: len(ctx.cuts)], stored[len(ctx.cuts) :]
@@ -162,7 +162,7 @@ class _Backward:
             x = x.detach().requires_grad_()
             y, logdet = self.redo(i, x)
         link = self.run.steps[i].link
-        others = [p for p in link.parameters() if p.requires_grad]
+        others: list[Tensor] = [p for p in link.parameters() if p.requires_grad]
         if self.context is not None and self.context.requires_grad and link.context_shape is not None:
             others.append(self.context)
         pairs = [(out, g) for out, g in ((y, grad), (logdet, self.grad_logdet)) if out.requires_grad]

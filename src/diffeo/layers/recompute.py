@@ -22,7 +22,7 @@ Memory = Literal["store", "invert"]
 
 
 class Recompute(Links):
-    """A `Chain` whose backward finds the input of each link from its output, x_i = f_i⁻¹(x_{i+1}), instead of storing all it computed.
+    """A `Chain` whose backward finds the input of each link from its output, x_i = f_i⁻¹(x_{i+1}), and so stores none.
 
     Values are those of a chain of the same links, and so are the names of its weights; gradients differ by rounding.
     Stored are the output of each run of invertible links and its first input. A step takes about 1.7 times as long. Both
