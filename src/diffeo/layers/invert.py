@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..core.links import context_for
 from ..core.seeds import random_state, seeded, set_random_state
@@ -78,15 +77,18 @@ class _Invert(torch.autograd.Function):
         return y, logdet
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_logdet: Tensor) -> tuple[Any, ...]:
         context, y, *stored = ctx.saved_tensors
         starts, weights = stored[: len(ctx.cuts)], stored[len(ctx.cuts) :]
-        if context is not None:
-            context = context.detach().requires_grad_(ctx.needs_input_grad[2])
-        found: Gradients = {}
         with torch.autocast(**ctx.precision), seeded() if ctx.states else contextlib.nullcontext():
-            back = _Backward(ctx.run, context, grad_logdet, ctx.states)
+            if torch.is_grad_enabled():  # derivatives of the gradients are wanted
+                # Under other names, for the context may be a function of x.
+                x, context = (None if t is None else t.view_as(t) for t in (starts[0], context))
+                back = _Backward(ctx.run, context, grad_logdet, ctx.states)
+                return None, *back.differentiable(x, grad, (x, context, *weights))
+            if context is not None:
+                context = context.detach().requires_grad_(ctx.needs_input_grad[2])
+            back, found = _Backward(ctx.run, context, grad_logdet, ctx.states), Gradients()
             ends = [*ctx.cuts[1:], len(ctx.run.steps)]
             for start, stop, x in reversed(list(zip(ctx.cuts, ends, starts, strict=True))):
                 grad, more = back.segment(range(start, stop), x, y, grad)
@@ -171,6 +173,18 @@ class _Backward:
         found = {other: g for other, g in zip(others, rest, strict=True) if g is not None}
         return y.detach(), torch.zeros_like(x) if back is None else back, found
 
+    def differentiable(self, x: Tensor, grad: Tensor, wanted: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The gradients by x and others as functions that can be differentiated again, with all stored, as a chain would."""
+        y, total = x, torch.zeros_like(self.grad_logdet)
+        for i in range(len(self.run.steps)):
+            y, logdet = self.redo(i, y)
+            total = total + logdet
+        pairs = [(out, g) for out, g in ((y, grad), (total, self.grad_logdet)) if out.requires_grad]
+        outs, grads = zip(*pairs, strict=True)
+        by = [t for t in wanted if t is not None and t.requires_grad]
+        found = dict(zip(by, torch.autograd.grad(outs, by, grads, create_graph=True, allow_unused=True), strict=True))
+        return [None if t is None else found.get(t) for t in wanted]
+
     def redo(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
         self.draw_again(i, x)
         return self.run.steps[i].go(x, self.context)
@@ -190,7 +204,7 @@ class _Backward:
         half = torch.is_autocast_enabled(device)
         limit = max(self.run.tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps if half else 0.0)
         size = known.abs().nan_to_num(0.0, 0.0)
-        gap = (found - known).abs() / (size + size.mean())
+        gap = (found - known).abs() / torch.maximum(size, size.mean())
         right = (found == known) | known.isnan() | (gap <= limit)
         return bool(right.all())
 

@@ -32,8 +32,8 @@ class Recompute(Links):
     of any dtype at the front, or hold a `Recompute` of their own: that is how several scales nest. Dropout draws the same
     when it is run again. Where the inputs found differ from the true ones by more than `tolerance` (relative, the worst
     entry; 2⁻⁷ in bfloat16), the gradient is computed again with inputs stored, and `kept` notes the links whose inputs are
-    from then on: those are checkpointed. Errors that the links before shrink again are not seen. Second derivatives raise
-    RuntimeError. Without gradients, while compiling and inside `torch.func`, it is a plain chain.
+    from then on: those are checkpointed. Errors that the links before shrink again are not seen. Second
+    derivatives store all. Without gradients, while compiling and inside `torch.func`, it is a plain chain.
     Raises `ConfigError` unless `tolerance` is positive.
 
     >>> import torch, diffeo
