@@ -83,7 +83,7 @@ class _Invert(torch.autograd.Function):
         with torch.autocast(**ctx.precision), seeded() if ctx.states else contextlib.nullcontext():
             if torch.is_grad_enabled():  # derivatives of the gradients are wanted
                 # Under other names, for the context may be a function of x.
-                x, context = (None if t is None else t.view_as(t) for t in (starts[0], context))
+                x, context = starts[0].view_as(starts[0]), None if context is None else context.view_as(context)
                 back = _Backward(ctx.run, context, grad_logdet, ctx.states)
                 return None, *back.differentiable(x, grad, (x, context, *weights))
             if context is not None:
