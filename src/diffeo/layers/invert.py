@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.links import context_for
+from ..core.numerics import gradients
 from ..core.seeds import random_state, seeded, set_random_state
 from ..core.transform import Transform
 
@@ -133,8 +134,7 @@ class _Backward:
         found: Gradients = {}
         here, back = y, grad
         for i in reversed(at[1:]):
-            here = self.undo(i, here)
-            _, back, more = self.pull(i, here, back)
+            here, back, more = self.retrace(i, here, back)
             _add(found, more)
         known, back, more = self.pull(at[0], x, back)
         if len(at) > 1 and not self.close(here, known):
@@ -158,20 +158,33 @@ class _Backward:
                     y = known
         return grad, found
 
+    def retrace(self, i: int, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
+        """Step i, of which y came out: its input, and for the gradient by y those by the input and by all else."""
+        step, others = self.run.steps[i], self.others(i)
+        if not step.inverse:
+            self.draw_again(i, y)
+            shortcut = step.link.retrace(y, context_for(step.link, self.context), (grad, self.grad_logdet), others)
+            if shortcut is not None:
+                x, grad, rest = shortcut
+                return x, grad, _found(others, rest)
+        x = self.undo(i, y)
+        return x, *self.pull(i, x, grad)[1:]
+
     def pull(self, i: int, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
         """Step i at x: its output, and for the gradient by that the gradients by x and by all else."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             y, logdet = self.redo(i, x)
+        others = self.others(i)
+        back, *rest = gradients([(y, grad), (logdet, self.grad_logdet)], [x, *others])
+        return y.detach(), torch.zeros_like(x) if back is None else back, _found(others, rest)
+
+    def others(self, i: int) -> list[Tensor]:
+        """What step i depends on besides its input, and needs a gradient."""
         link = self.run.steps[i].link
-        others: list[Tensor] = [p for p in link.parameters() if p.requires_grad]
-        if self.context is not None and self.context.requires_grad and link.context_shape is not None:
-            others.append(self.context)
-        pairs = [(out, g) for out, g in ((y, grad), (logdet, self.grad_logdet)) if out.requires_grad]
-        outs, grads = zip(*pairs, strict=True)
-        back, *rest = torch.autograd.grad(outs, [x, *others], grads, allow_unused=True)
-        found = {other: g for other, g in zip(others, rest, strict=True) if g is not None}
-        return y.detach(), torch.zeros_like(x) if back is None else back, found
+        weights: list[Tensor] = [p for p in link.parameters() if p.requires_grad]
+        reads = self.context is not None and self.context.requires_grad and link.context_shape is not None
+        return [*weights, self.context] if reads and self.context is not None else weights
 
     def differentiable(self, x: Tensor, grad: Tensor, wanted: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The gradients by x and others as functions that can be differentiated again, with all stored, as a chain would."""
@@ -179,10 +192,8 @@ class _Backward:
         for i in range(len(self.run.steps)):
             y, logdet = self.redo(i, y)
             total = total + logdet
-        pairs = [(out, g) for out, g in ((y, grad), (total, self.grad_logdet)) if out.requires_grad]
-        outs, grads = zip(*pairs, strict=True)
         by = [t for t in wanted if t is not None and t.requires_grad]
-        found = dict(zip(by, torch.autograd.grad(outs, by, grads, create_graph=True, allow_unused=True), strict=True))
+        found = _found(by, gradients([(y, grad), (total, self.grad_logdet)], by, create_graph=True))
         return [None if t is None else found.get(t) for t in wanted]
 
     def redo(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,6 +226,10 @@ def _precision(x: Tensor) -> dict[str, Any]:
     device = x.device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     return {"device_type": device, "enabled": enabled, "dtype": dtype, "cache_enabled": False}
+
+
+def _found(of: Sequence[Tensor], grads: Sequence[Tensor | None]) -> Gradients:
+    return {t: grad for t, grad in zip(of, grads, strict=True) if grad is not None}
 
 
 def _add(total: Gradients, more: Gradients) -> None:
