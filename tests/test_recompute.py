@@ -116,6 +116,24 @@ def test_values_are_those_of_a_chain_bit_for_bit() -> None:
             assert torch.equal(flow.log_prob(x), expected)
 
 
+def test_what_is_inverted_and_what_is_not() -> None:
+    """Links that draw noise, the front, and what recomputes by itself go as they do in a chain."""
+    flow = diffeo.models.glow((1, 7, 6), size="tiny", steps=1, scales=2, memory="invert")
+    assert isinstance(flow.transform, Recompute)
+    names = [(inverted, [type(flow.transform[i]).__name__ for i in run]) for inverted, run in flow.transform.runs]
+    expected = ["Squeeze", "ActNorm", "Conv1x1", "Coupling", "Coupling"]
+    assert names == [
+        (False, ["Dequantize"]),
+        (True, ["ActNorm"]),
+        (False, ["Pad"]),
+        (True, expected),
+        (False, ["FactorOut"]),
+    ]
+    table = diffeo.models.nsf((1,), layers=2, supports=["positive"], memory="invert").transform
+    assert isinstance(table, Recompute)
+    assert table.runs == [(False, [0, 1]), (True, [2, 3])]
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +252,8 @@ def test_the_tolerance_is_positive(tolerance: float) -> None:
 # --- autograd ------------------------------------------------------------------------------------------------------
 
 
-def test_half_precision_networks() -> None:
+@pytest.mark.parametrize("inside", [False, True])
+def test_half_precision_networks(inside: bool) -> None:
     """Gradients under autocast are those of a chain under autocast, as far as bfloat16 goes, and no weight is left out."""
     flow = randomise(diffeo.models.realnvp((6,), layers=6, hidden=(32,)), spread=0.1)
     x = torch.randn(200, 6)
@@ -243,7 +262,10 @@ def test_half_precision_networks() -> None:
         flow.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             loss = -flow.log_prob(x).mean()
-        loss.backward()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
         return {name: p.grad.clone() for name, p in flow.named_parameters() if p.grad is not None}
 
     store = found()
