@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import diffeo
-from cases import randomise
+from cases import TRANSFORMS, randomise
 from diffeo import Chain, Flow, Transform
 from diffeo.bases import Normal
 from diffeo.core.errors import ConfigError, StoreError
@@ -53,6 +53,9 @@ MODELS: dict[str, tuple[Callable[..., Flow], tuple[int, ...], tuple[int, ...] | 
     "flowpp": (lambda **a: diffeo.models.flowpp((2, 4, 4), size="tiny", steps=(1, 1, 1), **a), (2, 4, 4), None),
     "jet": (lambda **a: diffeo.models.jet((1, 4, 4), size="tiny", bits=None, **a), (1, 4, 4), None),
 }
+
+
+COUPLINGS = [name for name, case in TRANSFORMS.items() if isinstance(case.build(), Coupling)]
 
 
 def _data(flow: Flow, event: tuple[int, ...], context: tuple[int, ...] | None) -> tuple[Tensor, Tensor | None]:
@@ -103,6 +106,16 @@ def test_gradients_are_those_of_a_chain(name: str, dtype: torch.dtype) -> None:
         assert apart < (1e-3 if dtype == torch.float32 else 1e-9), direction
     assert any(isinstance(part, Recompute) and any(inverted for inverted, _ in part.runs) for part in invert.modules())
     assert not any(part.kept["forward"] for part in invert.modules() if isinstance(part, Recompute))
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_every_coupling_is_retraced(name: str) -> None:
+    """Its shortcut gives the input and the gradients that inverting and running it again would."""
+    case = TRANSFORMS[name]
+    links = [Chain([]), case.ready()]  # the first link of a run is never inverted
+    x, context = case.inputs()
+    chain, recompute = (gradients(kind(links), "forward", x, context) for kind in (Chain, Recompute))
+    assert furthest(chain, recompute) < 1e-9
 
 
 def test_values_are_those_of_a_chain_bit_for_bit() -> None:

@@ -221,8 +221,8 @@ class _Backward:
 
 
 def _precision(x: Tensor) -> dict[str, Any]:
-    """The arguments of `torch.autocast` that bring back what holds now; without its cache, which forgets gradients of weights
-    that were first used without them."""
+    """The arguments of `torch.autocast` that bring back what holds now, without its cache: a weight that was cast where there
+    are no gradients must not serve where there are."""
     device = x.device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     return {"device_type": device, "enabled": enabled, "dtype": dtype, "cache_enabled": False}
