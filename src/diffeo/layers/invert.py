@@ -87,6 +87,7 @@ class _Invert(torch.autograd.Function):
                 x, context = starts[0].view_as(starts[0]), None if context is None else context.view_as(context)
                 back = _Backward(ctx.run, context, grad_logdet, ctx.states)
                 return None, *back.differentiable(x, grad, (x, context, *weights))
+            y, starts = y.detach(), [x.detach() for x in starts]  # stored tensors remember where they came from
             if context is not None:
                 context = context.detach().requires_grad_(ctx.needs_input_grad[2])
             back, found = _Backward(ctx.run, context, grad_logdet, ctx.states), Gradients()
