@@ -46,6 +46,7 @@ from diffeo.layers import (
     Permute,
     Pointwise,
     Positive,
+    Recompute,
     Squeeze,
     Standardize,
     VariationalDequantize,
@@ -376,6 +377,10 @@ def _layers() -> Iterator[tuple[str, Case]]:
     yield "dequantize", Case((3,), None, Dequantize, integers(-5, 9, 3), identity=False)
     yield "chain", Case((4,), None, _chain(None), normal(4))
     yield "chain/context", Case((4,), (2,), _chain((2,)), normal(4))
+    yield "recompute", Case((4,), None, lambda: Recompute(_chain(None)()), normal(4))
+    yield "recompute/context", Case((4,), (2,), lambda: Recompute(_chain((2,))()), normal(4))
+    yield "recompute/inverse", Case((4,), (2,), lambda: Recompute(_chain((2,))()).inv, normal(4))
+    yield "recompute/scales", Case((2, 4, 4), (2,), lambda: _scales(Recompute), normal(2, 4, 4), identity=False)
     yield "chain/empty", Case((2,), None, lambda: Chain([]), normal(2))
     yield "chain/flatten", Case((2, 2), None, lambda: Chain([Flatten((2, 2)), LULinear(4)]), normal(2, 2), identity=False)
     yield "inverse", Case((4,), None, lambda: Inverse(_chain(None)()), normal(4))
@@ -389,12 +394,12 @@ def levels(bits: int, *shape: int) -> Draw:
     return integers(0, 2**bits, *shape)
 
 
-def _scales() -> Transform:
+def _scales(chain: Callable[[list[Transform]], Transform] = Chain) -> Transform:
     torch.default_generator.manual_seed(5)
-    deeper = Chain(
+    deeper = chain(
         [Squeeze(), ActNorm((4, 2, 2)), Coupling((4, 2, 2), MAPS["affine"], IMAGE_CONDITIONERS["conv"], Channels(), (2,))]
     )
-    return Chain([ActNorm((2, 4, 4)), FactorOut((2, 4, 4), deeper)])
+    return chain([ActNorm((2, 4, 4)), FactorOut((2, 4, 4), deeper)])
 
 
 def _variational() -> Transform:
@@ -500,6 +505,7 @@ def _image_models() -> Iterator[tuple[str, Case]]:
         yield f"{name}/image/classes", image_model(name, (1, 4, 4), classes=3, bits=5)
         if name != "nice":  # which knows no neighbours, so every size is alike
             yield f"{name}/image/odd", image_model(name, (1, 3, 5), bits=4)
+        yield f"{name}/image/invert", image_model(name, (1, 4, 4), (2,), bits=None, memory="invert")
         yield f"{name}/image/image", image_model(name, (1, 4, 4), (1, 4, 4), bits=None)
 
 
@@ -516,6 +522,7 @@ def _models() -> Iterator[tuple[str, Case]]:
         whole = columns(integers(0, 9, 1), normal(1))
         yield f"{name}/integer", model(name, 2, None, whole, supports=["integer", "real"])
         yield f"{name}/mixture", model(name, 2, base="mixture")
+        yield f"{name}/invert", model(name, 3, 2, memory="invert")
     for settings in ({"activation": "silu"}, {"symmetric": True, "spectrum": True, "map": "spline"}):
         build = lambda s=settings: Encoder(diffeo.models.lattice((1, 4, 4), layers=4, hidden=(4,), **s))  # noqa: E731
         yield f"lattice/{'/'.join(settings)}", Case((1, 4, 4), None, build, normal(1, 4, 4), spread=0.1)

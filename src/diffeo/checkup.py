@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .core.chain import Chain
 from .core.errors import DataError
+from .core.links import Links
 from .core.passes import rows_per_pass
 from .core.seeds import seeded
 from .core.support import Support
@@ -296,7 +297,7 @@ def _outside_box(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
 
 
 def _links(transform: Transform) -> list[Transform]:
-    return list(transform) if isinstance(transform, Chain) else [transform]
+    return list(transform) if isinstance(transform, Links) else [transform]
 
 
 def _embedded(flow: Flow, context: Tensor | None) -> Tensor | None:

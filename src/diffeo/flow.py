@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .conditioners import StandardizeContext
-from .core.chain import Chain
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
+from .core.links import Links
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
 from .core.transform import Transform
 
@@ -60,7 +60,7 @@ class Flow(Distribution):
     @property
     def bits(self) -> int | None:
         """How many bits the pixels have that it takes; None for events that are not images of so many levels."""
-        links = self.transform if isinstance(self.transform, Chain) else [self.transform]
+        links = self.transform if isinstance(self.transform, Links) else [self.transform]
         return next((getattr(link, "bits", None) for link in links), None)
 
     @property

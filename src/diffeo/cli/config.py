@@ -36,6 +36,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     patience: int | None = pydantic.Field(default=None, ge=0)
     ema: float = pydantic.Field(default=0.998, ge=0, lt=1)
     clip: float = pydantic.Field(default=5.0, gt=0)
+    memory: Literal["store", "invert"] = "store"
     valid: Path | None = None
     valid_share: float = pydantic.Field(default=0.1, ge=0, lt=1)
     context: list[str] = []

@@ -65,6 +65,10 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="store (default), or invert: memory that does not grow with the depth.", show_default=False),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.", show_default=False)] = None,
     threads: Threads = None,
     column: Annotated[
@@ -130,6 +134,7 @@ def fit(
         "max_bad": max_bad,
         "batch_size": batch_size,
         "lr": lr,
+        "memory": memory,
         "device": device,
         "threads": threads,
         "labels": labels,

@@ -66,6 +66,7 @@ def run_fit(
             eval_every=config.eval_every,
             ema=config.ema,
             clip=config.clip,
+            memory=config.memory,
             seed=config.seed,
             out=out,
             resume=resume,

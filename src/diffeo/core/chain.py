@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from .errors import ContextError, ShapeError
-from .shapes import Shape
-from .transform import Transform
+from .links import Links
 
 __all__ = ["Chain"]
 
 
-class Chain(Transform):
+class Chain(Links):
     """y = (f_n ∘ ... ∘ f_1)(x), log|det dy/dx| = Σ log|det df_i|: the first transform is the one nearest the data.
 
     Raises `ContextError` when two links ask for contexts of different shapes. `forward_shape` names the link that
@@ -26,79 +21,8 @@ class Chain(Transform):
     tensor([[2., 1.]])
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        super().__init__()
-        self.transforms = nn.ModuleList(transforms)
-        self.exact = all(t.exact for t in transforms)
-        self.any_dtype, self.settles_dtype = _dtypes(transforms)
-        shapes = {t.context_shape for t in transforms if t.context_shape is not None}
-        if len(shapes) > 1:
-            raise ContextError(f"the links of a chain read contexts of different shapes: {sorted(shapes)}")
-        self.context_shape = next(iter(shapes), None)
-
-    def __iter__(self) -> Iterator[Transform]:
-        return iter(cast("list[Transform]", self.transforms))
-
-    def __len__(self) -> int:
-        return len(self.transforms)
-
-    def __getitem__(self, index: int) -> Transform:
-        return cast(Transform, self.transforms[index])
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = None
-        for transform in self:
-            x, logdet = transform(x, _read(transform, context))
-            total = logdet if total is None else total + logdet
-        return x, x.new_zeros(len(x)) if total is None else total
+        return self.through(x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = None
-        for transform in reversed(list(self)):
-            y, logdet = transform.inverse(y, _read(transform, context))
-            total = logdet if total is None else total + logdet
-        return y, y.new_zeros(len(y)) if total is None else total
-
-    def forward_shape(self, shape: Shape) -> Shape:
-        for i, transform in enumerate(self):
-            shape = _named(i, transform, transform.forward_shape, shape)
-        return shape
-
-    def inverse_shape(self, shape: Shape) -> Shape:
-        for i, transform in reversed(list(enumerate(self))):
-            shape = _named(i, transform, transform.inverse_shape, shape)
-        return shape
-
-    def parts(self, shape: Shape) -> tuple[Shape, ...]:
-        if len(self) == 0:
-            return (shape,)
-        for transform in list(self)[:-1]:
-            shape = transform.forward_shape(shape)
-        return self[-1].parts(shape)
-
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        for transform in self:
-            transform.initialize(x, _read(transform, context))
-            x, _ = transform(x, _read(transform, context))
-
-
-def _dtypes(transforms: Sequence[Transform]) -> tuple[bool, bool]:
-    """Does the chain take any dtype, and does it then hand on the model's? The links before the first that settles it decide."""
-    for transform in transforms:
-        if not transform.any_dtype:
-            return False, False
-        if transform.settles_dtype:
-            return True, True
-    return len(transforms) > 0, False
-
-
-def _read(transform: Transform, context: Tensor | None) -> Tensor | None:
-    """The context, for links that read one: conditional and unconditional links may share a chain."""
-    return None if transform.context_shape is None else context
-
-
-def _named(i: int, transform: Transform, rule: object, shape: Shape) -> Shape:
-    try:
-        return cast(Shape, rule(shape))  # type: ignore[operator]
-    except ShapeError as error:
-        raise ShapeError(f"link {i} ({type(transform).__name__}): {error}") from None
+        return self.back(y, context)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["centre_and_scale", "full_precision", "soft_clamp", "sum_event"]
+__all__ = ["centre_and_scale", "full_precision", "gradients", "soft_clamp", "sum_event"]
 
 
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
@@ -36,3 +38,14 @@ def centre_and_scale(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     std = (unit - mean).square().mean(0).sqrt()
     constant = std <= 8 * torch.finfo(x.dtype).eps
     return mean * size, torch.where(constant, torch.ones_like(std), std * size), constant
+
+
+def gradients(
+    pairs: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], create_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """The gradients by `inputs` of outputs, given with the gradients by them; None where nothing depends on an input."""
+    live = [(out, grad) for out, grad in pairs if out.requires_grad]
+    if not live:
+        return (None,) * len(inputs)
+    outs, grads = zip(*live, strict=True)
+    return torch.autograd.grad(outs, inputs, grads, create_graph=create_graph, allow_unused=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["reseed", "seeded"]
+__all__ = ["random_state", "reseed", "seeded", "set_random_state"]
 
 
 def reseed(seed: int) -> None:
@@ -30,3 +30,22 @@ def seeded(seed: int | None = None) -> Iterator[None]:
         if seed is not None:
             reseed(seed)
         yield
+
+
+def random_state(device: torch.device) -> tuple[torch.Tensor, ...]:
+    """The states of the global generators that work on a device draws from."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return tuple(states)
+
+
+def set_random_state(device: torch.device, states: tuple[torch.Tensor, ...]) -> None:
+    """Put back what `random_state` found."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -56,6 +57,15 @@ class Transform(nn.Module, ABC):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Data-dependent set-up from one batch of inputs; nothing by default."""
         return
+
+    def retrace(
+        self, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]] | None:
+        """x = f⁻¹(y) and, from `grads` by the pair that `forward` makes of x, those by x and by `others` (weights, context).
+
+        A shortcut for `layers.Recompute`, where both together cost less than one after the other; None: there is none.
+        """
+        return None
 
     @property
     def inv(self) -> Transform:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from ..core.chain import Chain
+from ..core.links import Links
 from ..core.numerics import full_precision, sum_event
 from ..core.transform import Transform
 from ..flow import Flow
@@ -41,12 +41,12 @@ def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
 
 
 def _pull(transform: Transform, y: Tensor, score: Tensor) -> Pulled:
-    if isinstance(transform, Chain):
+    if isinstance(transform, Links):
         return _pull_chain(transform, y, score)
     return _pull_coupling(transform, y, score) if isinstance(transform, Coupling) else _pull_any(transform, y, score)
 
 
-def _pull_chain(chain: Chain, y: Tensor, score: Tensor) -> Pulled:
+def _pull_chain(chain: Links, y: Tensor, score: Tensor) -> Pulled:
     total = y.new_zeros(len(y))
     for transform in reversed(list(chain)):
         y, logdet, score = _pull(transform, y, score)

@@ -15,6 +15,7 @@ from .patchify import Patchify
 from .periodic_conv import PeriodicConv
 from .permute import Permute
 from .pointwise import Pointwise
+from .recompute import Recompute
 from .squeeze import Squeeze
 from .standardize import Standardize
 from .whiten import Whiten
@@ -36,6 +37,7 @@ __all__ = [
     "Permute",
     "Pointwise",
     "Positive",
+    "Recompute",
     "Squeeze",
     "Standardize",
     "VariationalDequantize",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..conditioners import MLP, ConditionerFactory
-from ..core.numerics import full_precision
+from ..core.numerics import full_precision, gradients
 from ..core.shapes import as_shape
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Partition
@@ -55,6 +56,24 @@ class Coupling(FixedShape):
         a, b = self.partition.split(y)
         x, logdet = self.map.inverse_by_row(full_precision(b), self.params(a, context))
         return self.partition.merge(a, x), logdet
+
+    def retrace(
+        self, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+        """Through the inverse alone, so that the conditioner is evaluated once.
+
+        x_B = T⁻¹(y_B; θ) with log-derivative l' and its bend ∂l'/∂y_B. For gradients g by y_B and h by log|det|, that by
+        x_B is G = (g − h ∂l'/∂y_B) ∂y_B/∂x_B, and those by θ are those of −G x_B − h l' at fixed G and h.
+        """
+        (a, b), (grad_a, grad_b) = self.partition.split(y), self.partition.split(grads[0])
+        by_logdet = grads[1].view(-1, *[1] * (b.dim() - 1))
+        with torch.enable_grad():
+            a = a.detach().requires_grad_()
+            x, logdet, bend = self.map.inverse_and_bend(full_precision(b), self.params(a, context))
+        back = torch.addcmul(grad_b, by_logdet, bend, value=-1) * (-logdet.detach()).exp()
+        by_a, *rest = gradients([(x, -back), (logdet, -by_logdet.expand_as(logdet))], [a, *others])
+        grad_x = self.partition.merge(grad_a if by_a is None else grad_a + by_a, back)
+        return self.partition.merge(a.detach(), x.detach()), grad_x, tuple(rest)
 
     def params(self, a: Tensor, context: Tensor | None = None) -> Tensor:
         """The parameters of the map for a conditioning part a."""

@@ -7,12 +7,12 @@ from typing import Literal
 
 from ..bases import Normal
 from ..conditioners import TorusNet
-from ..core.chain import Chain
 from ..core.errors import ConfigError, ContextError
 from ..core.shapes import as_shape
 from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import Coupling, PeriodicConv
+from ..layers.recompute import Memory, chained
 from ..maps import Affine, ElementwiseMap, Odd, RQSpline
 from ..partitions import Checkerboard
 from .recipe import model
@@ -35,6 +35,7 @@ def lattice(
     log_scale: float = 2.0,
     bins: int = 8,
     bound: float = 4.0,
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """RealNVP of a field φ (C, H, W) on a torus (Albergo et al. 2021, arXiv:2101.08176): couplings between the colours of a
@@ -45,6 +46,8 @@ def lattice(
     that the flow starts from a free field with a learned two-point function. `map="spline"` adds, every other
     pair of couplings, rational-quadratic splines on [−bound, bound], mirrored where `symmetric`.
     Raises `ShapeError` unless H and W are even, `ContextError` for a context.
+
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
     >>> import diffeo
     >>> flow = diffeo.models.lattice((1, 8, 8), layers=4, symmetric=True)
@@ -63,7 +66,7 @@ def lattice(
         partition = Checkerboard(shape, flip=bool(layer % 2))
         network = TorusNet(partition, hidden, kernel, odd if symmetric else None, activation)
         body.append(Coupling(shape, chosen, network, partition))
-    return Flow(Chain([*body, PeriodicConv(shape)] if spectrum else body), Normal(shape))
+    return Flow(chained([*body, PeriodicConv(shape)] if spectrum else body, memory), Normal(shape))
 
 
 def _map(splined: bool, symmetric: bool, log_scale: float, bins: int, bound: float) -> tuple[ElementwiseMap, tuple[int, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..flow import Flow
 from ..layers import Pointwise
+from ..layers.recompute import Memory
 from ..maps import Additive, Affine
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
@@ -27,6 +28,7 @@ def nice(
     mixing: Mixing = "none",
     base: BaseName = "normal",
     supports: Sequence[str] | None = None,
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """NICE (Dinh et al. 2014, arXiv:1410.8516): y_B = x_B + t(x_A), volume-preserving, then a learned diagonal scale.
@@ -34,11 +36,13 @@ def nice(
     `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
     float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> diffeo.models.nice((3,)).log_prob(torch.zeros(3)).item()
     -2.7568...
     """
     frame = VectorModel(
-        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed
+        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed, memory
     )
     return frame.build(layers, Additive(), last=[Pointwise(frame.size, Affine(log_scale=5.0))])

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..core.errors import ConfigError
 from ..flow import Flow
+from ..layers.recompute import Memory
 from ..maps import Affine, CircularSpline, Composed, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
@@ -48,6 +49,7 @@ def nsf(
     mixing: Mixing = "none",
     base: BaseName = "normal",
     supports: Sequence[str] | None = None,
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): y_B = a monotone spline of x_B with knots from x_A.
@@ -60,13 +62,15 @@ def nsf(
     float64 in the data's own units. Circular columns have rational-quadratic splines of the circle (Rezende et al. 2020,
     arXiv:2002.02428) and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.nsf(event_shape=(3,), supports=["real", "positive", "circular:0:360"])
     >>> bool(((flow.sample((5,))[:, 2] >= 0) & (flow.sample((5,))[:, 2] < 360)).all())
     True
     """
     frame = VectorModel(
-        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, bound, seed
+        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, bound, seed, memory
     )
     map = named_spline(spline, bins, bound)
     if affine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..flow import Flow
+from ..layers.recompute import Memory
 from ..maps import Affine
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
@@ -27,6 +28,7 @@ def realnvp(
     mixing: Mixing = "none",
     base: BaseName = "normal",
     supports: Sequence[str] | None = None,
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """RealNVP (Dinh et al. 2016, arXiv:1605.08803): y_B = x_B exp(s(x_A)) + t(x_A), |s| ≤ `log_scale`.
@@ -37,12 +39,14 @@ def realnvp(
     `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
     float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.realnvp((3,), context_shape=(2,))
     >>> flow.sample((4,), torch.zeros(10, 2)).shape
     torch.Size([4, 10, 3])
     """
     frame = VectorModel(
-        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed
+        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed, memory
     )
     return frame.build(layers, Affine(log_scale))

@@ -9,13 +9,13 @@ from typing import Literal
 
 from ..bases import Base, GaussianMixture, Normal, Product, StudentT, Uniform
 from ..conditioners import MLP, ConditionerFactory, Periodic, ResidualMLP, StandardizeContext
-from ..core.chain import Chain
 from ..core.errors import ConfigError, ShapeError
 from ..core.shapes import Shape, as_shape
 from ..core.support import Kind, Support
 from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import Columns, Coupling, Dequantize, Interval, LULinear, Permute, Positive, Standardize, Wrap
+from ..layers.recompute import Memory, chained
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Indices, Partition, alternating, random
 
@@ -42,6 +42,7 @@ class VectorModel:
     base: BaseName
     bound: float
     seed: int
+    memory: Memory = "store"
 
     def build(
         self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
@@ -53,7 +54,7 @@ class VectorModel:
             raise ConfigError(f"columns {self.circles} are circular: of the vector models, nsf can do circles")
         chain = [*self.front(), *self.body(layers, map, circular), *last]
         embedding = None if self.context is None else StandardizeContext(self.context)
-        return Flow(Chain(chain), self.base_distribution(), context_shape=self.context, embedding=embedding)
+        return Flow(chained(chain, self.memory), self.base_distribution(), context_shape=self.context, embedding=embedding)
 
     @property
     def size(self) -> int:

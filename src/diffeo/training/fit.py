@@ -18,6 +18,7 @@ from .. import store
 from ..core.errors import ConfigError, TrainingError
 from ..core.seeds import seeded
 from ..flow import Flow
+from ..layers.recompute import Memory, recomputing
 from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
@@ -79,6 +80,7 @@ def fit(
     initialize: bool | None = None,
     flips: bool = False,
     precision: Literal["float32", "bfloat16"] = "float32",
+    memory: Memory = "store",
 ) -> FitResult:
     """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping and an EMA.
 
@@ -94,6 +96,10 @@ def fit(
     out; a class-conditional flow takes their labels. `flips` mirrors images at random. With `out`, samples of the same
     noise go to `out/samples/STEP.png` at every evaluation. `precision="bfloat16"` computes the networks in that.
 
+    `memory="invert"` trains in memory that does not grow with the depth of the flow, in about 1.6 times the time: every `Chain`
+    in it is run as a `layers.Recompute` meanwhile. What is saved is the same. A run that had to store some links
+    is resumed to rounding, not bit for bit.
+
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
     settings, `TrainingError` when the loss stays non-finite; the flow's weights are finite even then.
 
@@ -104,6 +110,8 @@ def fit(
     """
     if precision not in ("float32", "bfloat16"):
         raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
+    if memory not in ("store", "invert"):
+        raise ConfigError(f"memory must be store or invert, got {memory!r}")
     if flips and len(flow.event_shape) != 3:
         raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
     place = torch.device(device) if device is not None else flow.device
@@ -111,7 +119,8 @@ def fit(
     world = World.join(place)
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
-    with seeded(), stop_on_signals() as stop, guard:
+    chains = recomputing(flow) if memory == "invert" else contextlib.nullcontext()
+    with seeded(), stop_on_signals() as stop, guard, chains:
         image = len(flow.event_shape) == 3
         data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
         if data.note is not None:
@@ -139,7 +148,8 @@ def fit(
             checkpoint_seconds=checkpoint_seconds,
             eval_rows=rows_per_pass(flow.event_shape),
         )
-        settings = asdict(chosen) | {"batch_size": size, "device": place.type, "flips": flips, "precision": precision}
+        settings = asdict(chosen) | {"batch_size": size, "device": place.type}
+        settings |= {"flips": flips, "precision": precision, "memory": memory}
         if folder is not None and world.first:
             same_run(folder, resume, data.prints(), flow.recipe, settings)
         if initialize or (initialize is None and "training" not in flow.metadata):

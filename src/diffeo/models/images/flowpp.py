@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from ...bases import Normal
 from ...conditioners import GatedConv
-from ...core.chain import Chain
 from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling, Interval, Squeeze, VariationalDequantize
+from ...layers.recompute import Memory, chained
 from ...maps import LogisticMixture
 from ...partitions import Channels, Checkerboard
 from ..recipe import model
@@ -42,6 +42,7 @@ def flowpp(
     classes: int | None = None,
     bits: int | None = 8,
     pad: Padding = "auto",
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """Flow++ (Ho et al. 2019, arXiv:1902.00275): couplings of logistic mixtures, `noise` couplings that learn the noise.
@@ -53,6 +54,8 @@ def flowpp(
     `classes=K` makes contexts class numbers 0..K−1. Odd sizes are padded; a single pixel is cut by no checkerboard, and
     gets plain noise. Raises `ShapeError` for other events.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.flowpp((1, 8, 8), size="tiny")
     >>> flow.log_prob(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape
@@ -60,7 +63,7 @@ def flowpp(
     """
     given = {"steps": steps, "width": width, "blocks": blocks, "components": components, "noise": noise, "heads": heads}
     s = dial(size, SIZES, event_shape, pad, **given)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2, alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2, alpha, memory=memory)
     network = GatedConv(s["width"], s["blocks"], s["heads"], dropout)
     mixture = LogisticMixture(s["components"])
 
@@ -77,7 +80,7 @@ def flowpp(
         event = frame.event
         # Inverted, so that drawing the noise, which every training step does, is the direction without a root search.
         inverted = [link.inv for link in couplings(event, s["noise"], checkerboard=True, context=event)]
-        q = Chain([Interval(0.0, 1.0), *inverted])
+        q = chained([Interval(0.0, 1.0), *inverted], memory)
         return VariationalDequantize(Flow(q, Normal(event)), bits)
 
     squeeze = Squeeze()

@@ -13,12 +13,12 @@ from torch import nn
 
 from ...bases import Base, Normal
 from ...conditioners import OneHot, StandardizeContext
-from ...core.chain import Chain
 from ...core.errors import ConfigError, ShapeError
 from ...core.shapes import Shape, as_shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Dequantize, FactorOut, Logit, Pad, Squeeze
+from ...layers.recompute import Memory, chained
 
 __all__ = ["ImageModel", "Padding", "Size", "dial", "multiscale"]
 
@@ -44,6 +44,7 @@ class ImageModel:
     pad: Padding
     multiple: int = 1
     alpha: float | None = None  # of the logit; None: the unit interval as it is
+    memory: Memory = "store"
 
     def build(
         self,
@@ -53,7 +54,7 @@ class ImageModel:
         normalize: bool = True,
     ) -> Flow:
         """Assemble the flow. `dequantize` replaces uniform noise, `base` the normal distribution."""
-        chain = Chain([*self.front(dequantize, normalize), *body])
+        chain = chained([*self.front(dequantize, normalize), *body], self.memory)
         return Flow(chain, base(chain.forward_shape(self.event)), context_shape=self._outer, embedding=self._embedding())
 
     @cached_property
@@ -100,7 +101,7 @@ class ImageModel:
             yield Pad(self.event, self.multiple)
 
 
-def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: Steps) -> list[Transform]:
+def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: Steps, memory: Memory = "store") -> list[Transform]:
     """`before`, squeeze, `after` at every scale, half of the channels factored out between scales.
 
     `before` and `after` make the links for an event shape; `prior` those that normalise what is factored out.
@@ -113,7 +114,7 @@ def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: St
     if scales == 1:
         return links
     kept = (inside[0] // 2, *inside[1:])
-    deeper = Chain(multiscale(kept, scales - 1, before, after, prior))
+    deeper = chained(multiscale(kept, scales - 1, before, after, prior, memory), memory)
     return [*links, *prior(inside), FactorOut(inside, deeper)]
 
 

@@ -10,6 +10,7 @@ from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling
 from ...layers.conv1x1 import Kind
+from ...layers.recompute import Memory
 from ...maps import Affine
 from ...partitions import Channels
 from ..recipe import model
@@ -41,6 +42,7 @@ def glow(
     classes: int | None = None,
     bits: int | None = 8,
     pad: Padding = "auto",
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """Glow (Kingma & Dhariwal 2018, arXiv:1807.03039): `scales` × [squeeze, `steps` × (ActNorm, 1×1 conv, coupling), split].
@@ -52,13 +54,15 @@ def glow(
     `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
     many pixels are plain black or white.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.glow((1, 8, 8), size="tiny")
     >>> [tuple(z.shape) for z in flow.unpack(flow.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))[0])]
     [(5, 2, 4, 4), (5, 8, 2, 2)]
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha, memory=memory)
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:
         for _ in range(s["steps"]):
@@ -66,4 +70,4 @@ def glow(
             yield Conv1x1(shape, conv)
             yield Coupling(shape, Affine(log_scale), ConvNet(s["width"], activation), Channels(), frame.context)
 
-    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context)))
+    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory))

@@ -8,6 +8,7 @@ from ...conditioners import Transformer
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import Coupling, Patchify
+from ...layers.recompute import Memory
 from ...maps import Affine
 from ...partitions import Tokens
 from ...partitions.tokens import By
@@ -40,6 +41,7 @@ def jet(
     classes: int | None = None,
     bits: int | None = 8,
     pad: Padding = "auto",
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """Jet (Kolesnikov et al. 2024, arXiv:2412.15129): `layers` affine couplings of patch tokens, conditioned by transformers.
@@ -53,12 +55,14 @@ def jet(
     `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
     many pixels are plain black or white.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> diffeo.models.jet((1, 8, 8), size="tiny").sample((2,)).shape
     torch.Size([2, 1, 8, 8])
     """
     s = dial(size, SIZES, event_shape, pad, layers=layers, patch=patch, width=width, depth=depth, heads=heads)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=s["patch"], alpha=alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=s["patch"], alpha=alpha, memory=memory)
     patches = Patchify(frame.shape, s["patch"])
     tokens = patches.tokens
     network = Transformer(s["width"], s["depth"], s["heads"])

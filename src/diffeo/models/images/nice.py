@@ -10,6 +10,7 @@ from ...conditioners import MLP
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Coupling, Flatten, Pointwise
+from ...layers.recompute import Memory
 from ...maps import Additive, Affine
 from ...partitions import alternating
 from ..recipe import model
@@ -37,6 +38,7 @@ def nice(
     alpha: float | None = None,
     classes: int | None = None,
     bits: int | None = 8,
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """NICE (Dinh et al. 2014, arXiv:1410.8516): odd and even pixels shift each other, then each is scaled; logistic base.
@@ -48,13 +50,15 @@ def nice(
     `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
     many pixels are plain black or white.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.nice((1, 8, 8), size="tiny", bits=4)
     >>> flow.sample((2,)).dtype
     torch.uint8
     """
     s = dial(size, SIZES, event_shape, "none", layers=layers, width=width, depth=depth)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad="none", alpha=alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad="none", alpha=alpha, memory=memory)
     pixels = prod(frame.event)
     body: list[Transform] = [Flatten(frame.event), ActNorm(pixels)]
     for layer in range(s["layers"]):

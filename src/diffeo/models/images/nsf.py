@@ -9,6 +9,7 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling
+from ...layers.recompute import Memory
 from ...partitions import Channels
 from ..nsf import SplineName, named_spline
 from ..recipe import model
@@ -42,6 +43,7 @@ def nsf(
     classes: int | None = None,
     bits: int | None = 8,
     pad: Padding = "auto",
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): `scales` × [squeeze, `steps` × (ActNorm, 1×1 conv, spline)].
@@ -54,12 +56,14 @@ def nsf(
     `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
     many pixels are plain black or white.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> diffeo.models.nsf((1, 8, 8), size="tiny").sample((2,)).shape
     torch.Size([2, 1, 8, 8])
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width, blocks=blocks)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha, memory=memory)
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:
         for _ in range(s["steps"]):
@@ -68,4 +72,4 @@ def nsf(
             network = ConvResNet(s["width"], s["blocks"], activation)
             yield Coupling(shape, named_spline(spline, bins, bound), network, Channels(), frame.context)
 
-    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context)))
+    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory))

@@ -9,6 +9,7 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Coupling
+from ...layers.recompute import Memory
 from ...maps import Affine
 from ...partitions import Channels, Checkerboard, Partition
 from ..recipe import model
@@ -38,6 +39,7 @@ def realnvp(
     classes: int | None = None,
     bits: int | None = 8,
     pad: Padding = "auto",
+    memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
     """RealNVP (Dinh et al. 2016, arXiv:1605.08803): at every scale 3 checkerboard couplings, squeeze, 3 channel couplings.
@@ -48,13 +50,15 @@ def realnvp(
     real-valued ones (without logit). `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide
     are padded. Raises `ShapeError` for other events.
 
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+
     >>> import torch, diffeo
     >>> flow = diffeo.models.realnvp((3, 8, 8), size="tiny", classes=10)
     >>> flow.log_prob(torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5)).shape
     torch.Size([5])
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, width=width, blocks=blocks)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha)
+    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha, memory=memory)
 
     def couplings(shape: Shape, partitions: Sequence[Partition]) -> list[Transform]:
         network = ConvResNet(s["width"], s["blocks"], activation)
@@ -71,4 +75,4 @@ def realnvp(
         return couplings(shape, [Channels(flip=bool(i % 2)) for i in range(3)]) + (checkerboards(shape, 4) if last else [])
 
     deepest = tuple(n // 2 ** s["scales"] for n in frame.shape[1:])
-    return frame.build(multiscale(frame.shape, s["scales"], checkerboards, channels, lambda _: ()))
+    return frame.build(multiscale(frame.shape, s["scales"], checkerboards, channels, lambda _: (), memory))
