@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -65,13 +66,29 @@ def tie(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def measure(row: Row, args: argparse.Namespace) -> dict[str, Any]:
+def prepare(chosen: list[Row]) -> set[str]:
+    """Make the peers' environments; the contenders whose cannot be made."""
+    broken = set()
+    for library in sorted({CONTENDERS[name][0] for row in chosen for name in row.contenders} & set(PEERS)):
+        try:
+            python(library)
+        except subprocess.CalledProcessError as error:
+            print(f"no environment for {library}: {error}", file=sys.stderr)
+            broken.add(library)
+    return broken
+
+
+def measure(row: Row, args: argparse.Namespace, broken: set[str]) -> dict[str, Any]:
     """A row: a contest at every point."""
+    able = [name for name in row.contenders if CONTENDERS[name][0] not in broken]
     rounds, seconds = args.rounds or (2 if args.quick else row.rounds), 0.05 if args.quick else 0.3
     points = []
     for value, settings in row.points(args.quick):
         print(row.name, "" if value is None else f"{row.label} {value}", file=sys.stderr, flush=True)
-        found = contest(row.contenders, {**settings, "threads": args.threads}, row.jobs, rounds, seconds)
+        found = contest(able, {**settings, "threads": args.threads}, row.jobs, rounds, seconds)
+        found |= {
+            name: {"times": {}, "failed": "its environment could not be made"} for name in row.contenders if name not in able
+        }
         for name, facts in found.items():
             for text in [] if "skipped" in facts else problems(facts, settings):
                 print(f"  {name}: {text}", file=sys.stderr)
@@ -91,12 +108,11 @@ def main() -> None:
     if args.render:
         return write(json.loads((args.out / "bench.json").read_text()), args.out)
     chosen = [ROWS[name] for name in args.rows or ROWS]
-    for library in {CONTENDERS[name][0] for row in chosen for name in row.contenders} & set(PEERS):
-        python(library)
+    broken = prepare(chosen)
     tie(args.threads)
     record: dict[str, Any] = {"machine": machine(), "arguments": {"threads": args.threads, "quick": args.quick}, "rows": []}
     for row in chosen:
-        record["rows"].append(measure(row, args))
+        record["rows"].append(measure(row, args, broken))
         write(record, args.out)  # after every row: an interrupted run leaves what it has
     print((args.out / "bench.md").read_text())
     return None

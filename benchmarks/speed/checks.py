@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,8 +29,8 @@ def problems(facts: dict[str, Any], settings: Settings) -> Sequence[str]:
     if count is not None and facts["parameters"] != count and not facts["note"]:
         found.append(f"{facts['parameters']:,} parameters instead of {count:,}, unexplained")
     first, last = facts["losses"]
-    if not (math.isfinite(first) and math.isfinite(last) and last < first):
-        found.append(f"the loss does not fall: {first:.4g} to {last:.4g}")
+    if first is None or last is None or not last < first:
+        found.append(f"the loss does not fall: {first} to {last}")
     if facts["density"]:
         found += [f"wrong shape of {job}" for job in ("log_prob", "sample") if not facts[f"{job}_shape"]]
         if facts["own_finite"] < 1:

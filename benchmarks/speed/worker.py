@@ -77,7 +77,7 @@ def check(contender: Contender, settings: Settings) -> dict[str, Any]:
         "parameters": contender.parameters,
         "note": contender.note,
         "density": contender.density,
-        "losses": [losses[0], losses[-1]],
+        "losses": [loss if np.isfinite(loss) else None for loss in (losses[0], losses[-1])],
         "idle_peak": before,
     }
     if contender.density:

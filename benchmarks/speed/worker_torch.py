@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ def start(settings: Settings) -> None:
 def mlp(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
     """Linear layers with ReLUs between."""
     sizes = [inputs, *hidden]
-    body = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    body = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*body, nn.Linear(sizes[-1], outputs))
 
 
