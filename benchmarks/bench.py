@@ -85,7 +85,7 @@ def measure(row: Row, args: argparse.Namespace, broken: set[str]) -> dict[str, A
     points = []
     for value, settings in row.points(args.quick):
         print(row.name, "" if value is None else f"{row.label} {value}", file=sys.stderr, flush=True)
-        found = contest(able, {**settings, "threads": args.threads}, row.jobs, rounds, seconds)
+        found = contest(able, {**settings, "jobs": row.jobs, "threads": args.threads}, row.jobs, rounds, seconds)
         found |= {
             name: {"times": {}, "failed": "its environment could not be made"} for name in row.contenders if name not in able
         }

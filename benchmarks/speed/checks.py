@@ -31,7 +31,7 @@ def problems(facts: dict[str, Any], settings: Settings) -> Sequence[str]:
     first, last = facts["losses"]
     if first is None or last is None or not last < first:
         found.append(f"the loss does not fall: {first} to {last}")
-    if facts["density"]:
+    if "own_finite" in facts:
         found += [f"wrong shape of {job}" for job in ("log_prob", "sample") if not facts[f"{job}_shape"]]
         if facts["own_finite"] < 1:
             found.append(f"{1 - facts['own_finite']:.2%} of its own samples have no finite log_prob")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from .rows import ROWS
 
@@ -58,8 +59,10 @@ def panel(axes: Axes, found: dict[str, Any]) -> None:
             ends[name] = line[-1]
     axes.set_xlim(values[0] / 1.1, values[-1] * (values[-1] / values[0]) ** 0.28)
     axes.set_xticks(values, [f"{v:,}" for v in values])
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     labels(axes, ends)
@@ -68,9 +71,15 @@ def panel(axes: Axes, found: dict[str, Any]) -> None:
 def labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     """Names beside the ends of their lines, pushed apart where they would overlap."""
     low, high = (math.log(v) for v in axes.get_ylim())
-    last = -math.inf
-    for name in sorted(ends, key=lambda n: ends[n][1]):
-        x, y = ends[name]
-        last = max((math.log(y) - low) / (high - low), last + GAP)
-        place = math.exp(low + last * (high - low))
-        axes.annotate(NAMES.get(name, name), (x, place), (7, 0), textcoords="offset points", color=COLOURS[name], va="center")
+    names = sorted(ends, key=lambda name: ends[name][1])
+    heights = apart([(math.log(ends[name][1]) - low) / (high - low) for name in names])
+    for name, height in zip(names, heights, strict=True):
+        place = (ends[name][0], math.exp(low + height * (high - low)))
+        axes.annotate(NAMES.get(name, name), place, (7, 0), textcoords="offset points", color=COLOURS[name], va="center")
+
+
+def apart(heights: list[float]) -> list[float]:
+    """Ascending heights with gaps between them, none above 1."""
+    upwards = list(accumulate(heights, lambda below, height: max(height, below + GAP)))
+    downwards = accumulate(reversed(upwards), lambda above, height: min(height, above - GAP), initial=1 + GAP)
+    return list(downwards)[:0:-1]

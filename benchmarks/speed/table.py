@@ -41,8 +41,8 @@ def single(row: Row, point: Point) -> Iterator[str]:
     for name in row.contenders:
         facts = point["contenders"][name]
         cells = [cell for job in jobs for cell in (spread(facts, job), times(ratio(point, name, job)))]
-        tail = [f"{facts['parameters']:,}" if "parameters" in facts else "", f"{facts['peak']:.0f}" if "peak" in facts else ""]
-        yield "| " + " | ".join([name, *cells, *tail]) + " |"
+        count = f"{facts['parameters']:,}" if "parameters" in facts else ""
+        yield "| " + " | ".join([name, *cells, count, size(facts)]) + " |"
     if row.aims:
         yield from ("", "Aims: " + "; ".join(aimed(aim, point) for aim in row.aims) + ".")
 
@@ -56,8 +56,7 @@ def swept(row: Row, points: list[Point]) -> Iterator[str]:
         cells = []
         for name in row.contenders:
             facts = point["contenders"][name]
-            peak = f"{facts['peak']:.0f}" if "peak" in facts else ""
-            cells += [peak if memory else spread(facts, "step"), times(ratio(point, name, row.jobs[0]))]
+            cells += [size(facts) if memory else spread(facts, "step"), times(ratio(point, name, row.jobs[0]))]
         yield "| " + " | ".join([f"{point['value']:,}", *cells]) + " |"
     if memory:
         yield from ("", "Of a process before it trains: " + idle(row, points[0]) + " MiB.")
@@ -69,11 +68,16 @@ def idle(row: Row, point: Point) -> str:
 
 
 def spread(facts: dict[str, Any], job: str) -> str:
-    values = facts["times"].get(job)
-    if not values:
-        return "skipped" if "skipped" in facts else "FAILED"
-    digits = 2 if statistics.median(values) < 10 else 1
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    found = values(facts, job)
+    if not found:
+        return "left out" if "skipped" in facts else "FAILED"
+    digits = 2 if statistics.median(found) < 10 else 1
+    return f"{statistics.median(found):.{digits}f} ({min(found):.{digits}f}-{max(found):.{digits}f})"
+
+
+def size(facts: dict[str, Any]) -> str:
+    missing = "left out" if "skipped" in facts else "FAILED"
+    return f"{facts['peak']:.0f}" if "peak" in facts else missing
 
 
 def times(value: float) -> str:
@@ -82,9 +86,15 @@ def times(value: float) -> str:
 
 def ratio(point: Point, name: str, job: str) -> float:
     """A contender's time (or peak memory) divided by diffeo's, median over the rounds; NaN where either is missing."""
-    a, b = ([facts["peak"]] if job == "peak" and "peak" in facts else facts["times"].get(job, [])
-            for facts in (point["contenders"][name], point["contenders"]["diffeo"]))  # fmt: skip
-    return statistics.median(x / y for x, y in zip(a, b, strict=False)) if a and b else math.nan
+    theirs, ours = (values(point["contenders"][who], job) for who in (name, "diffeo"))
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=False)) if theirs and ours else math.nan
+
+
+def values(facts: dict[str, Any], job: str) -> list[float]:
+    if job == "peak":
+        return [facts["peak"]] if "peak" in facts else []
+    found: list[float] = facts["times"].get(job, [])
+    return found
 
 
 def aimed(aim: Aim, point: Point) -> str:
@@ -105,19 +115,18 @@ def aimed(aim: Aim, point: Point) -> str:
 def checks(row: Row, points: list[Point]) -> Iterator[str]:
     """A line a contender: the same computation, or what is different, or what is wrong."""
     for name in row.contenders:
-        said: dict[str, None] = {}
-        for point in points:
-            prefix = f"at {point['value']:,}: " if row.vary else ""
-            said.update(dict.fromkeys(verdict(point["contenders"][name], point["settings"], prefix)))
-        version = next((p["contenders"][name]["version"] for p in points if "version" in p["contenders"][name]), name)
-        yield f"* {name} ({version}): " + "; ".join(said) + "."
+        said = [(point, point["contenders"][name]) for point in points]
+        version = next((facts["version"] for _, facts in said if "version" in facts), name)
+        yield f"* {name} ({version}): " + "; ".join(verdict(row, said)) + "."
 
 
-def verdict(facts: dict[str, Any], settings: dict[str, Any], prefix: str) -> list[str]:
-    if "skipped" in facts:
-        return [f"left out: {facts['skipped']}"]
-    if wrong := problems(facts, settings):
-        return [f"**{prefix}{text}**" for text in wrong]
-    count = wanted(settings)
-    same = "checks passed" if count is None or facts["parameters"] == count else "checks passed but for the parameter count"
-    return [same, *([facts["note"]] if facts["note"] else [])]
+def verdict(row: Row, said: list[tuple[Point, dict[str, Any]]]) -> list[str]:
+    """In words, each once; what is wrong hides what is right."""
+    if skipped := {facts["skipped"]: None for _, facts in said if "skipped" in facts}:
+        return [f"left out: {reason}" for reason in skipped]
+    at = {id(point): f"at {point['value']:,}: " if row.vary else "" for point, _ in said}
+    if wrong := [f"**{at[id(point)]}{text}**" for point, facts in said for text in problems(facts, point["settings"])]:
+        return wrong
+    same = all(facts["parameters"] == (wanted(point["settings"]) or facts["parameters"]) for point, facts in said)
+    notes = {facts["note"]: None for _, facts in said if facts["note"]}
+    return ["checks passed" if same else "checks passed but for the parameter count", *notes]

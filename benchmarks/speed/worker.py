@@ -68,7 +68,8 @@ def rows(settings: Settings, count: int) -> np.ndarray:
 
 
 def check(contender: Contender, settings: Settings) -> dict[str, Any]:
-    """Does it compute what everyone computes? On few rows, so that no job's memory or time depends on it."""
+    """Does it compute what everyone computes? On few rows, so that no job's memory or time depends on it; of the jobs of
+    the row alone, because compiling others takes long."""
     before, count = peak(), min(settings.batch, CHECK_ROWS)
     x = contender.load(rows(settings, count))
     losses = [contender.step(x) for _ in range(CHECK_STEPS)]
@@ -80,7 +81,7 @@ def check(contender: Contender, settings: Settings) -> dict[str, Any]:
         "losses": [loss if np.isfinite(loss) else None for loss in (losses[0], losses[-1])],
         "idle_peak": before,
     }
-    if contender.density:
+    if contender.density and "sample" in settings.jobs:
         drawn = contender.sample(count)
         facts["log_prob_shape"] = list(contender.log_prob(x).shape) == [count]
         facts["sample_shape"] = list(drawn.shape) == [count, *settings.shape]
