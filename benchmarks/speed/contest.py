@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -55,7 +56,8 @@ class Process:
         self._ask("step", WARM_UP)
 
     def end(self) -> None:
-        if self.process.stdin is not None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # a dead one could not be asked the last thing
             self.process.stdin.close()
         self.process.wait()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Contender:
 def serve(build: Callable[[Settings], Contender]) -> None:
     """Run the worker: one JSON object of facts, then one number a request, until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end with the asker
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     settings = Settings(**json.loads(sys.argv[1]))
     try:
