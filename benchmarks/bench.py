@@ -6,7 +6,8 @@
     python benchmarks/bench.py --render                 # table and picture again from the bench.json that is there
 
 Environments of the peers are made under .venv-peers/ on first use. Every contender is a process of its own; they take
-turns, so a change of the machine's speed meets all. Losing rows and failed checks stay in the table.
+turns, so a change of the machine's speed meets all. Losing rows and failed checks stay in the table. The machine should
+be quiet: threads that wait for each other lose many times over where others want the processors. nsf-large needs 16 GB.
 Written to --out (runs/bench): bench.json with every raw time, bench.md, bench.png.
 """
 
