@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-quick clean
 
 demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
@@ -16,7 +16,10 @@ test: .venv/installed-dev
 	$(BIN)/python tests/run_readme.py
 
 bench: .venv/installed-dev
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/bench.py
+
+bench-quick: .venv/installed-dev
+	$(BIN)/python benchmarks/bench.py --quick
 
 clean:
 	rm -rf .venv demo build dist

@@ -1,0 +1,47 @@
+"""diffeo's own models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from worker import Contender, Settings, Skip, rows, serve
+from worker_torch import contender, start
+
+import diffeo
+from diffeo.kernels import which
+from diffeo.models.recipe import options
+
+
+def build(s: Settings) -> Contender:
+    start(s)
+    make = diffeo.models.MODELS[s.model]
+    arguments = arguments_of(s)
+    if missing := set(arguments) - set(options(make, s.shape)):
+        raise Skip(f"this {s.model} takes no {', '.join(sorted(missing))}")
+    flow = make(tuple(s.shape), **arguments)
+    if s.model == "glow":
+        flow.initialize(torch.from_numpy(rows(s, s.batch)))
+    note = f"kernels: {which()}"
+    if getattr(s, "autocast", False):
+        return contender("diffeo", flow, half(flow.log_prob), half(lambda n: flow.sample((n,))), f"{note}; networks in bfloat16")
+    return contender("diffeo", flow, flow.log_prob, lambda n: flow.sample((n,)), note)
+
+
+def arguments_of(s: Settings) -> dict[str, object]:
+    """The model's arguments, from the settings of the row."""
+    if s.model == "glow":
+        known = {"scales": s.scales, "steps": s.steps, "width": s.width, "bits": None}
+    else:
+        known = {"layers": s.layers, "hidden": s.hidden, **({"bins": s.bins} if s.model == "nsf" else {})}
+    return {**known, **({"memory": s.memory} if hasattr(s, "memory") else {})}
+
+
+def half(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The networks in bfloat16, densities in float32 all the same: `fit(precision="bfloat16")`."""
+    return torch.autocast("cpu", torch.bfloat16)(call)
+
+
+if __name__ == "__main__":
+    serve(build)
