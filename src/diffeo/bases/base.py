@@ -70,11 +70,13 @@ def _refuse(context: Tensor | None) -> None:
 
 def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal numbers in the dtype and on the device of `like`, drawn on the generator's own device."""
-    device = generator.device if generator is not None else like.device
-    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
+    if generator is None:  # not as an argument: exported graphs have no generators
+        return torch.randn(*shape, dtype=like.dtype, device=like.device)
+    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 def uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform numbers in [0, 1) in the dtype and on the device of `like`, drawn on the generator's own device."""
-    device = generator.device if generator is not None else like.device
-    return torch.rand(*shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
+    if generator is None:
+        return torch.rand(*shape, dtype=like.dtype, device=like.device)
+    return torch.rand(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)

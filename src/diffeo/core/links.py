@@ -54,7 +54,7 @@ class Links(Transform):
         for transform in self:
             x, logdet = transform(x, context_for(transform, context))
             total = logdet if total is None else total + logdet
-        return x, x.new_zeros(len(x)) if total is None else total
+        return x, x.new_zeros(x.shape[0]) if total is None else total
 
     def back(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """y back through all links, their log-dets summed."""
@@ -62,7 +62,7 @@ class Links(Transform):
         for transform in reversed(list(self)):
             y, logdet = transform.inverse(y, context_for(transform, context))
             total = logdet if total is None else total + logdet
-        return y, y.new_zeros(len(y)) if total is None else total
+        return y, y.new_zeros(y.shape[0]) if total is None else total
 
     def forward_shape(self, shape: Shape) -> Shape:
         for i, transform in enumerate(self):

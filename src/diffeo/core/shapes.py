@@ -16,7 +16,8 @@ Shape = tuple[int, ...]
 
 def as_shape(shape: int | Sequence[int]) -> Shape:
     """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on a negative size."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    # The symbolic sizes of graphs that are exported stay symbolic.
+    sizes = (shape,) if isinstance(shape, int) else tuple(n if isinstance(n, torch.SymInt) else int(n) for n in shape)
     if any(n < 0 for n in sizes):
         raise ShapeError(f"a shape cannot have negative sizes: {sizes}")
     return sizes

@@ -213,7 +213,7 @@ class _Bin:
 
     def backward(self, part: _Partials, grad_y: Tensor, grad_l: Tensor) -> Tensor:
         """Gradient with respect to the parameters at fixed x: (N, P)."""
-        k, n = self.shape.bins, len(grad_y)
+        k, n = self.shape.bins, grad_y.shape[0]
         grad_x = grad_y * part.slope + grad_l * part.l_x
         g_d0 = (grad_y * part.y_d0 + grad_l * part.l_d0) * self.d0
         g_d1 = (grad_y * part.y_d1 + grad_l * part.l_d1) * self.d1

@@ -38,7 +38,7 @@ class Kernel:
             x, params = x.to(dtype), params.to(dtype)
         if 1 <= x.dim() <= 4:
             return self._apply(x, params, by_row)
-        lead = (len(x),) if by_row and x.dim() else ()  # none, or more axes than the kernels walk
+        lead = (x.shape[0],) if by_row and x.dim() else ()  # none, or more axes than the kernels walk
         y, logdet = self._apply(x.reshape(*lead, -1), params.reshape(*lead, -1, params.shape[-1]), by_row)
         return y.view(x.shape), logdet if lead else logdet.view(x.shape)
 

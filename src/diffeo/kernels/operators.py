@@ -20,7 +20,7 @@ def _dense(x: Tensor) -> Tensor:
 
 def _shapes(x: Tensor, params: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
     y = torch.empty_like(_dense(x))
-    return y, x.new_empty(len(x)) if settings[-1] else torch.empty_like(y)
+    return y, x.new_empty(x.shape[0]) if settings[-1] else torch.empty_like(y)
 
 
 def _backward_shapes(x: Tensor, params: Tensor, grad_y: Tensor, grad_logdet: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:

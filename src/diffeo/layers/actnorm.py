@@ -54,8 +54,8 @@ class ActNorm(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(self.log_scale, LOG_SCALE)
-        return full_precision(x) * log_scale.exp() + self.shift, (log_scale.sum() * self.each).expand(len(x))
+        return full_precision(x) * log_scale.exp() + self.shift, (log_scale.sum() * self.each).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(self.log_scale, LOG_SCALE)
-        return (full_precision(y) - self.shift) * (-log_scale).exp(), (-log_scale.sum() * self.each).expand(len(y))
+        return (full_precision(y) - self.shift) * (-log_scale).exp(), (-log_scale.sum() * self.each).expand(y.shape[0])

@@ -47,12 +47,12 @@ class Conv1x1(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             weight, logdet = self.matrix.forward()
-            return _mix(full_precision(x), weight), (logdet * self.each).expand(len(x))
+            return _mix(full_precision(x), weight), (logdet * self.each).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
             weight, logdet = self.matrix.inverse()
-            return _mix(full_precision(y), weight), (logdet * self.each).expand(len(y))
+            return _mix(full_precision(y), weight), (logdet * self.each).expand(y.shape[0])
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, kind={self.kind!r}"

@@ -48,12 +48,12 @@ class Dequantize(Transform):
             levels = x.to(self._like.dtype)
             return _to_unit(levels, torch.rand_like(levels), self.bits, _wrong(x, self.bits))
         x = x if x.is_floating_point() else x.double()
-        return _below_next(x, torch.rand_like(x)), x.new_zeros(len(x))
+        return _below_next(x, torch.rand_like(x)), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.bits is not None:
             return _from_unit(y, self.bits)
-        return y.floor(), y.new_zeros(len(y))
+        return y.floor(), y.new_zeros(y.shape[0])
 
     def extra_repr(self) -> str:
         return "" if self.bits is None else f"bits={self.bits}"
@@ -127,12 +127,12 @@ def _wrong(x: Tensor, bits: int) -> Tensor | None:
 
 
 def _to_unit(x: Tensor, u: Tensor, bits: int, wrong: Tensor | None) -> tuple[Tensor, Tensor]:
-    size = x[0].numel() if len(x) else 0
-    logdet = x.new_full((len(x),), -size * bits * math.log(2))
+    size = math.prod(x.shape[1:])
+    logdet = x.new_full((x.shape[0],), -size * bits * math.log(2))
     return _below_next(x, u) * 2.0**-bits, logdet if wrong is None else logdet.masked_fill(wrong, -math.inf)
 
 
 def _from_unit(y: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     levels = 2**bits
     x = (y * levels).floor().clamp(0, levels - 1).to(torch.uint8)
-    return x, y.new_full((len(y),), (y[0].numel() if len(y) else 0) * bits * math.log(2))
+    return x, y.new_full((y.shape[0],), math.prod(y.shape[1:]) * bits * math.log(2))

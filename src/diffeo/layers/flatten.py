@@ -24,10 +24,10 @@ class Flatten(FixedShape):
     any_dtype = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.flatten(1), x.new_zeros(len(x))
+        return x.flatten(1), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return y.unflatten(1, self.event_shape), y.new_zeros(len(y))
+        return y.unflatten(1, self.event_shape), y.new_zeros(y.shape[0])
 
     def forward_shape(self, shape: Shape) -> Shape:
         return (prod(super().forward_shape(shape)),)

@@ -36,13 +36,13 @@ class LULinear(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             lower, upper, logdet = self._factors()
-            return linear(full_precision(x), lower @ upper, self.bias), logdet.expand(len(x))
+            return linear(full_precision(x), lower @ upper, self.bias), logdet.expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
             lower, upper, logdet = self._factors()
             middle = torch.linalg.solve_triangular(lower, (full_precision(y) - self.bias).T, upper=False, unitriangular=True)
-            return torch.linalg.solve_triangular(upper, middle, upper=True).T, -logdet.expand(len(y))
+            return torch.linalg.solve_triangular(upper, middle, upper=True).T, -logdet.expand(y.shape[0])
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         log_diagonal = soft_clamp(self.log_diagonal, LOG_DIAGONAL)

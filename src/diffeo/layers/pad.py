@@ -38,7 +38,7 @@ class Pad(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         _, height, width = self.event_shape
-        y = torch.randn(len(x), *self.padded, dtype=x.dtype, device=x.device)
+        y = torch.randn(x.shape[0], *self.padded, dtype=x.dtype, device=x.device)
         log_noise = self._log_noise(y)
         y[:, :, :height, :width] = x
         return y, -log_noise

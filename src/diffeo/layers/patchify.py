@@ -34,13 +34,13 @@ class Patchify(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (rows, columns), p = self.grid, self.patch
-        blocks = x.reshape(len(x), self.event_shape[0], rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
-        return blocks.reshape(len(x), *self.tokens), x.new_zeros(len(x))
+        blocks = x.reshape(x.shape[0], self.event_shape[0], rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
+        return blocks.reshape(x.shape[0], *self.tokens), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         (rows, columns), p = self.grid, self.patch
-        blocks = y.reshape(len(y), rows, columns, self.event_shape[0], p, p).permute(0, 3, 1, 4, 2, 5)
-        return blocks.reshape(len(y), *self.event_shape), y.new_zeros(len(y))
+        blocks = y.reshape(y.shape[0], rows, columns, self.event_shape[0], p, p).permute(0, 3, 1, 4, 2, 5)
+        return blocks.reshape(y.shape[0], *self.event_shape), y.new_zeros(y.shape[0])
 
     def forward_shape(self, shape: Shape) -> Shape:
         super().forward_shape(shape)

@@ -56,6 +56,6 @@ class PeriodicConv(FixedShape):
         with torch.autocast(x.device.type, enabled=False):
             log_gain = sign * soft_clamp(self.log_gain, LOG_GAIN)[:, self.mirror]
             x = full_precision(x)
-            if len(x):  # there is no Fourier transform of nothing
+            if x.shape[0]:  # there is no Fourier transform of nothing
                 x = irfft2(rfft2(x) * log_gain.exp(), s=self.event_shape[1:])
-            return x, (log_gain * self.count).sum().expand(len(x))
+            return x, (log_gain * self.count).sum().expand(x.shape[0])

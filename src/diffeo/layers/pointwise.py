@@ -29,10 +29,10 @@ class Pointwise(FixedShape):
         self.params = nn.Parameter(torch.zeros(*self.event_shape, map.num_params))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.map.forward_by_row(full_precision(x), self.params.expand(len(x), *self.params.shape))
+        return self.map.forward_by_row(full_precision(x), self.params.expand(x.shape[0], *self.params.shape))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.map.inverse_by_row(full_precision(y), self.params.expand(len(y), *self.params.shape))
+        return self.map.inverse_by_row(full_precision(y), self.params.expand(y.shape[0], *self.params.shape))
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, map={self.map}"

@@ -63,7 +63,7 @@ class Recompute(Links):
             steps = [Step(i, self[i], inverse) for i in (reversed(run) if inverse else run)]
             x, logdet = invert(steps, x, context, kept, self.tolerance) if inverted else go(steps, x, context)
             total = logdet if total is None else total + logdet
-        return x, x.new_zeros(len(x)) if total is None else total
+        return x, x.new_zeros(x.shape[0]) if total is None else total
 
 
 def chained(transforms: Iterable[Transform], memory: Memory) -> Chain | Recompute:

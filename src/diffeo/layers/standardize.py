@@ -63,11 +63,11 @@ class Standardize(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x if x.is_floating_point() else x.double()
         y = ((x - self.mean - self.mean_rest) / self.scale).to(self.mean.dtype)
-        return y, (-self._log_scale()).expand(len(x))
+        return y, (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = y.to(self.data_dtype) if self.data_dtype is not None else y
-        return y * self.scale + self.mean_rest + self.mean, self._log_scale().expand(len(y))
+        return y * self.scale + self.mean_rest + self.mean, self._log_scale().expand(y.shape[0])
 
     def _log_scale(self) -> Tensor:
         return self.scale.log().sum()

@@ -54,11 +54,11 @@ class Whiten(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             y = solve_triangular(self.lower, (full_precision(x) - self.mean).T, upper=False).T
-            return y, (-self._log_scale()).expand(len(x))
+            return y, (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
-            return full_precision(y) @ self.lower.T + self.mean, self._log_scale().expand(len(y))
+            return full_precision(y) @ self.lower.T + self.mean, self._log_scale().expand(y.shape[0])
 
     def _log_scale(self) -> Tensor:
         return self.lower.diagonal().log().sum()
