@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from ..core.shapes import Shape
-from ..kernels import serves
 
-__all__ = ["ConditionerFactory", "activation", "by_column", "joined", "linear", "zero_linear"]
+__all__ = ["ConditionerFactory", "activation", "joined", "linear", "zero_linear"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -49,17 +48,6 @@ def joined(x: Tensor, context: Tensor | None) -> Tensor:
 def width(in_shape: Shape, context_shape: Shape | None) -> int:
     """How many numbers `joined` hands on."""
     return math.prod(in_shape) + (math.prod(context_shape) if context_shape is not None else 0)
-
-
-def by_column(layer: nn.Module, h: Tensor) -> Tensor:
-    """layer(h), (B, N), laid out column by column where compiled kernels read it: they take one parameter of many rows at a time.
-
-    The same product at the same cost, with its factors transposed.
-    """
-    if type(layer) is not nn.Linear or layer.bias is None or not serves(h):
-        out: Tensor = layer(h)
-        return out
-    return torch.addmm(layer.bias.unsqueeze(1), layer.weight, h.t()).t()
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, by_column, joined, linear, width, zero_linear
+from .base import activation, joined, linear, width, zero_linear
 
 __all__ = ["MLP"]
 
@@ -42,14 +42,10 @@ class MLP:
 
 
 class _Net(nn.Module):
-    def __init__(self, body: nn.Sequential, out_shape: Shape) -> None:
+    def __init__(self, body: nn.Module, out_shape: Shape) -> None:
         super().__init__()
         self.body, self.out_shape = body, out_shape
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = joined(x, context)
-        *layers, head = self.body
-        for layer in layers:
-            h = layer(h)
-        out: Tensor = by_column(head, h).unflatten(1, self.out_shape)
+        out: Tensor = self.body(joined(x, context)).unflatten(1, self.out_shape)
         return out

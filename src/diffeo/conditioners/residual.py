@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, by_column, joined, linear, width, zero_linear
+from .base import activation, joined, linear, width, zero_linear
 
 __all__ = ["ResidualMLP"]
 
@@ -49,7 +49,7 @@ class _Net(nn.Module):
         h: Tensor = self.inputs(joined(x, context))
         for block in self.blocks:
             h = h + block(h)
-        out: Tensor = by_column(self.head, self.act(h)).unflatten(1, self.out_shape)
+        out: Tensor = self.head(self.act(h)).unflatten(1, self.out_shape)
         return out
 
 

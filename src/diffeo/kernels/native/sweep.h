@@ -62,6 +62,65 @@ inline Event event_of(const Tensor& x, int width) {
   return {rows, m, n, axes < 3 && (rows >= width || n < width)};
 }
 
+// Four numbers of four rows at a time change places: rows into columns.
+template <class T> struct Square {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  typedef typename Format<T>::Int Places __attribute__((vector_size(4 * sizeof(T))));
+  Four a, b, c, d;
+
+  static Four load(const T* from) { Four out; std::memcpy(&out, from, sizeof out); return out; }
+  static void store(T* to, Four value) { std::memcpy(to, &value, sizeof value); }
+  void transpose() {
+    const Four p = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), q = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
+    const Four r = __builtin_shuffle(c, d, Places{0, 4, 1, 5}), s = __builtin_shuffle(c, d, Places{2, 6, 3, 7});
+    a = __builtin_shuffle(p, r, Places{0, 1, 4, 5}), b = __builtin_shuffle(p, r, Places{2, 3, 6, 7});
+    c = __builtin_shuffle(q, s, Places{0, 1, 4, 5}), d = __builtin_shuffle(q, s, Places{2, 3, 6, 7});
+  }
+};
+
+// out[p][i] = rows[i][p]
+template <class T> inline void transpose_in(const T* const* rows, Vec<T>* out, int params) {
+  constexpr int W = Lanes<T>::W;
+  T* flat = reinterpret_cast<T*>(out);
+  if (params < 4 || W % 4) {
+    for (int i = 0; i < W; ++i)
+      for (int p = 0; p < params; ++p) flat[p * W + i] = rows[i][p];
+    return;
+  }
+  for (int start = 0; start < params; start += 4) {
+    const int p = std::min(start, params - 4);  // the last four may be partly done already
+    for (int i = 0; i < W; i += 4) {
+      using S = Square<T>;
+      S s{S::load(rows[i] + p), S::load(rows[i + 1] + p), S::load(rows[i + 2] + p), S::load(rows[i + 3] + p)};
+      s.transpose();
+      T* to = flat + p * W + i;
+      S::store(to, s.a), S::store(to + W, s.b), S::store(to + 2 * W, s.c), S::store(to + 3 * W, s.d);
+    }
+  }
+}
+
+// base[i · lane + p] = values[p][i]
+template <class T> inline void transpose_out(const Vec<T>* values, T* base, int64_t lane, int count, int params) {
+  constexpr int W = Lanes<T>::W;
+  const T* flat = reinterpret_cast<const T*>(values);
+  if (params < 4 || count < W || W % 4) {
+    for (int i = 0; i < count; ++i)
+      for (int p = 0; p < params; ++p) base[i * lane + p] = flat[p * W + i];
+    return;
+  }
+  for (int i = 0; i < W; i += 4) {
+    for (int start = 0; start < params; start += 4) {
+      const int p = std::min(start, params - 4);
+      using S = Square<T>;
+      const T* from = flat + p * W + i;
+      S s{S::load(from), S::load(from + W), S::load(from + 2 * W), S::load(from + 3 * W)};
+      s.transpose();
+      T* to = base + i * lane + p;
+      S::store(to, s.a), S::store(to + lane, s.b), S::store(to + 2 * lane, s.c), S::store(to + 3 * lane, s.d);
+    }
+  }
+}
+
 template <class T> struct Cursor {
   T* base;
   int64_t lane, param;  // strides
@@ -73,11 +132,9 @@ template <class T> struct Cursor {
       for (int p = 0; p < params; ++p) out[p] = load_from(base + p * param);
       return;
     }
-    T* flat = reinterpret_cast<T*>(out);  // an entry's parameters lie side by side: a transposition
-    for (int i = 0; i < Lanes<T>::W; ++i) {
-      const T* row = base + (i < count ? i : count - 1) * lane;
-      for (int p = 0; p < params; ++p) flat[p * Lanes<T>::W + i] = row[p];
-    }
+    const T* rows[Lanes<T>::W];  // an entry's parameters lie side by side
+    for (int i = 0; i < Lanes<T>::W; ++i) rows[i] = base + (i < count ? i : count - 1) * lane;
+    transpose_in(rows, out, params);
   }
   void store(Vec<T> value) const { store_to(base, value); }
   void store(const Vec<T>* values, int params) const {
@@ -85,9 +142,7 @@ template <class T> struct Cursor {
       for (int p = 0; p < params; ++p) store_to(base + p * param, values[p]);
       return;
     }
-    const T* flat = reinterpret_cast<const T*>(values);
-    for (int i = 0; i < count; ++i)
-      for (int p = 0; p < params; ++p) base[i * lane + p] = flat[p * Lanes<T>::W + i];
+    transpose_out(values, base, lane, count, params);
   }
 
  private:
@@ -123,26 +178,27 @@ template <class T> struct Walk {
   }
 };
 
-// Calls visit(row, m, n, lanes in use) for all entries, W at a time, and done(row, lanes in use) after each row or W rows.
+// W rows are a block, and so many blocks are walked together: what lies side by side in memory is then read in one go.
+constexpr int TILE = 16;
+
+// Calls visit(row, m, n, lanes in use, block of the tile) for all entries, W at a time, and done(row, lanes in use, block) after
+// each row or block of rows.
 template <class T, class Start> void sweep(const Event& event, int64_t cost, const Start& start) {
-  constexpr int W = Lanes<T>::W;
-  const int64_t blocks = event.lanes_on_rows ? (event.rows + W - 1) / W : event.rows;
-  const int64_t entries = event.m * event.n * (event.lanes_on_rows ? W : 1);
+  constexpr int64_t W = Lanes<T>::W;
+  const int64_t tiles = event.lanes_on_rows ? (event.rows + W * TILE - 1) / (W * TILE) : event.rows;
+  const int64_t entries = event.m * event.n * (event.lanes_on_rows ? W * TILE : 1);
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, entries * cost));
-  torch::stable::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, tiles, grain, [&](int64_t begin, int64_t end) {
     auto work = start();
-    for (int64_t block = begin; block < end; ++block) {
-      if (event.lanes_on_rows) {
-        const int64_t row = block * W;
-        const int count = static_cast<int>(std::min<int64_t>(W, event.rows - row));
-        for (int64_t m = 0; m < event.m; ++m)
-          for (int64_t n = 0; n < event.n; ++n) work.visit(row, m, n, count);
-        work.done(row, count);
-      } else {
-        for (int64_t m = 0; m < event.m; ++m)
-          for (int64_t n = 0; n < event.n; n += W) work.visit(block, m, n, static_cast<int>(std::min<int64_t>(W, event.n - n)));
-        work.done(block, 1);
-      }
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t first = event.lanes_on_rows ? tile * W * TILE : tile;
+      const int64_t last = event.lanes_on_rows ? std::min<int64_t>(event.rows, first + W * TILE) : first + 1;
+      const int64_t step = event.lanes_on_rows ? 1 : W;
+      auto lanes = [&](int64_t row, int64_t n) { return static_cast<int>(std::min<int64_t>(W, step == 1 ? last - row : event.n - n)); };
+      for (int64_t m = 0; m < event.m; ++m)
+        for (int64_t n = 0; n < event.n; n += step)
+          for (int64_t row = first; row < last; row += W) work.visit(row, m, n, lanes(row, n), (row - first) / W);
+      for (int64_t row = first; row < last; row += W) work.done(row, step == 1 ? lanes(row, 0) : 1, (row - first) / W);
     }
   });
 }
@@ -177,25 +233,25 @@ template <class Map> std::tuple<Tensor, Tensor> values(const Map& map, const Ten
     const Event& event;
     bool by_row;
     Buffer<T> own;
-    Vec<T> total{};
-    void visit(int64_t row, int64_t m, int64_t n, int count) {
+    Vec<T> total[TILE]{};
+    void visit(int64_t row, int64_t m, int64_t n, int count, int64_t block) {
       Vec<T> y, l;
       given.at(row, m, n, count).load(own.params.data(), map.num_params);
       map.value(from.at(row, m, n, count).load(), own.params.data(), own.scratch.data(), y, l);
       to.at(row, m, n, count).store(y);
-      if (by_row) total += event.lanes_on_rows ? l : blank<T>(l, count);
+      if (by_row) total[block] += event.lanes_on_rows ? l : blank<T>(l, count);
       else change.at(row, m, n, count).store(l);
     }
-    void done(int64_t row, int count) {
+    void done(int64_t row, int count, int64_t block) {
       if (!by_row) return;
       if (event.lanes_on_rows) {
-        change.at(row, 0, 0, count).store(total);
+        change.at(row, 0, 0, count).store(total[block]);
       } else {
         T sum = 0;
-        for (int i = 0; i < W; ++i) sum += total[i];
+        for (int i = 0; i < W; ++i) sum += total[block][i];
         change.data[row * change.s.b] = sum;
       }
-      total = Vec<T>{};
+      total[block] = Vec<T>{};
     }
   };
   sweep<T>(event, map.num_params, [&] { return Work{map, from, given, to, change, event, by_row, Buffer<T>(map)}; });
@@ -224,7 +280,7 @@ std::tuple<Tensor, Tensor> pulls(
     bool by_row;
     Buffer<T> own;
     std::vector<Vec<T>> grad;
-    void visit(int64_t row, int64_t m, int64_t n, int count) {
+    void visit(int64_t row, int64_t m, int64_t n, int count, int64_t) {
       given.at(row, m, n, count).load(own.params.data(), map.num_params);
       const Vec<T> l = !by_row                 ? change.at(row, m, n, count).load()
                        : event.lanes_on_rows   ? change.at(row, 0, 0, count).load()
@@ -234,7 +290,7 @@ std::tuple<Tensor, Tensor> pulls(
       to.at(row, m, n, count).store(dx);
       back.at(row, m, n, count).store(grad.data(), map.num_params);
     }
-    void done(int64_t, int) {}
+    void done(int64_t, int, int64_t) {}
   };
   sweep<T>(event, 2 * map.num_params, [&] {
     return Work{map, from, given, above, change, to, back, event, by_row, Buffer<T>(map), std::vector<Vec<T>>(map.num_params)};
