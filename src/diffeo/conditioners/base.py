@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from ..core.shapes import Shape
+from ..kernels import few_inputs
 
-__all__ = ["ConditionerFactory", "activation", "joined", "linear", "zero_linear"]
+__all__ = ["ConditionerFactory", "activation", "enter", "joined", "linear", "zero_linear"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -32,7 +33,7 @@ class ConditionerFactory(Protocol):
 def activation(name: str, inplace: bool = False) -> nn.Module:
     """The activation of that name; raises `ConfigError` with the known ones.
 
-    `inplace` is for after a convolution, whose output nobody else needs: a ReLU then takes no memory of its own.
+    `inplace` is for after a layer whose output nobody else needs: a ReLU then takes no memory of its own.
     """
     if name not in ACTIVATIONS:
         raise ConfigError(f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}")
@@ -43,6 +44,13 @@ def joined(x: Tensor, context: Tensor | None) -> Tensor:
     """Input and context side by side as vectors."""
     flat = x.flatten(1)
     return flat if context is None else torch.cat([flat, context.flatten(1).to(flat.dtype)], dim=1)
+
+
+def enter(layer: nn.Module, h: Tensor) -> Tensor:
+    """layer(h), by way of `few_inputs` for a plain linear layer."""
+    plain = type(layer) is nn.Linear and layer.in_features and not layer._forward_hooks
+    out: Tensor = few_inputs(h, layer.weight, layer.bias) if plain else layer(h)  # type: ignore[arg-type]
+    return out
 
 
 def width(in_shape: Shape, context_shape: Shape | None) -> int:

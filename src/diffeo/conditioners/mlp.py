@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, joined, linear, width, zero_linear
+from .base import activation, enter, joined, linear, width, zero_linear
 
 __all__ = ["MLP"]
 
@@ -35,17 +35,21 @@ class MLP:
         sizes = [width(in_shape, context_shape), *self.hidden]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [linear(inputs, outputs), activation(self.activation)]
+            layers += [linear(inputs, outputs), activation(self.activation, inplace=True)]
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
         return _Net(nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape))), out_shape)
 
 
 class _Net(nn.Module):
-    def __init__(self, body: nn.Module, out_shape: Shape) -> None:
+    def __init__(self, body: nn.Sequential, out_shape: Shape) -> None:
         super().__init__()
         self.body, self.out_shape = body, out_shape
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        out: Tensor = self.body(joined(x, context)).unflatten(1, self.out_shape)
+        first, *rest = self.body
+        h = enter(first, joined(x, context))
+        for layer in rest:
+            h = layer(h)
+        out: Tensor = h.unflatten(1, self.out_shape)
         return out

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, joined, linear, width, zero_linear
+from .base import activation, enter, joined, linear, width, zero_linear
 
 __all__ = ["ResidualMLP"]
 
@@ -46,7 +46,7 @@ class _Net(nn.Module):
         self.head = zero_linear(spec.width, math.prod(out_shape))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h: Tensor = self.inputs(joined(x, context))
+        h = enter(self.inputs, joined(x, context))
         for block in self.blocks:
             h = h + block(h)
         out: Tensor = self.head(self.act(h)).unflatten(1, self.out_shape)
@@ -57,5 +57,5 @@ def _block(spec: ResidualMLP) -> nn.Module:
     middle = nn.Linear(spec.width, spec.width)
     with torch.no_grad():  # residual branches start small, so depth does not inflate the activations
         middle.weight.mul_(0.1)
-    parts = [activation(spec.activation), nn.Linear(spec.width, spec.width), activation(spec.activation)]
+    parts = [activation(spec.activation), nn.Linear(spec.width, spec.width), activation(spec.activation, inplace=True)]
     return nn.Sequential(*parts, *([nn.Dropout(spec.dropout)] if spec.dropout else []), middle)

@@ -67,7 +67,7 @@ def laplace(
     generator = torch.Generator().manual_seed(seed)
     found: list[Laplace] = []
     count, more = 0, starts
-    while more and count + more <= MOST_STARTS and len(found) <= MOST_MODES and not over():
+    while more > 0 and len(found) <= MOST_MODES and not over():
         first = scale * torch.randn(more, size, generator=generator, dtype=torch.float64)
         if not count:
             first[0] *= NUDGE  # 0 itself is a saddle of whatever is symmetric
@@ -77,7 +77,7 @@ def laplace(
             _note(found, target, mode, height)
         count += len(first)
         found = [m for m in found if m.proper] or found  # saddles, once there is a maximum
-        more = 0 if len(found) < 2 or all_found(found) else count
+        more = 0 if len(found) < 2 or all_found(found) else min(count, MOST_STARTS - count)
     return found
 
 

@@ -1,6 +1,7 @@
 """The hot inner functions of the maps, compiled where a compiler is; `which` says what serves."""
 
 from .affine import affine
+from .few_inputs import few_inputs
 from .logistic_mixture import MixtureShape, logistic_mixture
 from .native import Kernels, kernels, serves, which
 from .rq_spline import SplineShape, rq_spline, rq_spline_bend
@@ -10,6 +11,7 @@ __all__ = [
     "MixtureShape",
     "SplineShape",
     "affine",
+    "few_inputs",
     "kernels",
     "logistic_mixture",
     "rq_spline",

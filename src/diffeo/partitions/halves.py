@@ -29,7 +29,7 @@ class Halves(Partition):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cut = x.shape[1] // 2
-        first, second = x[:, :cut], x[:, cut:]
+        first, second = x.split([cut, x.shape[1] - cut], 1)
         return (second, first) if self.flip and cut else (first, second)
 
     def merge(self, a: Tensor, b: Tensor) -> Tensor:
