@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench bench-quick clean
+.PHONY: demo test bench bench-quick wheel clean
 
 demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
@@ -20,6 +20,12 @@ bench: .venv/installed-dev
 
 bench-quick: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py --quick
+
+# A wheel with the compiled kernels for all instruction sets of this platform, in dist/.
+wheel: .venv/installed-dev
+	$(BIN)/python -m diffeo.kernels.build
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	rm -rf src/diffeo/kernels/native/lib
 
 clean:
 	rm -rf .venv demo build dist

@@ -62,11 +62,11 @@ def credit(seed: int) -> dict[str, Any]:
 
 
 def ionosphere(seed: int) -> dict[str, Any]:
-    return run(targets.ionosphere(), seed, model="realnvp", layers=8, hidden=(128, 128), steps=4_000, lr=5e-3)[1]
+    return run(targets.ionosphere(), seed, model="realnvp", layers=8, hidden=(128, 128), steps=8_000, lr=5e-3)[1]
 
 
 def funnel(seed: int) -> dict[str, Any]:
-    posterior, figures = run(targets.funnel(), seed, samples=100_000, scale=3.0)
+    posterior, figures = run(targets.funnel(), seed, samples=100_000, scale=3.0, steps=6_000)
     log_w = weights(posterior, targets.funnel(), 2_000, seed)
     return figures | {"error of 2,000": float(log_w.logsumexp(0) - math.log(2_000))}
 
@@ -112,7 +112,7 @@ def wells(seed: int) -> dict[str, Any]:
 
 
 def wells_plain(seed: int) -> dict[str, Any]:
-    posterior, figures = run(targets.many_well(), seed, scale=2.0, effort="flow", model=plain(32), samples=50_000)
+    posterior, figures = run(targets.many_well(), seed, effort="flow", model=plain(32), samples=50_000)
     return figures | left_well(posterior)
 
 

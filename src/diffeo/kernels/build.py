@@ -1,4 +1,7 @@
-"""Compiling the C++ kernels: once per machine, into the user's cache, by the system's own compiler."""
+"""Compiling the C++ kernels: once per machine, into the user's cache, by the system's own compiler.
+
+`python -m diffeo.kernels.build` compiles them for all instruction sets of this platform into the package, for a wheel.
+"""
 
 from __future__ import annotations
 
@@ -114,3 +117,13 @@ def _alone(path: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def main() -> None:
+    SHIPPED.mkdir(exist_ok=True)
+    for instructions in ["DEFAULT", *(X86 if platform.machine() in ("x86_64", "AMD64") else ())]:
+        build(SHIPPED / f"{instructions}.so", instructions)
+
+
+if __name__ == "__main__":
+    main()
