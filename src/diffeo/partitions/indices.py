@@ -38,13 +38,18 @@ class Indices(Partition):
         self.conditioning = [i for i in range(size) if i not in those]
         self.register_buffer("a_index", torch.tensor(self.conditioning, dtype=torch.long), persistent=False)
         self.register_buffer("b_index", torch.tensor(chosen, dtype=torch.long), persistent=False)
+        self.turn = _turn(size, chosen)
         order = sorted(range(size), key=[*self.conditioning, *chosen].__getitem__)
         self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.turn is not None:
+            return x[:, 1 - self.turn :: 2], x[:, self.turn :: 2]
         return x.index_select(1, self.a_index), x.index_select(1, self.b_index)
 
     def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.turn is not None:
+            return torch.stack([b, a] if self.turn == 0 else [a, b], 2).flatten(1, 2)
         return torch.cat([a, b], dim=1).index_select(1, self.order)
 
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
@@ -54,6 +59,11 @@ class Indices(Partition):
 
     def extra_repr(self) -> str:
         return f"size={self.size}, transformed={self.transformed}"
+
+
+def _turn(size: int, chosen: Sequence[int]) -> int | None:
+    """0 or 1 when every other entry of an even number is transformed, from that one on: then both parts are views."""
+    return next((first for first in (0, 1) if size % 2 == 0 and list(chosen) == list(range(first, size, 2))), None)
 
 
 def alternating(size: int, flip: bool = False) -> Indices:
