@@ -106,13 +106,17 @@ def plain(size: int) -> diffeo.Flow:
     return diffeo.models.nsf(size, layers=6, hidden=(64, 64), mixing="lu")
 
 
+def affine(size: int) -> diffeo.Flow:
+    return diffeo.models.realnvp(size, layers=10, hidden=(64, 64), split="alternating")
+
+
 def wells(seed: int) -> dict[str, Any]:
     posterior, figures = run(targets.many_well(), seed, scale=2.0, samples=50_000, steps=4_000)
     return figures | left_well(posterior)
 
 
 def wells_plain(seed: int) -> dict[str, Any]:
-    posterior, figures = run(targets.many_well(), seed, effort="flow", model=plain(32), samples=50_000)
+    posterior, figures = run(targets.many_well(), seed, effort="flow", model=affine(32), samples=50_000)
     return figures | left_well(posterior)
 
 

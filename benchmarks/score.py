@@ -39,7 +39,7 @@ def command(*words: str | Path) -> tuple[float, float]:
     """Seconds and peak memory, MiB, of a diffeo command."""
     start = time.perf_counter()
     code = (
-        "import resource, sys; from diffeo.cli import app\n"
+        "import resource, sys; from diffeo.cli.app import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
