@@ -23,7 +23,7 @@ from diffeo import Chain, Flow
 from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.conditioners import MLP
 from diffeo.core.errors import ConfigError, ShapeError
-from diffeo.kernels.rq_spline import search as find_bin
+from diffeo.kernels.eager_rq_spline import search as find_bin
 from diffeo.layers import ActNorm, Coupling, Flatten, Interval, LULinear, Permute, Pointwise, Standardize
 from diffeo.maps import Affine, CircularSpline, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
 from diffeo.partitions import Halves
