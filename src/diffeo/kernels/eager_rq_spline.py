@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.tracing import traced
+
 __all__ = ["SplineShape", "rq_spline", "rq_spline_bend"]
 
 
@@ -44,7 +46,7 @@ def rq_spline(x: Tensor, params: Tensor, shape: SplineShape, *, inverse: bool = 
     rows, row_params = x.reshape(-1), params.reshape(-1, params.shape[-1])
     value: Tensor
     logdet: Tensor
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if traced():
         value, logdet, _ = _solve(rows, row_params, shape, inverse)  # these differentiate the formulas by themselves
     else:
         value, logdet = _RQSpline.apply(rows, row_params, shape, inverse)  # type: ignore[no-untyped-call]
@@ -123,7 +125,7 @@ class _Partials:
 
 def search(at: Tensor, knots: Tensor) -> Tensor:
     """The number of the bin of at (N,) between inner knots (N, K − 1), rising: (N, 1). On a knot, the bin to its right."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if traced():
         return (at.detach()[:, None] >= knots.detach()).sum(1, keepdim=True)
     # A copy and a binary search: half the time of comparing with all knots and counting.
     return torch.searchsorted(knots.detach().to(at.dtype).contiguous(), at.detach().contiguous()[:, None], right=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ..core.numerics import soft_clamp
+from ..core.tracing import traced
 from .fused import Kernel, Pair
 
 __all__ = ["MixtureShape", "logistic_mixture"]
@@ -40,7 +41,7 @@ def logistic_mixture(x: Tensor, params: Tensor, shape: MixtureShape, *, inverse:
     """y = exp(a) [(1 − ε) G(x) + ε x] + t with params (a, t, logits of π, μ, s), or its inverse, and the log-derivative."""
 
     def twin(x: Tensor, params: Tensor) -> Pair:
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if traced():
             return _Curve(shape, params).evaluate(x, inverse)  # these differentiate the formulas by themselves
         y, logdet = _LogisticMixture.apply(x, params, shape, inverse)  # type: ignore[no-untyped-call]
         return y, logdet

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.chain import Chain
 from ..core.errors import ConfigError
 from ..core.links import Links
+from ..core.tracing import traced
 from ..core.transform import Transform
 from .invert import Step, go, invert
 
@@ -99,5 +100,4 @@ def _recomputes(link: Transform) -> bool:
 
 def _recorded() -> bool:
     """Is autograd, and nothing else, looking on?"""
-    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return torch.is_grad_enabled() and not traced
+    return torch.is_grad_enabled() and not traced()
