@@ -12,7 +12,7 @@ from ..core.errors import ConfigError
 from ..core.shapes import Shape
 from ..kernels import few_inputs
 
-__all__ = ["ConditionerFactory", "activation", "enter", "joined", "linear", "zero_linear"]
+__all__ = ["ConditionerFactory", "activation", "enter", "is_plain", "joined", "linear", "zero_linear"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -48,9 +48,13 @@ def joined(x: Tensor, context: Tensor | None) -> Tensor:
 
 def enter(layer: nn.Module, h: Tensor) -> Tensor:
     """layer(h), by way of `few_inputs` for a plain linear layer."""
-    plain = type(layer) is nn.Linear and layer.in_features and not layer._forward_hooks
-    out: Tensor = few_inputs(h, layer.weight, layer.bias) if plain else layer(h)  # type: ignore[arg-type]
+    out: Tensor = few_inputs(h, layer.weight, layer.bias) if is_plain(layer) else layer(h)  # type: ignore[arg-type]
     return out
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Is it a linear layer that nothing (a hook, a parametrization) has been put upon?"""
+    return type(layer) is nn.Linear and bool(layer.in_features) and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 def width(in_shape: Shape, context_shape: Shape | None) -> int:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, enter, joined, linear, width, zero_linear
+from .base import activation, enter, is_plain, joined, linear, width, zero_linear
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "perceptron"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,14 @@ class MLP:
             layers += [linear(inputs, outputs), activation(self.activation, inplace=True)]
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
-        return _Net(nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape))), out_shape)
+        body = nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape)))
+        return _Net(body, out_shape, relus=self.activation == "relu" and not self.dropout)
 
 
 class _Net(nn.Module):
-    def __init__(self, body: nn.Sequential, out_shape: Shape) -> None:
+    def __init__(self, body: nn.Sequential, out_shape: Shape, relus: bool) -> None:
         super().__init__()
-        self.body, self.out_shape = body, out_shape
+        self.body, self.out_shape, self.relus = body, out_shape, relus
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         first, *rest = self.body
@@ -53,3 +55,13 @@ class _Net(nn.Module):
             h = layer(h)
         out: Tensor = h.unflatten(1, self.out_shape)
         return out
+
+
+def perceptron(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
+    """Weights and biases of a network that is no more than linear layers with ReLUs between, for who runs it himself."""
+    if not isinstance(net, _Net) or not net.relus or net._forward_hooks or net._forward_pre_hooks:
+        return None
+    layers = cast("list[nn.Linear]", list(net.body)[::2])
+    if not all(map(is_plain, layers)):
+        return None
+    return [layer.weight for layer in layers], [layer.bias for layer in layers]

@@ -11,13 +11,13 @@ from .fused import Kernel, Pair
 __all__ = ["affine"]
 
 
-def affine(x: Tensor, params: Tensor, log_scale: float, *, inverse: bool = False, by_row: bool = False) -> Pair:
+def affine(log_scale: float, inverse: bool = False) -> Kernel:
     """y = x exp(s) + t with s = b tanh(a / b), b = `log_scale`, params (a, t), or its inverse; log-det ±s."""
 
     def twin(x: Tensor, params: Tensor) -> Pair:
         return _twin(x, params, log_scale, inverse)
 
-    return Kernel("affine", (log_scale, inverse), twin)(x, params, by_row)
+    return Kernel("affine", (log_scale, inverse), twin, couples=True)
 
 
 def _twin(x: Tensor, params: Tensor, bound: float, inverse: bool) -> Pair:

@@ -21,14 +21,16 @@ Pair = tuple[Tensor, Tensor]
 class Kernel:
     """An elementwise map with its parameters: `torch.ops.diffeo.NAME` and its twin (x, params) -> (y, log-det) per entry.
 
-    `settings` are the numbers that the operator takes after the tensors.
+    `settings` are the numbers that the operator takes after the tensors; `couples` says that there is an operator for a whole
+    coupling layer with this map (coupled.py).
     """
 
     name: str
     settings: tuple[int | float | bool, ...]
     twin: Callable[[Tensor, Tensor], Pair]
+    couples: bool = False
 
-    def __call__(self, x: Tensor, params: Tensor, by_row: bool) -> Pair:
+    def __call__(self, x: Tensor, params: Tensor, by_row: bool = False) -> Pair:
         """x (B, \\*S), params (B, \\*S, P) -> y (B, \\*S) and its log-det, (B, \\*S) or summed by row (B,)."""
         if not serves(x) or params.device.type != "cpu":
             y, logdet = self.twin(x, params)

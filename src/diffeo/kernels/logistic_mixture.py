@@ -37,7 +37,7 @@ class MixtureShape:
     floor: float
 
 
-def logistic_mixture(x: Tensor, params: Tensor, shape: MixtureShape, *, inverse: bool = False, by_row: bool = False) -> Pair:
+def logistic_mixture(shape: MixtureShape, inverse: bool = False) -> Kernel:
     """y = exp(a) [(1 − ε) G(x) + ε x] + t with params (a, t, logits of π, μ, s), or its inverse, and the log-derivative."""
 
     def twin(x: Tensor, params: Tensor) -> Pair:
@@ -47,7 +47,7 @@ def logistic_mixture(x: Tensor, params: Tensor, shape: MixtureShape, *, inverse:
         return y, logdet
 
     settings = (shape.components, shape.log_scale, shape.log_width, shape.floor, inverse)
-    return Kernel("logistic_mixture", settings, twin)(x, params, by_row)
+    return Kernel("logistic_mixture", settings, twin)
 
 
 class _LogisticMixture(torch.autograd.Function):

@@ -15,20 +15,20 @@ __all__ = ["SplineShape", "rq_spline", "rq_spline_bend"]
 EDGES = {"unit": 0, "free": 1, "periodic": 2}
 
 
-def rq_spline(x: Tensor, params: Tensor, shape: SplineShape, *, inverse: bool = False, by_row: bool = False) -> Pair:
-    """x (B, \\*S), params (B, \\*S, P) -> value and log-derivative, of each entry or by row; outside the box the identity."""
+def rq_spline(shape: SplineShape, inverse: bool = False) -> Kernel:
+    """The spline of that shape, or its inverse; outside the box the identity."""
 
     def twin(x: Tensor, params: Tensor) -> Pair:
         return eager.rq_spline(x, params, shape, inverse=inverse)
 
-    return Kernel("rq_spline", (*_settings(shape), inverse), twin)(x, params, by_row)
+    return Kernel("rq_spline", (*_settings(shape), inverse), twin, couples=True)
 
 
 def rq_spline_bend(y: Tensor, params: Tensor, shape: SplineShape) -> tuple[Tensor, Tensor, Tensor]:
     """The inverse of y (*S), its log-derivative, and the derivative of that by y, which carries no gradient."""
     if not serves(y) or not 1 <= y.dim() <= 4 or y.dtype != params.dtype:
         return eager.rq_spline_bend(y, params, shape)
-    x, logdet = rq_spline(y, params, shape, inverse=True)
+    x, logdet = rq_spline(shape, inverse=True)(y, params)
     with torch.no_grad():
         bend: Tensor = torch.ops.diffeo.rq_spline_bend(y.detach(), params.detach(), *_settings(shape))
     return x, logdet, bend

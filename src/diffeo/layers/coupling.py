@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ..conditioners import MLP, ConditionerFactory
+from ..conditioners.mlp import perceptron
 from ..core.numerics import full_precision, gradients
 from ..core.shapes import as_shape
+from ..kernels import coupled
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Partition
 from .fixed_shape import FixedShape
 
 __all__ = ["Coupling"]
+
+ByRow = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Coupling(FixedShape):
@@ -48,14 +52,22 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        a, b = self.partition.split(x)
-        y, logdet = self.map.forward_by_row(full_precision(b), self.params(a, context))
-        return self.partition.merge(a, y), logdet
+        return self._at_once(x, context, inverse=False) or self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        a, b = self.partition.split(y)
-        x, logdet = self.map.inverse_by_row(full_precision(b), self.params(a, context))
-        return self.partition.merge(a, x), logdet
+        return self._at_once(y, context, inverse=True) or self._by_parts(y, context, self.map.inverse_by_row)
+
+    def _at_once(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor] | None:
+        """All of it by one compiled kernel, where there is one for this partition, network and map."""
+        cut, kernel = self.partition.cut(x.shape[1]), self.map.kernel(inverse)
+        if cut is None or kernel is None or not kernel.couples or (layers := perceptron(self.conditioner)) is None:
+            return None
+        return coupled(kernel, cut, x, None if context is None else context.flatten(1).to(x.dtype), layers)
+
+    def _by_parts(self, x: Tensor, context: Tensor | None, map: ByRow) -> tuple[Tensor, Tensor]:
+        a, b = self.partition.split(x)
+        y, logdet = map(full_precision(b), self.params(a, context))
+        return self.partition.merge(a, y), logdet
 
     def retrace(
         self, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]

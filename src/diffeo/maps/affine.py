@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from ..kernels import affine
+from ..kernels import Kernel, affine
 from .base import ElementwiseMap
 
 __all__ = ["Affine"]
@@ -37,17 +37,14 @@ class Affine(ElementwiseMap):
     def num_params(self) -> int:
         return 2
 
+    def kernel(self, inverse: bool = False) -> Kernel:
+        return affine(self.log_scale, inverse)
+
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine(x, params, self.log_scale)
+        return self.kernel()(x, params)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine(y, params, self.log_scale, inverse=True)
-
-    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine(x, params, self.log_scale, by_row=True)
-
-    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine(y, params, self.log_scale, inverse=True, by_row=True)
+        return self.kernel(inverse=True)(y, params)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.inverse(y, params), torch.zeros_like(y)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.numerics import sum_event
+from ..kernels import Kernel
 
 __all__ = ["ElementwiseMap"]
 
@@ -32,13 +33,21 @@ class ElementwiseMap(ABC):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""
 
+    def kernel(self, inverse: bool = False) -> Kernel | None:
+        """The compiled kernel that is the whole of `forward`, or of `inverse`; None for a map that has none."""
+        return None
+
     def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` with the log-derivatives summed over all but the batch axis: (B,). Compiled kernels sum as they go."""
+        if kernel := self.kernel():
+            return kernel(x, params, by_row=True)
         y, logdet = self.forward(x, params)
         return y, sum_event(logdet)
 
     def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """`inverse` with the log-derivatives summed over all but the batch axis: (B,)."""
+        if kernel := self.kernel(inverse=True):
+            return kernel(y, params, by_row=True)
         x, logdet = self.inverse(y, params)
         return x, sum_event(logdet)
 

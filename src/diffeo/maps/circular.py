@@ -44,19 +44,19 @@ class CircularSpline(ElementwiseMap):
         return self._shape.num_params + 1
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        y, logdet = rq_spline(self._wrap(x), params[..., :-1], self._shape)
+        y, logdet = rq_spline(self._shape)(self._wrap(x), params[..., :-1])
         return self._wrap(y + params[..., -1]), logdet
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(self._wrap(y - params[..., -1]), params[..., :-1], self._shape, inverse=True)
+        return rq_spline(self._shape, inverse=True)(self._wrap(y - params[..., -1]), params[..., :-1])
 
     def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        y, logdet = rq_spline(self._wrap(x), params[..., :-1], self._shape, by_row=True)
+        y, logdet = rq_spline(self._shape)(self._wrap(x), params[..., :-1], by_row=True)
         return self._wrap(y + params[..., -1]), logdet
 
     def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         x = self._wrap(y - params[..., -1])
-        return rq_spline(x, params[..., :-1], self._shape, inverse=True, by_row=True)
+        return rq_spline(self._shape, inverse=True)(x, params[..., :-1], by_row=True)
 
     def _wrap(self, x: Tensor) -> Tensor:
         # Values already on the circle pass unchanged, so that wrapping costs them no rounding.

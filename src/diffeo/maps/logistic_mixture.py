@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from ..kernels import MixtureShape, logistic_mixture
+from ..kernels import Kernel, MixtureShape, logistic_mixture
 from .base import ElementwiseMap
 
 __all__ = ["LogisticMixture"]
@@ -52,14 +52,11 @@ class LogisticMixture(ElementwiseMap):
     def num_params(self) -> int:
         return 2 + 3 * self.components
 
+    def kernel(self, inverse: bool = False) -> Kernel:
+        return logistic_mixture(self._shape, inverse)
+
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return logistic_mixture(x, params, self._shape)
+        return self.kernel()(x, params)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return logistic_mixture(y, params, self._shape, inverse=True)
-
-    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return logistic_mixture(x, params, self._shape, by_row=True)
-
-    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return logistic_mixture(y, params, self._shape, inverse=True, by_row=True)
+        return self.kernel(inverse=True)(y, params)

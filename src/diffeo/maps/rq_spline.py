@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from ..kernels import SplineShape, rq_spline, rq_spline_bend
+from ..kernels import Kernel, SplineShape, rq_spline, rq_spline_bend
 from .base import ElementwiseMap
 from .knots import check_spline
 
@@ -51,17 +51,14 @@ class RQSpline(ElementwiseMap):
     def num_params(self) -> int:
         return self._shape.num_params
 
+    def kernel(self, inverse: bool = False) -> Kernel:
+        return rq_spline(self._shape, inverse)
+
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(x, params, self._shape)
+        return self.kernel()(x, params)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(y, params, self._shape, inverse=True)
-
-    def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(x, params, self._shape, by_row=True)
-
-    def inverse_by_row(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(y, params, self._shape, inverse=True, by_row=True)
+        return self.kernel(inverse=True)(y, params)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return rq_spline_bend(y, params, self._shape)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
+from ..kernels import Cut
 
 __all__ = ["Partition"]
 
@@ -25,6 +26,11 @@ class Partition(nn.Module, ABC):
     @abstractmethod
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
+
+    def cut(self, size: int) -> Cut | None:
+        """Where both parts of a vector of `size` entries are every so many-th of them: the first of the conditioning part, the
+        first of the transformed, and the step. None for other partitions, and always where `mute` does something."""
+        return None
 
     def mute(self, params: Tensor) -> Tensor:
         """Zero the parameters of places in the transformed part that hold no entry: zero parameters are the identity."""

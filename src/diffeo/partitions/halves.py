@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
+from ..kernels import Cut
 from .base import Partition
 
 __all__ = ["Halves"]
@@ -42,6 +43,10 @@ class Halves(Partition):
         cut = size // 2
         first, second = (cut,), (size - cut,)
         return (second, first) if self.flip and cut else (first, second)
+
+    def cut(self, size: int) -> Cut:
+        half = size // 2
+        return (half, 0, 1) if self.flip and half else (0, half, 1)
 
     def extra_repr(self) -> str:
         return f"flip={self.flip}"

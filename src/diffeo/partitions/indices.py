@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
+from ..kernels import Cut
 from .base import Partition
 
 __all__ = ["Indices", "alternating", "random"]
@@ -56,6 +57,9 @@ class Indices(Partition):
         if event_shape != (self.size,):
             raise ShapeError(f"this partition cuts vectors of shape ({self.size},), not {event_shape}")
         return (len(self.conditioning),), (len(self.transformed),)
+
+    def cut(self, size: int) -> Cut | None:
+        return None if self.turn is None else (1 - self.turn, self.turn, 2)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, transformed={self.transformed}"

@@ -1,5 +1,5 @@
 // y = x exp(s) + t with s = b tanh(a / b): ../affine.py.
-#include "sweep.h"
+#include "coupling.h"
 
 namespace diffeo {
 
@@ -40,15 +40,44 @@ std::tuple<Tensor, Tensor> affine_backward(const Tensor& x, const Tensor& params
   });
 }
 
+std::tuple<Tensor, Tensor, Tensors> affine_coupling(
+    const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases, int64_t a, int64_t b,
+    int64_t step, double log_scale, bool inverse, bool keep) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const Affine<T> map{static_cast<T>(log_scale), inverse};
+    return Coupling<Affine<T>>(map, {a, b, step}, x, context, weights, biases).forward(keep);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensors, Tensors> affine_coupling_backward(
+    const Tensor& grad_y, const Tensor& grad_logdet, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+    const Tensors biases, const Tensors kept, int64_t a, int64_t b, int64_t step, double log_scale, bool inverse,
+    bool want_input, bool want_net) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const Affine<T> map{static_cast<T>(log_scale), inverse};
+    return Coupling<Affine<T>>(map, {a, b, step}, x, context, weights, biases)
+        .backward(grad_y, grad_logdet, kept, want_input, want_net);
+  });
+}
+
 STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("affine(Tensor x, Tensor params, float log_scale, bool inverse, bool by_row) -> (Tensor, Tensor)");
   m.def("affine_backward(Tensor x, Tensor params, Tensor grad_y, Tensor grad_logdet, float log_scale, bool inverse, "
         "bool by_row) -> (Tensor, Tensor)");
+  m.def("affine_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int a, int b, int step, "
+        "float log_scale, bool inverse, bool keep) -> (Tensor, Tensor, Tensor[])");
+  m.def("affine_coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, "
+        "Tensor[] biases, Tensor[] kept, int a, int b, int step, float log_scale, bool inverse, "
+        "bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
   m.impl("affine", TORCH_BOX(&affine));
   m.impl("affine_backward", TORCH_BOX(&affine_backward));
+  m.impl("affine_coupling", TORCH_BOX(&affine_coupling));
+  m.impl("affine_coupling_backward", TORCH_BOX(&affine_coupling_backward));
 }
 
 }  // namespace diffeo

@@ -2,7 +2,7 @@
 //
 // The bin of an entry is found by comparing and blending while knots are summed up, so lanes never branch. Backward
 // computes everything again from x and the parameters.
-#include "sweep.h"
+#include "coupling.h"
 
 namespace diffeo {
 
@@ -238,6 +238,28 @@ Tensor rq_spline_bend(const Tensor& y, const Tensor& params, int64_t bins, int64
   });
 }
 
+std::tuple<Tensor, Tensor, Tensors> rq_spline_coupling(
+    const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases, int64_t a, int64_t b,
+    int64_t step, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope, bool inverse, bool keep) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
+    return Coupling<RQSpline<T>>(map, {a, b, step}, x, context, weights, biases).forward(keep);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensors, Tensors> rq_spline_coupling_backward(
+    const Tensor& grad_y, const Tensor& grad_logdet, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+    const Tensors biases, const Tensors kept, int64_t a, int64_t b, int64_t step, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope, bool inverse,
+    bool want_input, bool want_net) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
+    return Coupling<RQSpline<T>>(map, {a, b, step}, x, context, weights, biases)
+        .backward(grad_y, grad_logdet, kept, want_input, want_net);
+  });
+}
+
 STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("rq_spline(Tensor x, Tensor params, int bins, int edges, float low, float high, float min_bin, float log_slope, "
         "bool inverse, bool by_row) -> (Tensor, Tensor)");
@@ -245,12 +267,19 @@ STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
         "float high, float min_bin, float log_slope, bool inverse, bool by_row) -> (Tensor, Tensor)");
   m.def("rq_spline_bend(Tensor y, Tensor params, int bins, int edges, float low, float high, float min_bin, float log_slope) "
         "-> Tensor");
+  m.def("rq_spline_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int a, int b, int step, "
+        "int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, bool keep) -> (Tensor, Tensor, Tensor[])");
+  m.def("rq_spline_coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, "
+        "Tensor[] biases, Tensor[] kept, int a, int b, int step, int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, "
+        "bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
   m.impl("rq_spline", TORCH_BOX(&rq_spline));
   m.impl("rq_spline_backward", TORCH_BOX(&rq_spline_backward));
   m.impl("rq_spline_bend", TORCH_BOX(&rq_spline_bend));
+  m.impl("rq_spline_coupling", TORCH_BOX(&rq_spline_coupling));
+  m.impl("rq_spline_coupling_backward", TORCH_BOX(&rq_spline_coupling_backward));
 }
 
 }  // namespace diffeo

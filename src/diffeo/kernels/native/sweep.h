@@ -62,6 +62,10 @@ inline Event event_of(const Tensor& x, int width) {
   return {rows, m, n, axes < 3 && (rows >= width || n < width)};
 }
 
+inline Tensor new_tensor(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()});
+}
+
 // Four numbers of four rows at a time change places: rows into columns.
 template <class T> struct Square {
   typedef T Four __attribute__((vector_size(4 * sizeof(T))));
@@ -172,6 +176,7 @@ template <class T> struct Walk {
 
   Walk(const Tensor& t, int64_t axes, const Event& event)
       : data(static_cast<T*>(t.data_ptr())), s(strides_of(t, axes)), lanes_on_rows(event.lanes_on_rows) {}
+  Walk(T* data_, Strides strides, const Event& event) : data(data_), s(strides), lanes_on_rows(event.lanes_on_rows) {}
 
   Cursor<T> at(int64_t b, int64_t m, int64_t n, int count) const {
     return {data + b * s.b + m * s.m + n * s.n, lanes_on_rows ? s.b : s.n, s.p, count};
@@ -181,80 +186,102 @@ template <class T> struct Walk {
 // W rows are a block, and so many blocks are walked together: what lies side by side in memory is then read in one go.
 constexpr int TILE = 16;
 
-// Calls visit(row, m, n, lanes in use, block of the tile) for all entries, W at a time, and done(row, lanes in use, block) after
-// each row or block of rows.
-template <class T, class Start> void sweep(const Event& event, int64_t cost, const Start& start) {
+// Calls visit(row, m, n, lanes in use, block of the tile) for all entries of the rows from first to last, W at a time, and
+// done(row, lanes in use, block) after each row or block of rows; a tile's rows at most where lanes run over rows.
+template <class T, class Work> void cover(const Event& event, int64_t first, int64_t last, Work& work) {
   constexpr int64_t W = Lanes<T>::W;
-  const int64_t tiles = event.lanes_on_rows ? (event.rows + W * TILE - 1) / (W * TILE) : event.rows;
-  const int64_t entries = event.m * event.n * (event.lanes_on_rows ? W * TILE : 1);
-  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, entries * cost));
-  torch::stable::parallel_for(0, tiles, grain, [&](int64_t begin, int64_t end) {
-    auto work = start();
-    for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t first = event.lanes_on_rows ? tile * W * TILE : tile;
-      const int64_t last = event.lanes_on_rows ? std::min<int64_t>(event.rows, first + W * TILE) : first + 1;
-      const int64_t step = event.lanes_on_rows ? 1 : W;
-      auto lanes = [&](int64_t row, int64_t n) { return static_cast<int>(std::min<int64_t>(W, step == 1 ? last - row : event.n - n)); };
-      for (int64_t m = 0; m < event.m; ++m)
-        for (int64_t n = 0; n < event.n; n += step)
-          for (int64_t row = first; row < last; row += W) work.visit(row, m, n, lanes(row, n), (row - first) / W);
-      for (int64_t row = first; row < last; row += W) work.done(row, step == 1 ? lanes(row, 0) : 1, (row - first) / W);
-    }
-  });
+  const bool over_rows = event.lanes_on_rows;
+  const int64_t row_step = over_rows ? W : 1, step = over_rows ? 1 : W;
+  auto lanes = [&](int64_t row, int64_t n) { return static_cast<int>(std::min<int64_t>(W, over_rows ? last - row : event.n - n)); };
+  for (int64_t m = 0; m < event.m; ++m)
+    for (int64_t n = 0; n < event.n; n += step)
+      for (int64_t row = first, block = 0; row < last; row += row_step, ++block) work.visit(row, m, n, lanes(row, n), block);
+  for (int64_t row = first, block = 0; row < last; row += row_step, ++block) work.done(row, over_rows ? lanes(row, 0) : 1, block);
 }
 
-template <class T> struct Buffer {
-  std::vector<Vec<T>> params, scratch;
-  template <class Map> explicit Buffer(const Map& map) : params(map.num_params), scratch(map.scratch) {}
-};
+// How many rows `cover` takes at once.
+template <class T> int64_t tile_rows(const Event& event) { return event.lanes_on_rows ? Lanes<T>::W * TILE : 1; }
+
+// All tiles of an event, shared among threads; start() makes what a thread works with.
+template <class T, class Start> void sweep(const Event& event, int64_t cost, const Start& start) {
+  const int64_t size = tile_rows<T>(event), tiles = (event.rows + size - 1) / size;
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, event.m * event.n * size * cost));
+  torch::stable::parallel_for(0, tiles, grain, [&](int64_t begin, int64_t end) {
+    auto work = start();
+    for (int64_t tile = begin; tile < end; ++tile)
+      cover<T>(event, tile * size, std::min<int64_t>(event.rows, (tile + 1) * size), work);
+  });
+}
 
 template <class T> inline Vec<T> blank(Vec<T> x, int count) {  // idle lanes add nothing to a sum
   for (int i = count; i < Lanes<T>::W; ++i) x[i] = T(0);
   return x;
 }
 
+// Where values are read and written, and the work on W entries of them.
+template <class Map> struct Valuing {
+  using T = typename Map::T;
+  const Map& map;
+  const Event& event;
+  Walk<T> from, given, to, change;  // x, parameters, y, log-dets
+  bool by_row;
+  std::vector<Vec<T>> params = std::vector<Vec<T>>(map.num_params), scratch = std::vector<Vec<T>>(map.scratch);
+  std::array<Vec<T>, TILE> total{};
+
+  void visit(int64_t row, int64_t m, int64_t n, int count, int64_t block) {
+    Vec<T> y, l;
+    given.at(row, m, n, count).load(params.data(), map.num_params);
+    map.value(from.at(row, m, n, count).load(), params.data(), scratch.data(), y, l);
+    to.at(row, m, n, count).store(y);
+    if (by_row) total[block] += event.lanes_on_rows ? l : blank<T>(l, count);
+    else change.at(row, m, n, count).store(l);
+  }
+  void done(int64_t row, int count, int64_t block) {
+    if (!by_row) return;
+    if (event.lanes_on_rows) {
+      change.at(row, 0, 0, count).store(total[block]);
+    } else {
+      T sum = 0;
+      for (int i = 0; i < Lanes<T>::W; ++i) sum += total[block][i];
+      change.data[row * change.s.b] = sum;
+    }
+    total[block] = Vec<T>{};
+  }
+};
+
+// The same of gradients.
+template <class Map> struct Pulling {
+  using T = typename Map::T;
+  const Map& map;
+  const Event& event;
+  Walk<T> from, given, above, change, to, back;  // x, parameters, gradients by y and log-det; gradients by x and parameters
+  bool by_row;
+  std::vector<Vec<T>> params = std::vector<Vec<T>>(map.num_params), scratch = std::vector<Vec<T>>(map.scratch), grad = params;
+
+  void visit(int64_t row, int64_t m, int64_t n, int count, int64_t) {
+    given.at(row, m, n, count).load(params.data(), map.num_params);
+    const Vec<T> l = !by_row               ? change.at(row, m, n, count).load()
+                     : event.lanes_on_rows ? change.at(row, 0, 0, count).load()
+                                           : all<T>(change.data[row * change.s.b]);
+    const Vec<T> dx = map.pull(from.at(row, m, n, count).load(), params.data(), scratch.data(),
+                               above.at(row, m, n, count).load(), l, grad.data());
+    to.at(row, m, n, count).store(dx);
+    back.at(row, m, n, count).store(grad.data(), map.num_params);
+  }
+  void done(int64_t, int, int64_t) {}
+};
+
 // y and the log-det of each entry, or summed over each row.
 template <class Map> std::tuple<Tensor, Tensor> values(const Map& map, const Tensor& x_, const Tensor& params_, bool by_row) {
   using T = typename Map::T;
-  constexpr int W = Lanes<T>::W;
   const int64_t axes = x_.dim();
   check_shapes(x_, params_, map.num_params);
   const Tensor x = viewable(x_, axes), params = viewable(params_, axes);
-  const Event event = event_of(x, W);
-  Tensor y = torch::stable::empty_like(x);
-  const std::array<int64_t, 1> rows{event.rows};
-  Tensor logdet = by_row ? torch::stable::new_empty(x, {rows.data(), 1}) : torch::stable::empty_like(y);
-  const Walk<T> from(x, axes, event), given(params, axes, event), to(y, axes, event);
-  const Walk<T> change(logdet, by_row ? 1 : axes, event);
-
-  struct Work {
-    const Map& map;
-    const Walk<T>&from, &given, &to, &change;
-    const Event& event;
-    bool by_row;
-    Buffer<T> own;
-    Vec<T> total[TILE]{};
-    void visit(int64_t row, int64_t m, int64_t n, int count, int64_t block) {
-      Vec<T> y, l;
-      given.at(row, m, n, count).load(own.params.data(), map.num_params);
-      map.value(from.at(row, m, n, count).load(), own.params.data(), own.scratch.data(), y, l);
-      to.at(row, m, n, count).store(y);
-      if (by_row) total[block] += event.lanes_on_rows ? l : blank<T>(l, count);
-      else change.at(row, m, n, count).store(l);
-    }
-    void done(int64_t row, int count, int64_t block) {
-      if (!by_row) return;
-      if (event.lanes_on_rows) {
-        change.at(row, 0, 0, count).store(total[block]);
-      } else {
-        T sum = 0;
-        for (int i = 0; i < W; ++i) sum += total[block][i];
-        change.data[row * change.s.b] = sum;
-      }
-      total[block] = Vec<T>{};
-    }
-  };
-  sweep<T>(event, map.num_params, [&] { return Work{map, from, given, to, change, event, by_row, Buffer<T>(map)}; });
+  const Event event = event_of(x, Lanes<T>::W);
+  const Tensor y = torch::stable::empty_like(x), logdet = by_row ? new_tensor(x, {event.rows}) : torch::stable::empty_like(y);
+  sweep<T>(event, map.num_params, [&] {
+    return Valuing<Map>{map, event, {x, axes, event}, {params, axes, event}, {y, axes, event}, {logdet, by_row ? 1 : axes, event}, by_row};
+  });
   return {y, logdet};
 }
 
@@ -263,37 +290,15 @@ template <class Map>
 std::tuple<Tensor, Tensor> pulls(
     const Map& map, const Tensor& x_, const Tensor& params_, const Tensor& grad_y_, const Tensor& grad_logdet_, bool by_row) {
   using T = typename Map::T;
-  constexpr int W = Lanes<T>::W;
   const int64_t axes = x_.dim();
   check_shapes(x_, params_, map.num_params);
   const Tensor x = viewable(x_, axes), params = viewable(params_, axes), grad_y = viewable(grad_y_, axes);
   const Tensor grad_logdet = by_row ? grad_logdet_ : viewable(grad_logdet_, axes);
-  const Event event = event_of(x, W);
-  Tensor grad_x = torch::stable::empty_like(x), grad_params = torch::stable::empty_like(params);
-  const Walk<T> from(x, axes, event), given(params, axes, event), above(grad_y, axes, event);
-  const Walk<T> change(grad_logdet, by_row ? 1 : axes, event), to(grad_x, axes, event), back(grad_params, axes, event);
-
-  struct Work {
-    const Map& map;
-    const Walk<T>&from, &given, &above, &change, &to, &back;
-    const Event& event;
-    bool by_row;
-    Buffer<T> own;
-    std::vector<Vec<T>> grad;
-    void visit(int64_t row, int64_t m, int64_t n, int count, int64_t) {
-      given.at(row, m, n, count).load(own.params.data(), map.num_params);
-      const Vec<T> l = !by_row                 ? change.at(row, m, n, count).load()
-                       : event.lanes_on_rows   ? change.at(row, 0, 0, count).load()
-                                               : all<T>(change.data[row * change.s.b]);
-      const Vec<T> dx = map.pull(from.at(row, m, n, count).load(), own.params.data(), own.scratch.data(),
-                                 above.at(row, m, n, count).load(), l, grad.data());
-      to.at(row, m, n, count).store(dx);
-      back.at(row, m, n, count).store(grad.data(), map.num_params);
-    }
-    void done(int64_t, int, int64_t) {}
-  };
+  const Event event = event_of(x, Lanes<T>::W);
+  const Tensor grad_x = torch::stable::empty_like(x), grad_params = torch::stable::empty_like(params);
   sweep<T>(event, 2 * map.num_params, [&] {
-    return Work{map, from, given, above, change, to, back, event, by_row, Buffer<T>(map), std::vector<Vec<T>>(map.num_params)};
+    return Pulling<Map>{map, event, {x, axes, event}, {params, axes, event}, {grad_y, axes, event},
+                        {grad_logdet, by_row ? 1 : axes, event}, {grad_x, axes, event}, {grad_params, axes, event}, by_row};
   });
   return {grad_x, grad_params};
 }
