@@ -50,19 +50,11 @@ class Links(Transform):
 
     def through(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """x through all links, their log-dets summed."""
-        total = None
-        for transform in self:
-            x, logdet = transform(x, context_for(transform, context))
-            total = logdet if total is None else total + logdet
-        return x, x.new_zeros(x.shape[0]) if total is None else total
+        return _run(list(self), x, context, inverse=False)
 
     def back(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """y back through all links, their log-dets summed."""
-        total = None
-        for transform in reversed(list(self)):
-            y, logdet = transform.inverse(y, context_for(transform, context))
-            total = logdet if total is None else total + logdet
-        return y, y.new_zeros(y.shape[0]) if total is None else total
+        return _run(list(self)[::-1], y, context, inverse=True)
 
     def forward_shape(self, shape: Shape) -> Shape:
         for i, transform in enumerate(self):
@@ -85,6 +77,15 @@ class Links(Transform):
         for transform in self:
             transform.initialize(x, context_for(transform, context))
             x, _ = transform(x, context_for(transform, context))
+
+
+def _run(links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+    total = None
+    while links:
+        x, logdet, count = links[0].run(links[1:], x, context_for(links[0], context), inverse)
+        total = logdet if total is None else total + logdet
+        links = links[count:]
+    return x, x.new_zeros(x.shape[0]) if total is None else total
 
 
 def context_for(transform: Transform, context: Tensor | None) -> Tensor | None:

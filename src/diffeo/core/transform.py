@@ -42,6 +42,15 @@ class Transform(nn.Module, ABC):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """latent -> data: x and log|det dx/dy| of shape (B,)."""
 
+    def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
+        """x through this transform, or its inverse, and as many of those that follow as go in the same call: the pair, and how
+        many they were.
+
+        By itself, unless layers cost less together than one after the other.
+        """
+        y, logdet = self.inverse(x, context) if inverse else self(x, context)
+        return y, logdet, 1
+
     def forward_shape(self, shape: Shape) -> Shape:
         """The event shape of y for x of event shape `shape`; raises `ShapeError` when it cannot take it."""
         return shape

@@ -1,7 +1,7 @@
 """The hot inner functions of the maps, compiled where a compiler is; `which` says what serves."""
 
 from .affine import affine
-from .coupled import Cut, coupled
+from .coupled import Coupled, Cut, coupled
 from .few_inputs import few_inputs
 from .fused import Kernel
 from .logistic_mixture import MixtureShape, logistic_mixture
@@ -9,6 +9,7 @@ from .native import Kernels, kernels, serves, which
 from .rq_spline import SplineShape, rq_spline, rq_spline_bend
 
 __all__ = [
+    "Coupled",
     "Cut",
     "Kernel",
     "Kernels",

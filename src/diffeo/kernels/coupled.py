@@ -1,8 +1,9 @@
-"""A coupling layer of vectors in one call: network and map while both are in the cache."""
+"""Coupling layers of vectors in one call: networks and maps while both are in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,39 +14,55 @@ from ..core.tracing import traced
 from .fused import Kernel, Pair
 from .native import serves
 
-__all__ = ["Cut", "Layers", "coupled"]
+__all__ = ["Coupled", "Cut", "coupled"]
 
 Cut = tuple[int, int, int]  # first conditioning column, first transformed column, and the step from one to the next of its part
-Layers = tuple[list[Tensor], list[Tensor]]  # weights and biases of linear layers
 
 
-def coupled(kernel: Kernel, cut: Cut, x: Tensor, context: Tensor | None, layers: Layers) -> Pair | None:
-    """The coupling layer with the map of `kernel`, whose parameters linear layers with ReLUs between make of the conditioning
-    columns of x (B, D) and a context (B, C): y (B, D) and the log-det by row. None where no compiled kernel does that.
+@dataclass(frozen=True)
+class Coupled:
+    """A coupling layer: its map, which columns, and the linear layers with ReLUs between that make the map's parameters."""
 
-    Blocks of at most 128 rows go through network and map, so parameters are used where they were made; splitting, joining,
+    kernel: Kernel
+    cut: Cut
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+    def joins(self, other: Coupled) -> bool:
+        """Can both be part of one call?"""
+        mine, theirs = self.kernel, other.kernel
+        return (mine.name, mine.settings, len(self.weights)) == (theirs.name, theirs.settings, len(other.weights))
+
+
+def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair | None:
+    """x (B, D) through coupling layers that join, each conditioned by its columns and a context (B, C): y (B, D) and the
+    log-det by row. None where no compiled kernel does that.
+
+    Blocks of at most 128 rows go through all layers, so what a network makes is used where it was made; splitting, joining,
     biases and ReLUs are part of the same pass.
     """
-    weights, biases = layers
-    if not _serves(x, context, weights):
+    if not _serves(layers[0], x, context):
         return None
+    kernel, cuts = layers[0].kernel, [number for layer in layers for number in layer.cut]
+    weights, biases = [w for layer in layers for w in layer.weights], [b for layer in layers for b in layer.biases]
     if torch.is_grad_enabled():
-        y, logdet = _Coupled.apply(kernel, cut, x, context, *weights, *biases)  # type: ignore[no-untyped-call]
+        y, logdet = _Coupled.apply(kernel, cuts, x, context, *weights, *biases)  # type: ignore[no-untyped-call]
         return y, logdet
-    y, logdet, _ = _operator(kernel, "")(x, context, weights, biases, *cut, *kernel.settings, False)
+    y, logdet, _ = _operator(kernel, "")(x, context, weights, biases, cuts, *kernel.settings, False)
     return y, logdet
 
 
-def _serves(x: Tensor, context: Tensor | None, weights: Sequence[Tensor]) -> bool:
+def _serves(layer: Coupled, x: Tensor, context: Tensor | None) -> bool:
+    weight = layer.weights[0]
     return (
-        not traced()
+        layer.kernel.couples
+        and not traced()
         and serves(x)
         and x.dim() == 2
-        and x.dtype == weights[0].dtype
+        and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
         and (context is None or context.dtype == x.dtype)
         and x.shape[0] > 0
-        and weights[0].shape[1] > 0
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -56,50 +73,56 @@ def _operator(kernel: Kernel, direction: str) -> Any:
 
 class _Coupled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, cut: Cut, x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
-        half, need = len(layers) // 2, any(ctx.needs_input_grad)
-        y, logdet, kept = _operator(kernel, "")(x, context, layers[:half], layers[half:], *cut, *kernel.settings, need)
-        ctx.kernel, ctx.cut, ctx.half = kernel, cut, half
-        ctx.save_for_backward(x, context, *layers, *kept)
+    def forward(ctx: Any, kernel: Kernel, cuts: list[int], x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
+        half, keep = len(layers) // 2, any(ctx.needs_input_grad)
+        y, logdet, kept = _operator(kernel, "")(x, context, layers[:half], layers[half:], cuts, *kernel.settings, keep)
+        ctx.kernel, ctx.cuts, ctx.half = kernel, cuts, half
+        ctx.save_for_backward(x, context, kept, *layers)
         return y, logdet
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         half, need = ctx.half, ctx.needs_input_grad[2:]
-        x, context, *rest = ctx.saved_tensors
-        layers, kept = rest[: 2 * half], rest[2 * half :]
+        x, context, kept, *layers = ctx.saved_tensors
+        weights, biases = layers[:half], layers[half:]
         if torch.is_grad_enabled():  # a second derivative is wanted
-            return None, None, *_by_parts(ctx, grads, x, context, layers)
-        grad_x, grad_context, weights, biases = _operator(ctx.kernel, "_backward")(
-            *grads, x, context, layers[:half], layers[half:], kept, *ctx.cut, *ctx.kernel.settings, any(need[:2]), any(need[2:])
+            return None, None, *_differentiable(ctx, grads, [x, context, *layers])
+        grad_x, grad_context, *of_layers = _operator(ctx.kernel, "_backward")(
+            *grads, x, context, weights, biases, kept, ctx.cuts, *ctx.kernel.settings, any(need[:2]), any(need[2:])
         )
-        of_layers = [*weights, *biases] or [None] * (2 * half)
-        return None, None, grad_x, grad_context if need[1] else None, *of_layers
+        of_net = [grad for part in of_layers for grad in part] or [None] * (2 * half)
+        return None, None, grad_x, grad_context if need[1] else None, *of_net
 
 
-def _by_parts(
-    ctx: Any, grads: Sequence[Tensor], x: Tensor, context: Tensor | None, layers: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """The gradients as what can be differentiated again."""
-    given = (x, context, *layers)
+def _differentiable(ctx: Any, grads: Sequence[Tensor], given: list[Tensor | None]) -> list[Tensor | None]:
+    """The gradients by all that was given, as what can be differentiated again."""
     wanted = [t for t in given if t is not None and t.requires_grad]
     with torch.enable_grad():
-        outputs = _parts(ctx.kernel, ctx.cut, x, context, layers[: ctx.half], layers[ctx.half :])
+        outputs = _step_by_step(ctx.kernel, ctx.cuts, ctx.half, *given)  # type: ignore[arg-type]
         found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
     return [next(found) if t is not None and t.requires_grad else None for t in given]
 
 
-def _parts(
-    kernel: Kernel, cut: Cut, x: Tensor, context: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor]
+def _step_by_step(kernel: Kernel, cuts: list[int], half: int, x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
+    """The same in PyTorch."""
+    total, count = x.new_zeros(x.shape[0]), len(cuts) // 3
+    for i in range(count):
+        own = slice(i * half // count, (i + 1) * half // count)
+        x, logdet = _one_step(kernel, cuts[3 * i : 3 * i + 3], x, context, layers[:half][own], layers[half:][own])
+        total = total + logdet
+    return x, total
+
+
+def _one_step(
+    kernel: Kernel, cut: list[int], x: Tensor, context: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Pair:
-    """The same, step by step."""
-    first_a, first_b, step = cut
     size_a = weights[0].shape[1] - (0 if context is None else context.shape[1])
     size_b = x.shape[1] - size_a
-    a, b = (x[:, first : first + step * size : step] for first, size in ((first_a, size_a), (first_b, size_b)))
+    step = cut[2]
+    a, b = (x[:, first : first + step * size : step] for first, size in ((cut[0], size_a), (cut[1], size_b)))
     h = a if context is None else torch.cat([a, context], 1)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         h = F.linear(h, weight, bias).relu()
     params = F.linear(h, weights[-1], biases[-1]).unflatten(1, (size_b, -1))
     y, logdet = kernel(b, params, by_row=True)
-    return x.slice_scatter(y, 1, first_b, first_b + step * size_b, step), logdet
+    return x.slice_scatter(y, 1, cut[1], cut[1] + step * size_b, step), logdet

@@ -11,7 +11,8 @@ from ..conditioners import MLP, ConditionerFactory
 from ..conditioners.mlp import perceptron
 from ..core.numerics import full_precision, gradients
 from ..core.shapes import as_shape
-from ..kernels import coupled
+from ..core.transform import Transform
+from ..kernels import Coupled, coupled
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Partition
 from .fixed_shape import FixedShape
@@ -52,17 +53,34 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._at_once(x, context, inverse=False) or self._by_parts(x, context, self.map.forward_by_row)
+        layers = self._in_one_call([], inverse=False)
+        return _coupled(layers, x, context) or self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._at_once(y, context, inverse=True) or self._by_parts(y, context, self.map.inverse_by_row)
+        layers = self._in_one_call([], inverse=True)
+        return _coupled(layers, y, context) or self._by_parts(y, context, self.map.inverse_by_row)
 
-    def _at_once(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor] | None:
-        """All of it by one compiled kernel, where there is one for this partition, network and map."""
-        cut, kernel = self.partition.cut(x.shape[1]), self.map.kernel(inverse)
-        if cut is None or kernel is None or not kernel.couples or (layers := perceptron(self.conditioner)) is None:
+    def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
+        layers = self._in_one_call(following, inverse)
+        done = _coupled(layers, x, context)
+        return (*done, len(layers)) if done else super().run(following, x, context, inverse)
+
+    def _in_one_call(self, following: Sequence[Transform], inverse: bool) -> list[Coupled]:
+        """This layer and those of the following that one call does together; none if it goes by parts."""
+        found: list[Coupled] = []
+        for layer in [self, *following]:
+            own = layer._coupled(inverse) if isinstance(layer, Coupling) and layer.context_shape == self.context_shape else None
+            if own is None or (found and not own.joins(found[0])):
+                break
+            found.append(own)
+        return found
+
+    def _coupled(self, inverse: bool) -> Coupled | None:
+        """What one call for the whole layer needs, where there is one for this partition, network and map."""
+        kernel, cut, layers = self.map.kernel(inverse), self.partition.cut(self.event_shape), perceptron(self.conditioner)
+        if kernel is None or cut is None or layers is None or self._forward_hooks or self._forward_pre_hooks:
             return None
-        return coupled(kernel, cut, x, None if context is None else context.flatten(1).to(x.dtype), layers)
+        return Coupled(kernel, cut, *layers)
 
     def _by_parts(self, x: Tensor, context: Tensor | None, map: ByRow) -> tuple[Tensor, Tensor]:
         a, b = self.partition.split(x)
@@ -93,3 +111,7 @@ class Coupling(FixedShape):
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, map={self.map}"
+
+
+def _coupled(layers: list[Coupled], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    return coupled(layers, x, None if context is None else context.flatten(1).to(x.dtype)) if layers else None

@@ -27,9 +27,9 @@ class Partition(nn.Module, ABC):
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
 
-    def cut(self, size: int) -> Cut | None:
-        """Where both parts of a vector of `size` entries are every so many-th of them: the first of the conditioning part, the
-        first of the transformed, and the step. None for other partitions, and always where `mute` does something."""
+    def cut(self, event_shape: Shape) -> Cut | None:
+        """Where both parts of a vector are every so many-th of its entries: the first that conditions, the first that is
+        transformed, and the step. None for other partitions, and always where `mute` does something."""
         return None
 
     def mute(self, params: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class Halves(Partition):
         first, second = (cut,), (size - cut,)
         return (second, first) if self.flip and cut else (first, second)
 
-    def cut(self, size: int) -> Cut:
-        half = size // 2
+    def cut(self, event_shape: Shape) -> Cut:
+        half = event_shape[0] // 2
         return (half, 0, 1) if self.flip and half else (0, half, 1)
 
     def extra_repr(self) -> str:

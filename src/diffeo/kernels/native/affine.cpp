@@ -40,24 +40,24 @@ std::tuple<Tensor, Tensor> affine_backward(const Tensor& x, const Tensor& params
   });
 }
 
-std::tuple<Tensor, Tensor, Tensors> affine_coupling(
-    const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases, int64_t a, int64_t b,
-    int64_t step, double log_scale, bool inverse, bool keep) {
+std::tuple<Tensor, Tensor, Tensor> affine_coupling(
+    const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases,
+    const std::vector<int64_t> cuts, double log_scale, bool inverse, bool keep) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Affine<T> map{static_cast<T>(log_scale), inverse};
-    return Coupling<Affine<T>>(map, {a, b, step}, x, context, weights, biases).forward(keep);
+    return Couplings<Affine<T>>(map, x, context, weights, biases, cuts).forward(keep);
   });
 }
 
 std::tuple<Tensor, Tensor, Tensors, Tensors> affine_coupling_backward(
     const Tensor& grad_y, const Tensor& grad_logdet, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-    const Tensors biases, const Tensors kept, int64_t a, int64_t b, int64_t step, double log_scale, bool inverse,
+    const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, double log_scale, bool inverse,
     bool want_input, bool want_net) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Affine<T> map{static_cast<T>(log_scale), inverse};
-    return Coupling<Affine<T>>(map, {a, b, step}, x, context, weights, biases)
+    return Couplings<Affine<T>>(map, x, context, weights, biases, cuts)
         .backward(grad_y, grad_logdet, kept, want_input, want_net);
   });
 }
@@ -66,10 +66,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("affine(Tensor x, Tensor params, float log_scale, bool inverse, bool by_row) -> (Tensor, Tensor)");
   m.def("affine_backward(Tensor x, Tensor params, Tensor grad_y, Tensor grad_logdet, float log_scale, bool inverse, "
         "bool by_row) -> (Tensor, Tensor)");
-  m.def("affine_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int a, int b, int step, "
-        "float log_scale, bool inverse, bool keep) -> (Tensor, Tensor, Tensor[])");
+  m.def("affine_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, "
+        "float log_scale, bool inverse, bool keep) -> (Tensor, Tensor, Tensor)");
   m.def("affine_coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, "
-        "Tensor[] biases, Tensor[] kept, int a, int b, int step, float log_scale, bool inverse, "
+        "Tensor[] biases, Tensor kept, int[] cuts, float log_scale, bool inverse, "
         "bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 

@@ -1,5 +1,5 @@
-// A coupling layer of vectors in one go: rows go in blocks that fit into the cache, each through the network and, while the
-// parameters are at hand, through the map; backwards the same.
+// Coupling layers of vectors in one go: rows go in blocks that fit into the cache, each through all layers, and in each through
+// the network and, while the parameters are at hand, through the map; backwards the same.
 //
 // Blocks, and the groups of blocks that gradients of weights are summed over, depend on shapes alone: the same bits for any
 // number of threads.
@@ -21,158 +21,210 @@ template <class T> T* thread_memory(size_t count) {
   return memory.data();
 }
 
+template <class T> void copy(const Matrix<T>& from, const Matrix<T>& to) {
+  for (int64_t i = 0; i < to.rows; ++i)
+    for (int64_t j = 0; j < to.columns; ++j) to(i, j) = from(i, j);
+}
+
+template <class T> void add(const Matrix<T>& from, const Matrix<T>& to) {
+  for (int64_t i = 0; i < to.rows; ++i)
+    for (int64_t j = 0; j < to.columns; ++j) to(i, j) += from(i, j);
+}
+
+// One layer, on a block of rows. Events and contexts are (rows, columns), all else is (features, rows).
 template <class Map> struct Coupling {
   using T = typename Map::T;
   const Map& map;
-  const Cut cut;
-  const Network<T> net;
-  const Tensor x, context;  // (B, D), (B, C)
-  const int64_t size_b, size_a;
-  const Event event;  // of the transformed columns
-  const int64_t block, blocks;  // rows, so many that their parameters take a quarter of a megabyte
+  Cut cut;
+  Network<T> net;
+  int64_t size_a, size_b;
 
-  Coupling(const Map& map_, Cut cut_, const Tensor& x_, const std::optional<Tensor>& context_, const Tensors& weights, const Tensors& biases)
-      : map(map_), cut(cut_), net((check(map_, cut_, x_, context_, weights, biases), Network<T>(weights, biases))), x(x_),
-        context(context_ ? *context_ : new_tensor(x, {x.size(0), 0})), size_b(net.outputs() / map.num_params),
-        size_a(x.size(1) - size_b), event{x.size(0), 1, size_b, x.size(0) >= Lanes<T>::W || size_b < Lanes<T>::W},
-        block(std::clamp<int64_t>(65536 / net.outputs() / 16 * 16, 32, 128)), blocks((event.rows + block - 1) / block) {}
-
-  static void check(const Map& map, const Cut& cut, const Tensor& x, const std::optional<Tensor>& context, const Tensors& weights,
-                    const Tensors& biases) {
-    STD_TORCH_CHECK(x.dim() == 2 && !weights.empty(), "diffeo: x (B, D) and at least one layer");
-    const bool joins = !context || (context->dim() == 2 && context->size(0) == x.size(0) && context->scalar_type() == x.scalar_type());
-    STD_TORCH_CHECK(joins, "diffeo: a context (B, C) of the dtype of x");
-    const int64_t size_b = weights.back().size(0) / map.num_params, size_a = x.size(1) - size_b;
-    check_network(x, weights, biases, size_a + (context ? context->size(1) : 0), map.num_params);
-    auto within = [&](int64_t first, int64_t count) {
-      return count == 0 || (first >= 0 && first + (count - 1) * cut.step < x.size(1));
-    };
+  Coupling(const Map& map_, Cut cut_, const Tensors& weights, const Tensors& biases, const Tensor& x, int64_t context)
+      : map(map_), cut(cut_), net(weights, biases), size_b(net.outputs() / map.num_params) {
+    size_a = x.size(1) - size_b;
+    check_network(x, weights, biases, size_a + context, map.num_params);
+    auto within = [&](int64_t first, int64_t count) { return count == 0 || (first >= 0 && first + (count - 1) * cut.step < x.size(1)); };
     STD_TORCH_CHECK(cut.step >= 1 && within(cut.a, size_a) && within(cut.b, size_b), "diffeo: columns outside of x");
   }
 
-  // The conditioning, or transformed, columns of a tensor like x.
-  Matrix<T> a(const Tensor& t) const { return columns(t, cut.a, size_a); }
-  Matrix<T> b(const Tensor& t) const { return columns(t, cut.b, size_b); }
-  Matrix<T> columns(const Tensor& t, int64_t first, int64_t count) const {
-    return {data_of<T>(t) + first * t.stride(1), t.size(0), count, t.stride(0), cut.step * t.stride(1)};
-  }
+  Matrix<T> a(const Matrix<T>& m) const { return {m.data + cut.a * m.column, m.rows, size_a, m.row, cut.step * m.column}; }
+  Matrix<T> b(const Matrix<T>& m) const { return {m.data + cut.b * m.column, m.rows, size_b, m.row, cut.step * m.column}; }
 
-  Walk<T> walk(const Matrix<T>& m) const { return {m.data, {m.row, 0, m.column, 0}, event}; }
-  // Parameters of the rows from `first` on, seen as those of all rows.
-  Walk<T> walk(const Matrix<T>& params, int64_t first) const {
-    return {params.data - first * params.row, {params.row, 0, map.num_params, 1}, event};
-  }
+  Event event(int64_t rows) const { return {rows, 1, size_b, rows >= Lanes<T>::W || size_b < Lanes<T>::W}; }
+  static Walk<T> entries(const Matrix<T>& m, const Event& event) { return {m.data, {m.row, 0, m.column, 0}, event}; }
+  Walk<T> params(const Matrix<T>& m, const Event& event) const { return {m.data, {1, 0, map.num_params * m.row, m.row}, event}; }
+  static Walk<T> by_row(T* numbers, const Event& event) { return {numbers, {1, 0, 0, 0}, event}; }
 
-  // Memory for a block: its input, and outputs of hidden layers and of the last.
-  T* memory() const { return thread_memory<T>(block * (net.inputs() + 2 * net.widest + net.outputs())); }
-  T* place(T* memory, size_t layer) const {
-    return memory + block * (net.inputs() + (layer + 1 == net.depth() ? 2 * net.widest : layer % 2 * net.widest));
-  }
-
-  // What the network reads: conditioning columns and context side by side.
-  Matrix<T> input(T* memory, int64_t first, int64_t last) const {
-    const Matrix<T> from = a(x).part(first, last), more = Matrix<T>(context).part(first, last);
-    const Matrix<T> to(memory, last - first, net.inputs());
-    for (int64_t i = 0; i < to.rows; ++i) {
-      for (int64_t j = 0; j < size_a; ++j) to(i, j) = from(i, j);
-      for (int64_t j = 0; j < more.columns; ++j) to(i, size_a + j) = more(i, j);
-    }
+  // What the network reads: conditioning columns and context.
+  Matrix<T> input(const Matrix<T>& x, const Matrix<T>& context, T* place) const {
+    const Matrix<T> to(place, net.inputs(), x.rows);
+    copy(a(x), to.part(0, size_a).t());
+    copy(context, to.part(size_a, net.inputs()).t());
     return to;
   }
 
-  template <class Work> void run(int64_t first, int64_t last, Work& work) const {
-    const int64_t size = tile_rows<T>(event);
-    for (int64_t row = first; row < last; row += size) cover<T>(event, row, std::min(last, row + size), work);
+  // The transformed columns of x become those of y; log-dets are added to `logdet`. `outputs` are where layers write to.
+  void forward(const Matrix<T>& x, const Matrix<T>& context, const std::vector<Matrix<T>>& outputs, const Matrix<T>& y, T* logdet,
+               T* memory) const {
+    Matrix<T> h = input(x, context, memory);
+    for (size_t i = 0; i < net.depth(); ++i) {
+      net.layers[i].forward(outputs[i], h, i + 1 < net.depth());
+      h = outputs[i];
+    }
+    const Event event = this->event(x.rows);
+    T* own = memory;  // the input has been used by now
+    Valuing<Map> work{map, event, entries(b(x), event), params(h, event), entries(b(y), event), by_row(own, event), true};
+    run(event, work);
+    for (int64_t i = 0; i < x.rows; ++i) logdet[i] += own[i];
   }
 
-  // y, its log-det by row and, if `keep`, the outputs of all layers, which backward wants.
-  std::tuple<Tensor, Tensor, Tensors> forward(bool keep) const {
-    const Tensor y = new_tensor(x, {x.size(0), x.size(1)}), logdet = new_tensor(x, {x.size(0)});
-    Tensors kept;
-    for (const Layer<T>& layer : net.layers)
-      if (keep) kept.push_back(new_tensor(x, {event.rows, layer.outputs()}));
+  // `grad`, by y, becomes that by x, as far as it is wanted; gradients by the context and, where wanted, by the network are added.
+  void backward(const Matrix<T>& x, const Matrix<T>& context, const std::vector<Matrix<T>>& outputs, const Matrix<T>& grad,
+                const Matrix<T>& grad_context, T* grad_logdet, T* memory, int64_t block, const typename Sums<T>::Group* sums,
+                bool want_input) const {
+    const Event event = this->event(x.rows);
+    Matrix<T> g = place(memory, net.depth() - 1, x.rows, block);
+    Pulling<Map> work{map, event, entries(b(x), event), params(outputs.back(), event), entries(b(grad), event),
+                      by_row(grad_logdet, event), entries(b(grad), event), params(g, event), true};
+    run(event, work);
+    for (size_t i = net.depth(); i-- > 0;) {
+      const Layer<T>& layer = net.layers[i];
+      const Matrix<T> in = i ? outputs[i - 1] : input(x, context, memory);
+      if (sums) sums->add(i, layer, g, in);
+      if (i == 0 && !want_input) return;
+      const Matrix<T> next = i ? place(memory, i - 1, x.rows, block) : in;  // the input has been used by now
+      product(next, layer.weight.t(), g);
+      if (i) unbend(next, in);
+      g = next;
+    }
+    add(g.part(0, size_a).t(), a(grad));
+    add(g.part(size_a, net.inputs()).t(), grad_context);
+  }
+
+  // Memory of a block: its input or log-dets, and outputs of hidden layers and of the last.
+  int64_t memory() const { return std::max<int64_t>(1, net.inputs()) + 2 * net.widest + net.outputs(); }
+  Matrix<T> place(T* memory, size_t layer, int64_t rows, int64_t block) const {
+    const int64_t before = std::max<int64_t>(1, net.inputs()) + (layer + 1 == net.depth() ? 2 : layer % 2) * net.widest;
+    return {memory + block * before, net.layers[layer].outputs(), rows};
+  }
+
+  template <class Work> static void run(const Event& event, Work& work) {
+    const int64_t size = tile_rows<T>(event);
+    for (int64_t row = 0; row < event.rows; row += size) cover<T>(event, row, std::min(event.rows, row + size), work);
+  }
+};
+
+// Layers one after the other.
+template <class Map> struct Couplings {
+  using T = typename Map::T;
+  const Map& map;
+  const Tensor x, context;  // (B, D), (B, C)
+  std::vector<Coupling<Map>> layers;
+  int64_t rows, block, blocks, memory = 0;  // of a block: so many rows that their parameters take a quarter of a megabyte
+
+  Couplings(const Map& map_, const Tensor& x_, const std::optional<Tensor>& context_, const Tensors& weights, const Tensors& biases,
+            const std::vector<int64_t>& cuts)
+      : map(map_), x(x_), context(context_ ? *context_ : new_tensor(x, {x.size(0), 0})), rows(x.size(0)) {
+    const size_t count = cuts.size() / 3, depth = count ? weights.size() / count : 0;
+    STD_TORCH_CHECK(x.dim() == 2 && context.dim() == 2 && context.size(0) == rows && context.scalar_type() == x.scalar_type(),
+                    "diffeo: x (B, D) and a context (B, C) of the same dtype");
+    STD_TORCH_CHECK(depth && cuts.size() == 3 * count && weights.size() == count * depth && biases.size() == count * depth,
+                    "diffeo: three numbers and equally many weights and biases a coupling layer");
+    for (size_t i = 0; i < count; ++i) {
+      auto own = [&](const Tensors& all) { return Tensors(all.begin() + i * depth, all.begin() + (i + 1) * depth); };
+      layers.emplace_back(map, Cut{cuts[3 * i], cuts[3 * i + 1], cuts[3 * i + 2]}, own(weights), own(biases), x, context.size(1));
+    }
+    int64_t outputs = 1;
+    for (const auto& layer : layers) outputs = std::max(outputs, layer.net.outputs()), memory = std::max(memory, layer.memory());
+    block = std::clamp<int64_t>(65536 / outputs / 16 * 16, 32, 128);
+    blocks = (rows + block - 1) / block;
+  }
+
+  // What backward wants of a layer lies one layer after the other: what its network hands on, (outputs, rows) block by block, and
+  // what it makes of its input, (rows, D), but for the last.
+  int64_t kept_size(size_t i) const { return rows * (layers[i].net.all_outputs + (i + 1 < layers.size() ? x.size(1) : 0)); }
+  T* kept_of(const Tensor& kept, size_t layer) const {
+    T* place = data_of<T>(kept);
+    for (size_t i = 0; i < layer; ++i) place += kept_size(i);
+    return place;
+  }
+  Matrix<T> kept_result(const Tensor& kept, size_t i) const {
+    return {kept_of(kept, i) + rows * layers[i].net.all_outputs, rows, x.size(1)};
+  }
+  std::vector<Matrix<T>> kept_outputs(const Tensor& kept, size_t i, int64_t first, int64_t last) const {
+    std::vector<Matrix<T>> found;
+    T* place = kept_of(kept, i) + first * layers[i].net.all_outputs;
+    for (const Layer<T>& part : layers[i].net.layers) {
+      found.emplace_back(place, part.outputs(), last - first);
+      place += part.outputs() * (last - first);
+    }
+    return found;
+  }
+
+  std::vector<Matrix<T>> passing(const Coupling<Map>& layer, T* memory, int64_t rows_) const {
+    std::vector<Matrix<T>> found;
+    for (size_t i = 0; i < layer.net.depth(); ++i) found.push_back(layer.place(memory, i, rows_, block));
+    return found;
+  }
+
+  // Calls visit(first row, last row) for some blocks. Layers are outside of this loop: their weights then stay in the cache.
+  template <class Visit> void each_block(int64_t begin, int64_t end, const Visit& visit) const {
+    for (int64_t i = begin; i < end; ++i) visit(i * block, std::min(rows, (i + 1) * block));
+  }
+
+  // y, its log-det by row and, if `keep`, what backward wants, in one piece: many would be given back to the system after each step.
+  std::tuple<Tensor, Tensor, Tensor> forward(bool keep) const {
+    const Tensor y = new_tensor(x, {rows, x.size(1)}), logdet = torch::stable::new_zeros(x, {&rows, 1});
+    int64_t size = 0;
+    for (size_t i = 0; keep && i < layers.size(); ++i) size += kept_size(i);
+    const Tensor kept = new_tensor(x, {size});
     torch::stable::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-      T* memory = this->memory();
-      const Walk<T> from = walk(b(x)), to = walk(b(y)), change(logdet, 1, event);
-      Valuing<Map> work{map, event, from, from, to, change, true};
-      for (int64_t first = begin * block; first < std::min(event.rows, end * block); first += block) {
-        const int64_t last = std::min(event.rows, first + block);
-        Matrix<T> h = input(memory, first, last);
-        for (size_t i = 0; i < net.depth(); ++i) {
-          const Layer<T>& layer = net.layers[i];
-          const Matrix<T> out = keep ? Matrix<T>(kept[i]).part(first, last) : Matrix<T>(place(memory, i), last - first, layer.outputs());
-          layer.forward(out, h, i + 1 < net.depth());
-          h = out;
-        }
-        work.given = walk(h, first);
-        run(first, last, work);
-        pass(a(x), a(y), first, last);
+      T* own = thread_memory<T>(block * memory);
+      for (size_t i = 0; i < layers.size(); ++i) {
+        const Matrix<T> from = i == 0 ? Matrix<T>(x) : keep ? kept_result(kept, i - 1) : Matrix<T>(y);
+        const Matrix<T> to = keep && i + 1 < layers.size() ? kept_result(kept, i) : Matrix<T>(y);
+        each_block(begin, end, [&](int64_t first, int64_t last) {
+          if (to.data != from.data) copy(from.part(first, last), to.part(first, last));
+          const auto outputs = keep ? kept_outputs(kept, i, first, last) : passing(layers[i], own, last - first);
+          layers[i].forward(from.part(first, last), Matrix<T>(context).part(first, last), outputs, to.part(first, last),
+                            data_of<T>(logdet) + first, own);
+        });
       }
     });
     return {y, logdet, kept};
   }
 
-  void pass(const Matrix<T>& from, const Matrix<T>& to, int64_t first, int64_t last) const {
-    for (int64_t i = first; i < last; ++i)
-      for (int64_t j = 0; j < size_a; ++j) to(i, j) = from(i, j);
-  }
-
-  // The gradients by x, context, weights and biases. Without `want_input` nothing goes through the network to its input, and
-  // without `want_net` its own gradients are left out.
-  std::tuple<Tensor, Tensor, Tensors, Tensors> backward(const Tensor& grad_y, const Tensor& grad_logdet, const Tensors& kept,
+  // The gradients by x, context, weights and biases. Without `want_input` nothing goes through the first network to its input,
+  // and without `want_net` gradients of weights and biases are left out.
+  std::tuple<Tensor, Tensor, Tensors, Tensors> backward(const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& kept,
                                                         bool want_input, bool want_net) const {
-    const Tensor grad_x = new_tensor(x, {x.size(0), x.size(1)}), grad_context = new_tensor(context, {x.size(0), context.size(1)});
+    const std::array<int64_t, 2> like_context{rows, context.size(1)};
+    const Tensor grad = new_tensor(x, {rows, x.size(1)}), grad_context = torch::stable::new_zeros(x, {like_context.data(), 2});
+    const Tensor grad_logdet = torch::stable::contiguous(grad_logdet_);
     const int64_t groups = std::min<int64_t>(16, (blocks + 1) / 2);
-    Sums<T> sums(net, x, groups, want_net);
+    std::vector<Sums<T>> sums;
+    for (size_t i = 0; want_net && i < layers.size(); ++i) sums.emplace_back(layers[i].net, x, groups);
     torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
-      T* memory = this->memory();
-      const Walk<T> from = walk(b(x)), above = walk(b(grad_y)), to = walk(b(grad_x)), change(grad_logdet, 1, event);
-      Pulling<Map> work{map, event, from, from, above, change, to, from, true};
+      T* own = thread_memory<T>(block * memory);
       for (int64_t number = begin; number < end; ++number) {
-        const auto group = sums.group(number);
-        const int64_t start = blocks * number / groups * block, stop = std::min(event.rows, blocks * (number + 1) / groups * block);
-        for (int64_t first = start; first < stop; first += block) {
-          const int64_t last = std::min(stop, first + block);
-          Matrix<T> grad(place(memory, net.depth() - 1), last - first, net.outputs());
-          work.given = walk(Matrix<T>(kept.back()).part(first, last), first);
-          work.back = walk(grad, first);
-          run(first, last, work);
-          pass(a(grad_y), a(grad_x), first, last);
-          for (size_t i = net.depth(); i-- > 0;) {
-            const Layer<T>& layer = net.layers[i];
-            const Matrix<T> in = i ? Matrix<T>(kept[i - 1]).part(first, last) : input(memory, first, last);
-            if (want_net) {
-              add_rows(group.biases[i], grad);
-              if (layer.thin()) add_product(group.weights[i], in.t(), grad);
-              else add_product(group.weights[i], grad.t(), in);
-            }
-            if (i == 0 && !want_input) break;
-            const Matrix<T> next(i ? place(memory, i - 1) : memory, in.rows, in.columns);
-            if (i) {
-              product(next, grad, layer.weight);
-              unbend(next, in);
-            } else {
-              // The other way round: its columns are few.
-              const Matrix<T> turned(next.data, next.columns, next.rows);
-              product(turned, layer.weight.t(), grad.t());
-              give(turned.t(), a(grad_x), Matrix<T>(grad_context), first);
-            }
-            grad = next;
-          }
+        const int64_t begin_block = blocks * number / groups, end_block = blocks * (number + 1) / groups;
+        each_block(begin_block, end_block, [&](int64_t first, int64_t last) {
+          copy(Matrix<T>(grad_y).part(first, last), Matrix<T>(grad).part(first, last));
+        });
+        for (size_t i = layers.size(); i-- > 0;) {
+          const auto group = want_net ? sums[i].group(number) : typename Sums<T>::Group();
+          const Matrix<T> from = i ? kept_result(kept, i - 1) : Matrix<T>(x);
+          each_block(begin_block, end_block, [&](int64_t first, int64_t last) {
+            layers[i].backward(from.part(first, last), Matrix<T>(context).part(first, last), kept_outputs(kept, i, first, last),
+                               Matrix<T>(grad).part(first, last), Matrix<T>(grad_context).part(first, last),
+                               data_of<T>(grad_logdet) + first, own, block, want_net ? &group : nullptr, i || want_input);
+          });
         }
       }
     });
-    sums.finish();
-    for (size_t i = 0; i < sums.weights.size(); ++i)
-      if (net.layers[i].thin()) sums.weights[i] = torch::stable::transpose(sums.weights[i], 0, 1);
-    return {grad_x, grad_context, sums.weights, sums.biases};
-  }
-
-  void give(const Matrix<T>& grad, const Matrix<T>& grad_a, const Matrix<T>& grad_context, int64_t first) const {
-    for (int64_t i = 0; i < grad.rows; ++i) {
-      for (int64_t j = 0; j < size_a; ++j) grad_a(first + i, j) += grad(i, j);
-      for (int64_t j = 0; j < grad_context.columns; ++j) grad_context(first + i, j) = grad(i, size_a + j);
-    }
+    Tensors grad_weights, grad_biases;
+    for (Sums<T>& sum : sums) sum.finish(grad_weights, grad_biases);
+    return {grad, grad_context, grad_weights, grad_biases};
   }
 };
 

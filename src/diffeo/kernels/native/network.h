@@ -45,6 +45,22 @@ template <class T> void product(const Matrix<T>& out, const Matrix<T>& a, const 
   add_product(out, a, b);
 }
 
+// to[i] = f(to[i], other[i]); left to the compiler such loops may stay scalar.
+template <class T, class F> void each_lane(int64_t count, T* to, const T* other, const F& f) {
+  constexpr int64_t W = Lanes<T>::W;
+  auto step = [&](int64_t i, size_t bytes) {
+    Vec<T> x{}, y{};
+    std::memcpy(&x, to + i, bytes), std::memcpy(&y, other + i, bytes);
+    x = f(x, y);
+    std::memcpy(to + i, &x, bytes);
+  };
+  int64_t i = 0;
+  for (; i + W <= count; i += W) step(i, sizeof(Vec<T>));
+  if (i < count) step(i, (count - i) * sizeof(T));
+}
+
+// What goes through a network is (features, rows of a block): that is how its products are fastest, and how a map wants its
+// parameters, rows side by side.
 template <class T> struct Layer {
   Matrix<T> weight;  // (outputs, inputs)
   const T* bias;
@@ -55,37 +71,44 @@ template <class T> struct Layer {
   // Products whose results have few columns are several times as fast written the other way round.
   bool thin() const { return inputs() <= 32; }
 
-  // out = in Wᵀ + b, at least zero if `bend`. NaNs stay.
+  // out = W in + b, at least zero if `bend`. NaNs stay.
   void forward(const Matrix<T>& out, const Matrix<T>& in, bool bend) const {
-    for (int64_t i = 0; i < out.rows; ++i) std::copy_n(bias, out.columns, out.data + i * out.row);
-    add_product(out, in, weight.t());
-    for (int64_t i = 0; bend && i < out.rows * out.columns; ++i) out.data[i] = out.data[i] < T(0) ? T(0) : out.data[i];
+    for (int64_t i = 0; i < out.rows; ++i) std::fill_n(out.data + i * out.row, out.columns, bias[i]);
+    add_product(out, weight, in);
+    if (bend) each_lane(out.rows * out.columns, out.data, out.data, [](Vec<T> x, Vec<T>) { return at_least<T>(x, Vec<T>{}); });
   }
 };
 
 // The gradient before a ReLU, whose output is `out`, from that behind it.
 template <class T> void unbend(const Matrix<T>& grad, const Matrix<T>& out) {
-  for (int64_t i = 0; i < grad.rows; ++i) {
-    T* g = grad.data + i * grad.row;
-    const T* h = out.data + i * out.row;
-    for (int64_t j = 0; j < grad.columns; ++j) g[j] = h[j] <= T(0) ? T(0) : g[j];
-  }
+  each_lane(grad.rows * grad.columns, grad.data, out.data, [](Vec<T> g, Vec<T> h) { return pick<T>(h <= T(0), Vec<T>{}, g); });
 }
 
-template <class T> void add_rows(T* sum, const Matrix<T>& m) {
-  for (int64_t i = 0; i < m.rows; ++i)
-    for (int64_t j = 0; j < m.columns; ++j) sum[j] += m.data[i * m.row + j];
+// sums[i] += the sum of row i
+template <class T> void add_rows(T* sums, const Matrix<T>& m) {
+  constexpr int64_t W = Lanes<T>::W;
+  for (int64_t i = 0; i < m.rows; ++i) {
+    const T* from = m.data + i * m.row;
+    Vec<T> part{}, next;
+    int64_t j = 0;
+    for (; j + W <= m.columns; j += W) std::memcpy(&next, from + j, sizeof next), part += next;
+    T sum = 0;
+    for (int64_t k = 0; k < W; ++k) sum += part[k];
+    for (; j < m.columns; ++j) sum += from[j];
+    sums[i] += sum;
+  }
 }
 
 template <class T> struct Network {
   std::vector<Layer<T>> layers;
-  int64_t widest = 0, numbers = 0;  // outputs of the widest hidden layer; weights and biases in all
+  int64_t widest = 0, numbers = 0, all_outputs = 0;  // of the widest hidden layer; weights and biases; of all layers
 
   Network(const Tensors& weights, const Tensors& biases) {
     for (size_t i = 0; i < weights.size(); ++i) {
       layers.emplace_back(weights[i], biases[i]);
       if (i + 1 < weights.size()) widest = std::max(widest, layers[i].outputs());
       numbers += weights[i].numel() + biases[i].numel();
+      all_outputs += layers[i].outputs();
     }
   }
   size_t depth() const { return layers.size(); }
@@ -106,20 +129,31 @@ inline void check_network(const Tensor& x, const Tensors& weights, const Tensors
 
 // Gradients of weights (of a thin layer transposed) and biases, each summed over the rows of some blocks.
 template <class T> struct Sums {
+  std::vector<bool> thin;
   Tensors weights, biases;  // the first group's, where the result will be
   Tensor others;            // one group a row
 
-  Sums(const Network<T>& net, const Tensor& like, int64_t groups, bool wanted)
-      : others(new_tensor(like, {wanted ? groups - 1 : 0, net.numbers})) {
+  Sums(const Network<T>& net, const Tensor& like, int64_t groups) : others(new_tensor(like, {groups - 1, net.numbers})) {
     for (const Layer<T>& layer : net.layers) {
-      if (!wanted) break;
       const int64_t in = layer.inputs(), out = layer.outputs();
+      thin.push_back(layer.thin());
       weights.push_back(layer.thin() ? new_tensor(like, {in, out}) : new_tensor(like, {out, in}));
       biases.push_back(new_tensor(like, {out}));
     }
   }
 
-  struct Group { std::vector<Matrix<T>> weights; std::vector<T*> biases; };
+  struct Group {
+    std::vector<Matrix<T>> weights;
+    std::vector<T*> biases;
+
+    // What a layer receives from the gradient of its output, with the input it had.
+    void add(size_t i, const Layer<T>& layer, const Matrix<T>& grad, const Matrix<T>& in) const {
+      add_rows(biases[i], grad);
+      if (layer.thin()) add_product(weights[i], in, grad.t());
+      else add_product(weights[i], grad, in.t());
+    }
+  };
+
   Group group(int64_t number) const {
     Group found;
     T* place = data_of<T>(others) + (number - 1) * others.size(1);
@@ -134,8 +168,8 @@ template <class T> struct Sums {
     return found;
   }
 
-  // Adds the other groups to the first, in their order.
-  void finish() const {
+  // Adds the other groups to the first, in their order, and hands the sums over.
+  void finish(Tensors& to_weights, Tensors& to_biases) const {
     const int64_t groups = others.size(0), numbers = others.size(1);
     const T* from = data_of<T>(others);
     torch::stable::parallel_for(0, groups ? numbers : 0, 16384, [&](int64_t begin, int64_t end) {
@@ -149,6 +183,10 @@ template <class T> struct Sums {
       };
       for (size_t i = 0; i < weights.size(); ++i) add(weights[i]), add(biases[i]);
     });
+    for (size_t i = 0; i < weights.size(); ++i) {
+      to_weights.push_back(thin[i] ? torch::stable::transpose(weights[i], 0, 1) : weights[i]);
+      to_biases.push_back(biases[i]);
+    }
   }
 };
 
