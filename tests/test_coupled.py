@@ -1,0 +1,211 @@
+"""Whole coupling layers in one call against the same by parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+import diffeo
+from diffeo.conditioners import MLP
+from diffeo.kernels import kernels
+from diffeo.layers import Coupling, LULinear, coupling
+from diffeo.maps import Affine, RQSpline
+from diffeo.partitions import Halves, Partition, alternating
+
+pytestmark = pytest.mark.skipif(not kernels().native, reason=f"no compiled kernels: {kernels().reason}")
+ROWS = 300  # three blocks, the last of them short
+
+
+@pytest.fixture
+def by_parts(monkeypatch):
+    """Call it to have what follows done by parts."""
+    return lambda: monkeypatch.setattr(coupling, "coupled", lambda *_: None)
+
+
+def layer(
+    size: int = 7,
+    map: object = None,
+    hidden: tuple[int, ...] = (40, 24),
+    partition: Partition | None = None,
+    context: int | None = None,
+) -> Coupling:
+    """A coupling layer in float64 that is not the identity."""
+    made = Coupling(size, map or RQSpline(bins=5), MLP(hidden), partition, context_shape=context).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn_like(p) * 0.3)
+    return made
+
+
+def rows(size: int = 7, count: int = ROWS) -> Tensor:
+    return torch.randn(count, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def everything(module: torch.nn.Module, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> list[Tensor]:
+    """Value, log-det, and the gradients of a random combination of both by x, context and weights."""
+    given = [t.detach().requires_grad_() for t in (x, context) if t is not None]
+    y, logdet = (module.inverse if inverse else module)(*given)
+    generator = torch.Generator().manual_seed(2)
+    weights = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in (y, logdet)]
+    return [y, logdet, *torch.autograd.grad([y, logdet], [*given, *module.parameters()], weights)]
+
+
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many layers each call that follows does at once."""
+    counts: list[int] = []
+    real = coupling.coupled
+    monkeypatch.setattr(coupling, "coupled", lambda layers, *rest: counts.append(len(layers)) or real(layers, *rest))
+    return counts
+
+
+LAYERS = {
+    "halves": lambda: layer(),
+    "flipped halves": lambda: layer(partition=Halves(flip=True)),
+    "alternating": lambda: layer(8, partition=alternating(8)),
+    "alternating the other way": lambda: layer(8, partition=alternating(8, flip=True)),
+    "affine": lambda: layer(map=Affine()),
+    "free ends": lambda: layer(map=RQSpline(bins=4, ends="free")),
+    "many outputs": lambda: layer(100, RQSpline(bins=16)),
+    "many inputs": lambda: layer(90, Affine(), hidden=(33,)),
+    "one layer": lambda: layer(hidden=()),
+    "narrow": lambda: layer(hidden=(3, 2, 5)),
+    "three layers": lambda: diffeo.Chain([layer(), layer(partition=Halves(flip=True)), layer()]),
+    "four layers, alternating": lambda: diffeo.Chain(
+        [layer(8, Affine(), partition=alternating(8, flip=i % 2 == 0)) for i in range(4)]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("inverse", [False, True])
+def test_agrees_with_the_parts(make, inverse, by_parts, monkeypatch):
+    module, counts = make(), calls(monkeypatch)
+    size = (module[0] if isinstance(module, diffeo.Chain) else module).event_shape[0]
+    at_once = everything(module, rows(size), inverse=inverse)
+    assert counts == [len(module) if isinstance(module, diffeo.Chain) else 1]
+    by_parts()
+    for ours, theirs in zip(at_once, everything(module, rows(size), inverse=inverse), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("count", [1, 5, 17, 128, 129])
+def test_any_number_of_rows(count, by_parts):
+    module, x, context = diffeo.Chain([layer(context=2), layer(context=2)]), rows(count=count), rows(2, count)
+    at_once = everything(module, x, context)
+    by_parts()
+    for ours, theirs in zip(at_once, everything(module, x, context), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_memory_layouts_and_no_rows(by_parts):
+    module, x, context = layer(context=2), rows(), rows(2, 1)
+    cases = [(x.t().contiguous().t(), context.expand(ROWS, 2)), (rows(14)[:, ::2], rows(4)[:, 1:3]), (x[:0], rows(2, 0))]
+    at_once = [everything(module, *case) for case in cases]
+    by_parts()
+    for case, result in zip(cases, at_once, strict=True):
+        for ours, theirs in zip(result, everything(module, *case), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_nan_stays_in_its_row():
+    module, x = layer(), rows()
+    clean = module(x)
+    x[9, 0] = x[11, 6] = float("nan")
+    y, logdet = module(x)
+    assert y[9, 3:].isnan().all()
+    assert y[11, 6].isnan()
+    others = [i for i in range(ROWS) if i not in (9, 11)]
+    assert torch.equal(y[others], clean[0][others])
+    assert torch.equal(logdet[others], clean[1][others])
+
+
+def test_same_bits_for_any_number_of_threads():
+    module = diffeo.Chain([layer(), layer(map=RQSpline(bins=5), partition=Halves(flip=True))]).float()
+    x, threads, results = rows(count=2_500).float(), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(everything(module, x))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_gradients_only_where_they_are_wanted(by_parts):
+    module, x, context = layer(context=2), rows(), rows(2)
+    module.conditioner.requires_grad_(False)
+    (grad,) = torch.autograd.grad(module(x.requires_grad_(), context)[1].sum(), x)
+    module.conditioner.body[2].requires_grad_(True)
+    wanted = list(module.conditioner.body[2].parameters())
+    of_some = torch.autograd.grad(module(x.detach(), context)[1].sum(), wanted)
+    by_parts()
+    truth = torch.autograd.grad(module(x, context)[1].sum(), [x, *wanted])
+    for ours, theirs in zip((grad, *of_some), truth, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("map", [Affine(), RQSpline(bins=3)])
+def test_first_and_second_derivatives(map):
+    first, second = layer(3, map, (4,), context=2), layer(3, map, (4,), Halves(flip=True), context=2)
+    chain, x, context = diffeo.Chain([first, second]), rows(3, 2).requires_grad_(), rows(2, 2).requires_grad_()
+    weight = first.conditioner.body[0].weight
+
+    def run(x: Tensor, context: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+        return chain(x, context)
+
+    assert gradcheck(run, (x, context, weight))
+    assert gradgradcheck(run, (x, context, weight))
+
+
+def test_what_cannot_go_together_does_not(monkeypatch):
+    counts = calls(monkeypatch)
+    different = layer(map=RQSpline(bins=6))
+    hidden = layer(hidden=(8,))
+    chain = diffeo.Chain([layer(), layer(), LULinear(7).double(), layer(), different, hidden])
+    y, logdet = chain(rows())
+    assert counts == [2, 1, 1, 1]
+    x, back = chain.inverse(y)
+    assert counts == [2, 1, 1, 1, 1, 1, 1, 2]
+    torch.testing.assert_close(x, rows(), atol=1e-8, rtol=0)
+    torch.testing.assert_close(back, -logdet)
+
+
+def test_what_is_put_upon_a_layer_is_heeded():
+    seen = []
+    module = layer()
+    chain = diffeo.Chain([module, layer()])
+    module.conditioner.body[0].register_forward_hook(lambda *_: seen.append("linear"))
+    chain(rows())
+    module.conditioner.register_forward_pre_hook(lambda *_: seen.append("network"))
+    chain(rows())
+    chain[1].register_forward_hook(lambda *_: seen.append("coupling"))
+    chain(rows())
+    assert seen == ["linear", "network", "linear", "network", "linear", "coupling"]
+    scaled = layer()
+    torch.nn.utils.parametrizations.weight_norm(scaled.conditioner.body[0])
+    torch.testing.assert_close(scaled(rows())[0], scaled._by_parts(rows(), None, scaled.map.forward_by_row)[0])
+
+
+@pytest.mark.parametrize("map", [Affine(), RQSpline(bins=5)])
+def test_operators_keep_their_contract_with_pytorch(map):
+    module, x, context = layer(map=map, context=2), rows(count=4).requires_grad_(), rows(2, 4).requires_grad_()
+    call = module._coupled(inverse=False)
+    op = getattr(torch.ops.diffeo, f"{call.kernel.name}_coupling").default
+    shapes = ("test_schema", "test_faketensor")
+    for keep, tests in ((False, shapes), (True, (*shapes, "test_autograd_registration", "test_aot_dispatch_dynamic"))):
+        args = (x, context, call.weights, call.biases, list(call.cut), *call.kernel.settings, keep)
+        torch.library.opcheck(op, args, test_utils=tests)
+
+
+def test_a_wrong_shape_is_an_error():
+    call = layer()._coupled(inverse=False)
+    op = torch.ops.diffeo.rq_spline_coupling
+    with pytest.raises(RuntimeError, match="do not fit together"):
+        op(rows(8), None, call.weights, call.biases, list(call.cut), *call.kernel.settings, False)
+    with pytest.raises(RuntimeError, match="columns outside"):
+        op(rows(), None, call.weights, call.biases, [0, 5, 1], *call.kernel.settings, False)
+    with pytest.raises(RuntimeError, match="context"):
+        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), *call.kernel.settings, False)
