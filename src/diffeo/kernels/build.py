@@ -26,7 +26,7 @@ SOURCES = Path(__file__).parent / "native"
 SHIPPED = SOURCES / "lib"  # what a wheel carries
 # One binary for each instruction set, named as PyTorch names them; the oldest that the stable ABI serves is 2.10.
 X86 = {"AVX512": "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx2 -mfma -mbmi2", "AVX2": "-mavx2 -mfma -mbmi2"}
-FLAGS = "-std=c++20 -O3 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
+FLAGS = "-std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
 ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 
 

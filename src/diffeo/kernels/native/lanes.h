@@ -92,6 +92,7 @@ template <class T> inline Exponential<T> exponential(Vec<T> x) {
   const Vec<T> n = shifted - rounder<T>();
   const Vec<T> r = (x - n * F::ln2_high) - n * F::ln2_low;
   Vec<T> sum = all<T>(T(1));
+#pragma GCC unroll 16
   for (int k = F::exp_terms; k > 1; --k) sum = T(1) + sum * r * (T(1) / T(k));
   const Mask<T> whole = bits<T>(shifted) - bits<T>(all<T>(rounder<T>()));
   return {r * sum, (Vec<T>)((whole + F::bias) << F::mantissa)};
@@ -125,6 +126,7 @@ template <class T> inline Vec<T> log(Vec<T> x) {
   const Vec<T> count = (Vec<T>)(n + bits<T>(all<T>(rounder<T>()))) - rounder<T>();
   const Vec<T> s = (m - T(1)) / (m + T(1)), s2 = s * s;
   Vec<T> sum = all<T>(T(1) / T(2 * F::log_terms + 1));
+#pragma GCC unroll 16
   for (int k = F::log_terms - 1; k >= 0; --k) sum = sum * s2 + T(1) / T(2 * k + 1);
   return count * F::ln2_high + (T(2) * s * sum + count * F::ln2_low) + (x - x);  // x − x: NaN for NaN and inf
 }

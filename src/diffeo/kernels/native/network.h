@@ -45,7 +45,7 @@ template <class T> void product(const Matrix<T>& out, const Matrix<T>& a, const 
   add_product(out, a, b);
 }
 
-// to[i] = f(to[i], other[i]); left to the compiler such loops may stay scalar.
+// Loops that would stay scalar if left to the compiler: to[i] = f(to[i], other[i]), and to[i] = value.
 template <class T, class F> void each_lane(int64_t count, T* to, const T* other, const F& f) {
   constexpr int64_t W = Lanes<T>::W;
   auto step = [&](int64_t i, size_t bytes) {
@@ -57,6 +57,10 @@ template <class T, class F> void each_lane(int64_t count, T* to, const T* other,
   int64_t i = 0;
   for (; i + W <= count; i += W) step(i, sizeof(Vec<T>));
   if (i < count) step(i, (count - i) * sizeof(T));
+}
+
+template <class T> void fill(T* to, int64_t count, T value) {
+  each_lane(count, to, to, [=](Vec<T>, Vec<T>) { return all<T>(value); });
 }
 
 // What goes through a network is (features, rows of a block): that is how its products are fastest, and how a map wants its
@@ -73,7 +77,7 @@ template <class T> struct Layer {
 
   // out = W in + b, at least zero if `bend`. NaNs stay.
   void forward(const Matrix<T>& out, const Matrix<T>& in, bool bend) const {
-    for (int64_t i = 0; i < out.rows; ++i) std::fill_n(out.data + i * out.row, out.columns, bias[i]);
+    for (int64_t i = 0; i < out.rows; ++i) fill(out.data + i * out.row, out.columns, bias[i]);
     add_product(out, weight, in);
     if (bend) each_lane(out.rows * out.columns, out.data, out.data, [](Vec<T> x, Vec<T>) { return at_least<T>(x, Vec<T>{}); });
   }
@@ -175,10 +179,9 @@ template <class T> struct Sums {
     torch::stable::parallel_for(0, groups ? numbers : 0, 16384, [&](int64_t begin, int64_t end) {
       int64_t place = 0;
       auto add = [&](const Tensor& t) {
-        const int64_t first = std::max(begin, place), last = std::min(end, place + t.numel());
-        T* to = data_of<T>(t) - place;
+        const int64_t first = std::max(begin, place), count = std::min(end, place + t.numel()) - first;
         for (int64_t row = 0; row < groups; ++row)
-          for (int64_t i = first; i < last; ++i) to[i] += from[row * numbers + i];
+          each_lane(count, data_of<T>(t) + first - place, from + row * numbers + first, [](Vec<T> x, Vec<T> y) { return x + y; });
         place += t.numel();
       };
       for (size_t i = 0; i < weights.size(); ++i) add(weights[i]), add(biases[i]);

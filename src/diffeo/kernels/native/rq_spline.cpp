@@ -103,7 +103,7 @@ template <class T_> struct RQSpline {
 
   M inside(V x) const { return (x >= low) & (x <= high); }
 
-  void value(V x, const V* p, V* scratch_, V& y, V& l) const {
+  __attribute__((noinline)) void value(V x, const V* p, V* scratch_, V& y, V& l) const {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     const Bin b = find(at, p, scratch_, scratch_ + bins);
@@ -138,7 +138,7 @@ template <class T_> struct RQSpline {
     return pick<T>(in, -d.l_x / d.slope, V{});
   }
 
-  V pull(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const {
+  __attribute__((noinline)) V pull(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     V *widths = scratch_, *heights = widths + bins, *g_w = heights + bins, *g_h = g_w + bins;
