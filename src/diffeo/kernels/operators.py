@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .few_inputs import FEW  # up to which a layer's gradient is transposed, here as in native/network.h
+
 __all__: list[str] = []
 
-FEW = 32  # inputs up to which a layer's gradient is transposed (native/network.h)
 
 NAMES = {"rq_spline": 8, "affine": 3, "logistic_mixture": 6}  # with how many arguments after the tensors
 COUPLINGS = {"rq_spline": 9, "affine": 4}  # likewise, of whole layers

@@ -201,7 +201,7 @@ template <class Map> struct Couplings {
     const std::array<int64_t, 2> like_context{rows, context.size(1)};
     const Tensor grad = new_tensor(x, {rows, x.size(1)}), grad_context = torch::stable::new_zeros(x, {like_context.data(), 2});
     const Tensor grad_logdet = torch::stable::contiguous(grad_logdet_);
-    const int64_t groups = std::min<int64_t>(16, (blocks + 1) / 2);
+    const int64_t groups = std::min<int64_t>(16, (rows + 255) / 256);  // each has sums of its own to fill and to add up
     std::vector<Sums<T>> sums;
     for (size_t i = 0; want_net && i < layers.size(); ++i) sums.emplace_back(layers[i].net, x, groups);
     torch::stable::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
