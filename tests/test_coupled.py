@@ -90,7 +90,7 @@ def test_agrees_with_the_parts(make, inverse, by_parts, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("count", [1, 5, 17, 128, 129])
+@pytest.mark.parametrize("count", [1, 5, 17, 128, 129, 1_100])
 def test_any_number_of_rows(count, by_parts):
     module, x, context = diffeo.Chain([layer(context=2), layer(context=2)]), rows(count=count), rows(2, count)
     at_once = everything(module, x, context)
