@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import diffeo
 from diffeo.conditioners import MLP
-from diffeo.kernels import kernels
+from diffeo.kernels import Coupled, kernels
 from diffeo.layers import Coupling, LULinear, coupling
 from diffeo.maps import Affine, RQSpline
 from diffeo.partitions import Halves, Partition, alternating
@@ -21,7 +21,7 @@ ROWS = 300  # three blocks, the last of them short
 @pytest.fixture
 def by_parts(monkeypatch):
     """Call it to have what follows done by parts."""
-    return lambda: monkeypatch.setattr(coupling, "coupled", lambda *_: None)
+    return lambda: monkeypatch.setattr(Coupled, "takes", lambda *_: False)
 
 
 def layer(

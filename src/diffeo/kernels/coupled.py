@@ -33,16 +33,28 @@ class Coupled:
         mine, theirs = self.kernel, other.kernel
         return (mine.name, mine.settings, len(self.weights)) == (theirs.name, theirs.settings, len(other.weights))
 
+    def takes(self, x: Tensor) -> bool:
+        """Is there a compiled kernel for this layer and such an x?"""
+        return (
+            self.kernel.couples
+            and not traced()
+            and serves(x)
+            and x.dim() == 2
+            and x.dtype == self.weights[0].dtype
+            and x.dtype in (torch.float32, torch.float64)
+            and x.shape[0] > 0
+            and not torch.is_autocast_enabled("cpu")
+        )
 
-def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair | None:
-    """x (B, D) through coupling layers that join, each conditioned by its columns and a context (B, C): y (B, D) and the
-    log-det by row. None where no compiled kernel does that.
 
-    Blocks of at most 128 rows go through all layers, so what a network makes is used where it was made; splitting, joining,
+def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair:
+    """x (B, D) through coupling layers that take it and join, each conditioned by its columns and a context (B, \\*C): y (B, D)
+    and the log-det by row.
+
+    Blocks of at most 128 rows go through each layer, so what a network makes is used where it was made; splitting, joining,
     biases and ReLUs are part of the same pass.
     """
-    if not _serves(layers[0], x, context):
-        return None
+    context = None if context is None else context.flatten(1).to(x.dtype)
     kernel, cuts = layers[0].kernel, [number for layer in layers for number in layer.cut]
     weights, biases = [w for layer in layers for w in layer.weights], [b for layer in layers for b in layer.biases]
     if torch.is_grad_enabled():
@@ -50,21 +62,6 @@ def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pai
         return y, logdet
     y, logdet, _ = _operator(kernel, "")(x, context, weights, biases, cuts, *kernel.settings, False)
     return y, logdet
-
-
-def _serves(layer: Coupled, x: Tensor, context: Tensor | None) -> bool:
-    weight = layer.weights[0]
-    return (
-        layer.kernel.couples
-        and not traced()
-        and serves(x)
-        and x.dim() == 2
-        and x.dtype == weight.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and (context is None or context.dtype == x.dtype)
-        and x.shape[0] > 0
-        and not torch.is_autocast_enabled("cpu")
-    )
 
 
 def _operator(kernel: Kernel, direction: str) -> Any:

@@ -53,24 +53,26 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        layers = self._in_one_call([], inverse=False)
-        return _coupled(layers, x, context) or self._by_parts(x, context, self.map.forward_by_row)
+        layers = self._in_one_call([], x, inverse=False)
+        return coupled(layers, x, context) if layers else self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        layers = self._in_one_call([], inverse=True)
-        return _coupled(layers, y, context) or self._by_parts(y, context, self.map.inverse_by_row)
+        layers = self._in_one_call([], y, inverse=True)
+        return coupled(layers, y, context) if layers else self._by_parts(y, context, self.map.inverse_by_row)
 
     def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
-        layers = self._in_one_call(following, inverse)
-        done = _coupled(layers, x, context)
-        return (*done, len(layers)) if done else super().run(following, x, context, inverse)
+        layers = self._in_one_call(following, x, inverse)
+        return (*coupled(layers, x, context), len(layers)) if layers else super().run(following, x, context, inverse)
 
-    def _in_one_call(self, following: Sequence[Transform], inverse: bool) -> list[Coupled]:
+    def _in_one_call(self, following: Sequence[Transform], x: Tensor, inverse: bool) -> list[Coupled]:
         """This layer and those of the following that one call does together; none if it goes by parts."""
-        found: list[Coupled] = []
-        for layer in [self, *following]:
+        first = self._coupled(inverse)
+        if first is None or not first.takes(x):
+            return []
+        found = [first]
+        for layer in following:
             own = layer._coupled(inverse) if isinstance(layer, Coupling) and layer.context_shape == self.context_shape else None
-            if own is None or (found and not own.joins(found[0])):
+            if own is None or not own.joins(first):
                 break
             found.append(own)
         return found
@@ -111,7 +113,3 @@ class Coupling(FixedShape):
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, map={self.map}"
-
-
-def _coupled(layers: list[Coupled], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
-    return coupled(layers, x, None if context is None else context.flatten(1).to(x.dtype)) if layers else None

@@ -1,5 +1,5 @@
-// Coupling layers of vectors in one go: rows go in blocks that fit into the cache, each through all layers, and in each through
-// the network and, while the parameters are at hand, through the map; backwards the same.
+// Coupling layers of vectors in one go: layer after layer, rows go in blocks that fit into the cache through the network and,
+// while the parameters are at hand, through the map; backwards the same.
 //
 // Blocks, and the groups of blocks that gradients of weights are summed over, depend on shapes alone: the same bits for any
 // number of threads.
