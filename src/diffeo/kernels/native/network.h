@@ -9,8 +9,6 @@ namespace diffeo {
 
 using Tensors = std::vector<Tensor>;
 
-template <class T> T* data_of(const Tensor& t) { return static_cast<T*>(t.data_ptr()); }
-
 // Numbers in memory with their strides.
 template <class T> struct Matrix {
   T* data;

@@ -240,7 +240,8 @@ Tensor rq_spline_bend(const Tensor& y, const Tensor& params, int64_t bins, int64
 
 std::tuple<Tensor, Tensor, Tensor> rq_spline_coupling(
     const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases,
-    const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope, bool inverse, bool keep) {
+    const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope,
+    bool inverse, bool keep) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
@@ -250,8 +251,8 @@ std::tuple<Tensor, Tensor, Tensor> rq_spline_coupling(
 
 std::tuple<Tensor, Tensor, Tensors, Tensors> rq_spline_coupling_backward(
     const Tensor& grad_y, const Tensor& grad_logdet, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-    const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope, bool inverse,
-    bool want_input, bool want_net) {
+    const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high,
+    double min_bin, double log_slope, bool inverse, bool want_input, bool want_net) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
@@ -268,10 +269,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("rq_spline_bend(Tensor y, Tensor params, int bins, int edges, float low, float high, float min_bin, float log_slope) "
         "-> Tensor");
   m.def("rq_spline_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, "
-        "int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, bool keep) -> (Tensor, Tensor, Tensor)");
+        "int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, bool keep) "
+        "-> (Tensor, Tensor, Tensor)");
   m.def("rq_spline_coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, "
-        "Tensor[] biases, Tensor kept, int[] cuts, int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, "
-        "bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
+        "Tensor[] biases, Tensor kept, int[] cuts, int bins, int edges, float low, float high, float min_bin, float log_slope, "
+        "bool inverse, bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {

@@ -24,6 +24,8 @@ namespace diffeo {
 
 using torch::stable::Tensor;
 
+template <class T> T* data_of(const Tensor& t) { return static_cast<T*>(t.data_ptr()); }
+
 // Strides of a tensor over (batch, m, n), and over the parameters of an entry.
 struct Strides { int64_t b, m, n, p; };
 
@@ -175,7 +177,7 @@ template <class T> struct Walk {
   bool lanes_on_rows;
 
   Walk(const Tensor& t, int64_t axes, const Event& event)
-      : data(static_cast<T*>(t.data_ptr())), s(strides_of(t, axes)), lanes_on_rows(event.lanes_on_rows) {}
+      : data(data_of<T>(t)), s(strides_of(t, axes)), lanes_on_rows(event.lanes_on_rows) {}
   Walk(T* data_, Strides strides, const Event& event) : data(data_), s(strides), lanes_on_rows(event.lanes_on_rows) {}
 
   Cursor<T> at(int64_t b, int64_t m, int64_t n, int count) const {
