@@ -9,13 +9,13 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import diffeo
 from diffeo.conditioners import MLP
-from diffeo.kernels import Coupled, kernels
+from diffeo.kernels import Coupled, kernels, pool
 from diffeo.layers import Coupling, LULinear, coupling
-from diffeo.maps import Affine, RQSpline
+from diffeo.maps import Affine, LogisticMixture, RQSpline
 from diffeo.partitions import Halves, Partition, alternating
 
 pytestmark = pytest.mark.skipif(not kernels().native, reason=f"no compiled kernels: {kernels().reason}")
-ROWS = 300  # three blocks, the last of them short
+ROWS = 300  # several blocks, the last of them short
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ LAYERS = {
     "alternating": lambda: layer(8, partition=alternating(8)),
     "alternating the other way": lambda: layer(8, partition=alternating(8, flip=True)),
     "affine": lambda: layer(map=Affine()),
+    "mixture of logistics": lambda: layer(map=LogisticMixture(components=3)),
     "free ends": lambda: layer(map=RQSpline(bins=4, ends="free")),
     "many outputs": lambda: layer(100, RQSpline(bins=16)),
     "many inputs": lambda: layer(90, Affine(), hidden=(33,)),
@@ -90,7 +91,7 @@ def test_agrees_with_the_parts(make, inverse, by_parts, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("count", [1, 5, 17, 128, 129, 1_100])
+@pytest.mark.parametrize("count", [1, 5, 16, 17, 128, 129, 1_100])
 def test_any_number_of_rows(count, by_parts):
     module, x, context = diffeo.Chain([layer(context=2), layer(context=2)]), rows(count=count), rows(2, count)
     at_once = everything(module, x, context)
@@ -193,19 +194,50 @@ def test_what_is_put_upon_a_layer_is_heeded():
 def test_operators_keep_their_contract_with_pytorch(map):
     module, x, context = layer(map=map, context=2), rows(count=4).requires_grad_(), rows(2, 4).requires_grad_()
     call = module._coupled(inverse=False)
-    op = getattr(torch.ops.diffeo, f"{call.kernel.name}_coupling").default
-    shapes = ("test_schema", "test_faketensor")
-    for keep, tests in ((False, shapes), (True, (*shapes, "test_autograd_registration", "test_aot_dispatch_dynamic"))):
-        args = (x, context, call.weights, call.biases, list(call.cut), *call.kernel.settings, keep)
-        torch.library.opcheck(op, args, test_utils=tests)
+    given, settings = (x, context, call.weights, call.biases), (list(call.cut), call.kernel.name, call.kernel.settings)
+    torch.library.opcheck(torch.ops.diffeo.coupling.default, (*given, *settings))
+    shapes = {"test_utils": ("test_schema", "test_faketensor")}
+    kept, grads = torch.empty(16 * 1_000, dtype=x.dtype), (rows(count=4), rows(1, 4)[:, 0])
+    torch.library.opcheck(torch.ops.diffeo.coupling_keep.default, (*given, kept, *settings), **shapes)
+    torch.library.opcheck(torch.ops.diffeo.coupling_backward.default, (*grads, *given, None, *settings, True, True), **shapes)
+
+
+def test_what_was_not_kept_is_made_again():
+    module, x = layer(), rows().requires_grad_()
+    call = module._coupled(inverse=False)
+    y, logdet = torch.ops.diffeo.coupling(
+        x, None, call.weights, call.biases, list(call.cut), call.kernel.name, call.kernel.settings
+    )
+    given = [x, *module.parameters()]
+    truth = torch.autograd.grad([(out**2).sum() for out in module(x)], given)
+    for ours, theirs in zip(torch.autograd.grad([(out**2).sum() for out in (y, logdet)], given), truth, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_wrong_shape_is_an_error():
     call = layer()._coupled(inverse=False)
-    op = torch.ops.diffeo.rq_spline_coupling
+    op, rest = torch.ops.diffeo.coupling, (call.kernel.name, call.kernel.settings)
     with pytest.raises(RuntimeError, match="do not fit together"):
-        op(rows(8), None, call.weights, call.biases, list(call.cut), *call.kernel.settings, False)
+        op(rows(8), None, call.weights, call.biases, list(call.cut), *rest)
     with pytest.raises(RuntimeError, match="columns outside"):
-        op(rows(), None, call.weights, call.biases, [0, 5, 1], *call.kernel.settings, False)
+        op(rows(), None, call.weights, call.biases, [0, 5, 1], *rest)
     with pytest.raises(RuntimeError, match="context"):
-        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), *call.kernel.settings, False)
+        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), *rest)
+    with pytest.raises(RuntimeError, match="no compiled map is called nothing"):
+        op(rows(), None, call.weights, call.biases, list(call.cut), "nothing", [])
+    with pytest.raises(RuntimeError, match="too little is kept"):
+        torch.ops.diffeo.coupling_keep(rows(), None, call.weights, call.biases, rows(1), list(call.cut), *rest)
+
+
+def test_memory_that_is_used_again(monkeypatch):
+    monkeypatch.setattr(pool, "LARGE", 0)
+    memory = pool.Pool()
+    first = memory.empty(100, torch.float32)
+    place, held = first.data_ptr(), first[3:]  # whoever holds a part holds it all
+    del first
+    second = memory.empty(100, torch.float32)
+    assert second.data_ptr() != place
+    del held
+    others = [memory.empty(50, torch.float32), memory.empty(100, torch.float64)]
+    assert place not in [other.data_ptr() for other in others]
+    assert memory.empty(100, torch.float32).data_ptr() == place

@@ -23,7 +23,7 @@ def affine(log_scale: float, inverse: bool = False) -> Kernel:
         y, logdet = _Affine.apply(x, params, log_scale, inverse)  # type: ignore[no-untyped-call]
         return y, logdet
 
-    return Kernel("affine", (log_scale, inverse), twin, couples=True)
+    return Kernel("affine", (log_scale, inverse), twin)
 
 
 def _affine(x: Tensor, params: Tensor, bound: float, inverse: bool) -> Pair:

@@ -13,9 +13,11 @@ from torch import Tensor
 from ..core.tracing import traced
 from .fused import Kernel, Pair
 from .native import serves
+from .pool import Pool
 
 __all__ = ["Coupled", "Cut", "coupled"]
 
+LANES = 16  # rows go a full vector of the processor at a time, at most so many
 Cut = tuple[int, int, int]  # first conditioning column, first transformed column, and the step from one to the next of its part
 
 
@@ -36,8 +38,7 @@ class Coupled:
     def takes(self, x: Tensor) -> bool:
         """Is there a compiled kernel for this layer and such an x?"""
         return (
-            self.kernel.couples
-            and not traced()
+            not traced()
             and serves(x)
             and x.dim() == 2
             and x.dtype == self.weights[0].dtype
@@ -57,24 +58,30 @@ def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pai
     context = None if context is None else context.flatten(1).to(x.dtype)
     kernel, cuts = layers[0].kernel, [number for layer in layers for number in layer.cut]
     weights, biases = [w for layer in layers for w in layer.weights], [b for layer in layers for b in layer.biases]
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, context, *weights, *biases)):
         y, logdet = _Coupled.apply(kernel, cuts, x, context, *weights, *biases)  # type: ignore[no-untyped-call]
-        return y, logdet
-    y, logdet, _ = _operator(kernel, "")(x, context, weights, biases, cuts, *kernel.settings, False)
+    else:
+        y, logdet = torch.ops.diffeo.coupling(x, context, weights, biases, cuts, kernel.name, kernel.settings)
     return y, logdet
 
 
-def _operator(kernel: Kernel, direction: str) -> Any:
-    return getattr(torch.ops.diffeo, f"{kernel.name}_coupling{direction}").default
+def _kept_size(x: Tensor, weights: Sequence[Tensor], layers: int) -> int:
+    """How many numbers backward wants: what goes into and out of each layer, and what its network hands on."""
+    rows = -(-x.shape[0] // LANES) * LANES
+    return rows * ((layers + 1) * x.shape[1] + sum(w.shape[0] for w in weights))
+
+
+_pool = Pool()
 
 
 class _Coupled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, cuts: list[int], x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
-        half, keep = len(layers) // 2, any(ctx.needs_input_grad)
-        y, logdet, kept = _operator(kernel, "")(x, context, layers[:half], layers[half:], cuts, *kernel.settings, keep)
-        ctx.kernel, ctx.cuts, ctx.half = kernel, cuts, half
+        ctx.kernel, ctx.cuts, ctx.half = kernel, cuts, len(layers) // 2
+        weights, biases = layers[: ctx.half], layers[ctx.half :]
+        kept = _pool.empty(_kept_size(x, weights, len(cuts) // 3), x.dtype)
         ctx.save_for_backward(x, context, kept, *layers)
+        y, logdet = torch.ops.diffeo.coupling_keep(x, context, weights, biases, kept, cuts, kernel.name, kernel.settings)
         return y, logdet
 
     @staticmethod
@@ -84,8 +91,9 @@ class _Coupled(torch.autograd.Function):
         weights, biases = layers[:half], layers[half:]
         if torch.is_grad_enabled():  # a second derivative is wanted
             return None, None, *_differentiable(ctx, grads, [x, context, *layers])
-        grad_x, grad_context, *of_layers = _operator(ctx.kernel, "_backward")(
-            *grads, x, context, weights, biases, kept, ctx.cuts, *ctx.kernel.settings, any(need[:2]), any(need[2:])
+        settings = (ctx.cuts, ctx.kernel.name, ctx.kernel.settings)
+        grad_x, grad_context, *of_layers = torch.ops.diffeo.coupling_backward(
+            *grads, x, context, weights, biases, kept, *settings, any(need[:2]), any(need[2:])
         )
         of_net = [grad for part in of_layers for grad in part] or [None] * (2 * half)
         return None, None, grad_x, grad_context if need[1] else None, *of_net

@@ -19,16 +19,14 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Kernel:
-    """An elementwise map with its parameters: `torch.ops.diffeo.NAME` and its twin (x, params) -> (y, log-det) per entry.
+    """An elementwise map: the compiled one of that name, and its twin (x, params) -> (y, log-det) per entry.
 
-    `settings` are the numbers that the operator takes after the tensors; `couples` says that there is an operator for a whole
-    coupling layer with this map (coupled.py).
+    `settings` are the numbers that make the compiled one.
     """
 
     name: str
-    settings: tuple[int | float | bool, ...]
+    settings: tuple[float, ...]
     twin: Callable[[Tensor, Tensor], Pair]
-    couples: bool = False
 
     def __call__(self, x: Tensor, params: Tensor, by_row: bool = False) -> Pair:
         """x (B, \\*S), params (B, \\*S, P) -> y (B, \\*S) and its log-det, (B, \\*S) or summed by row (B,)."""
@@ -51,12 +49,12 @@ class Kernel:
         return y, logdet
 
     def forward(self, x: Tensor, params: Tensor, by_row: bool) -> Pair:
-        y, logdet = getattr(torch.ops.diffeo, self.name)(x, params, *self.settings, by_row)
+        y, logdet = torch.ops.diffeo.elementwise(x, params, self.name, self.settings, by_row)
         return y, logdet
 
     def backward(self, x: Tensor, params: Tensor, grad_y: Tensor, grad_logdet: Tensor, by_row: bool) -> Pair:
-        op = getattr(torch.ops.diffeo, f"{self.name}_backward")
-        grad_x, grad_params = op(x, params, grad_y, grad_logdet, *self.settings, by_row)
+        op = torch.ops.diffeo.elementwise_backward
+        grad_x, grad_params = op(grad_y, grad_logdet, x, params, self.name, self.settings, by_row)
         return grad_x, grad_params
 
 

@@ -21,7 +21,7 @@ def rq_spline(shape: SplineShape, inverse: bool = False) -> Kernel:
     def twin(x: Tensor, params: Tensor) -> Pair:
         return eager.rq_spline(x, params, shape, inverse=inverse)
 
-    return Kernel("rq_spline", (*_settings(shape), inverse), twin, couples=True)
+    return Kernel("rq_spline", _settings(shape, inverse), twin)
 
 
 def rq_spline_bend(y: Tensor, params: Tensor, shape: SplineShape) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,9 +30,9 @@ def rq_spline_bend(y: Tensor, params: Tensor, shape: SplineShape) -> tuple[Tenso
         return eager.rq_spline_bend(y, params, shape)
     x, logdet = rq_spline(shape, inverse=True)(y, params)
     with torch.no_grad():
-        bend: Tensor = torch.ops.diffeo.rq_spline_bend(y.detach(), params.detach(), *_settings(shape))
+        bend, _ = torch.ops.diffeo.elementwise(y.detach(), params.detach(), "rq_spline_bend", _settings(shape, True), False)
     return x, logdet, bend
 
 
-def _settings(shape: SplineShape) -> tuple[int | float, ...]:
-    return shape.bins, EDGES[shape.edges], shape.low, shape.high, shape.min_bin, shape.log_slope
+def _settings(shape: SplineShape, inverse: bool) -> tuple[float, ...]:
+    return shape.bins, EDGES[shape.edges], shape.low, shape.high, shape.min_bin, shape.log_slope, inverse

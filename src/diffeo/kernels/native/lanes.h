@@ -2,6 +2,7 @@
 // need. std::exp in a loop stays scalar, so exp, log and tanh are polynomials here, evaluated on all lanes at once.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -49,6 +50,45 @@ template <class T> using Mask = typename Lanes<T>::I;
 
 template <class T> inline Vec<T> all(T value) { return value - Vec<T>{}; }
 template <class T> inline Mask<T> bits(Vec<T> x) { return (Mask<T>)x; }
+
+// From and to memory; where fewer lanes are in use, the others are zero, and stay as they are.
+template <class T> inline Vec<T> load(const T* from) {
+  Vec<T> out;
+  std::memcpy(&out, from, sizeof out);
+  return out;
+}
+template <class T> inline Vec<T> load(const T* from, int64_t count) {
+  if (count == Lanes<T>::W) return load(from);
+  Vec<T> out{};
+  for (int i = 0; i < count; ++i) out[i] = from[i];
+  return out;
+}
+template <class T> inline void store(T* to, Vec<T> value) { std::memcpy(to, &value, sizeof value); }
+template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
+  if (count == Lanes<T>::W) return store<T>(to, value);
+  for (int i = 0; i < count; ++i) to[i] = value[i];
+}
+
+// Four rows of four numbers, which become columns.
+template <class T> struct Square {
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  typedef typename Format<T>::Int Places __attribute__((vector_size(4 * sizeof(T))));
+  Four a, b, c, d;
+
+  Square(const T* from, int64_t row) : Square(from, from + row, from + 2 * row, from + 3 * row) {}
+  Square(const T* row0, const T* row1, const T* row2, const T* row3) {
+    const Four w = get(row0), x = get(row1), y = get(row2), z = get(row3);
+    const Four p = __builtin_shuffle(w, x, Places{0, 4, 1, 5}), q = __builtin_shuffle(w, x, Places{2, 6, 3, 7});
+    const Four r = __builtin_shuffle(y, z, Places{0, 4, 1, 5}), s = __builtin_shuffle(y, z, Places{2, 6, 3, 7});
+    a = __builtin_shuffle(p, r, Places{0, 1, 4, 5}), b = __builtin_shuffle(p, r, Places{2, 3, 6, 7});
+    c = __builtin_shuffle(q, s, Places{0, 1, 4, 5}), d = __builtin_shuffle(q, s, Places{2, 3, 6, 7});
+  }
+  void store(T* to, int64_t row) const { put(to, a), put(to + row, b), put(to + 2 * row, c), put(to + 3 * row, d); }
+
+ private:
+  static Four get(const T* from) { Four out; std::memcpy(&out, from, sizeof out); return out; }
+  static void put(T* to, Four value) { std::memcpy(to, &value, sizeof value); }
+};
 
 template <class T> inline Vec<T> pick(Mask<T> yes, Vec<T> a, Vec<T> b) { return yes ? a : b; }
 // A NaN in the first argument stays.

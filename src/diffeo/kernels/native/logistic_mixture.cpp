@@ -1,23 +1,24 @@
 // The mixture of logistics: ../logistic_mixture.py has the equations, and the same in PyTorch.
 //
-// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R
-// give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i), Q = Σ k_i o_i σ_i, and all derivatives of both.
-#include "sweep.h"
+// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares u_i = π_i σ_i / F
+// and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i), Q = Σ k_i o_i σ_i, and all derivatives of both.
+#include "map.h"
 
 namespace diffeo {
 
-template <class T_> struct LogisticMixture {
-  using T = T_;
+template <class T> struct LogisticMixture final : Map<T> {
   using V = Vec<T>;
   using M = Mask<T>;
 
-  int components, num_params, scratch;
+  int components;
   T log_scale, log_width, floor;
   bool inverse;
 
-  LogisticMixture(int64_t components_, double log_scale_, double log_width_, double floor_, bool inverse_)
-      : components(static_cast<int>(components_)), num_params(2 + 3 * components), scratch(8 * components), log_scale(log_scale_),
-        log_width(log_width_), floor(floor_), inverse(inverse_) {}
+  explicit LogisticMixture(const Settings& s)
+      : components(s.at(0)), log_scale(s.at(1)), log_width(s.at(2)), floor(s.at(3)), inverse(s.at(4)) {
+    this->num_params = 2 + 3 * components;
+    this->scratch = 8 * components;
+  }
 
   // Of each component: log π, μ, k, tanh of its raw width; and at a point: σ(z), σ(−z), u, o.
   struct Mixture { V *log_pi, *mu, *k, *bend, *up, *down, *u, *o; };
@@ -103,7 +104,7 @@ template <class T_> struct LogisticMixture {
     return x + (target - height(x, c)) / slope(c);  // a last step as it comes: the loop's may have been a bisection
   }
 
-  void value(V at, const V* p, V* own, V& y, V& l) const {
+  void value(V at, const V* p, V* own, V& y, V& l) const override {
     const V scale = soft(p[0], log_scale);
     const Mixture m = unpack(p, own);
     if (inverse) {
@@ -116,7 +117,7 @@ template <class T_> struct LogisticMixture {
     }
   }
 
-  V pull(V at, const V* p, V* own, V grad_value, V grad_logdet, V* grad_p) const {
+  V pull(V at, const V* p, V* own, V grad_value, V grad_logdet, V* grad_p) const override {
     const int n = components;
     const V bend = tanh<T>(p[0] / log_scale), scale = bend * log_scale, grow = exp<T>(scale);
     const Mixture m = unpack(p, own);
@@ -157,32 +158,6 @@ template <class T_> struct LogisticMixture {
   }
 };
 
-std::tuple<Tensor, Tensor> logistic_mixture(const Tensor& x, const Tensor& params, int64_t components, double log_scale,
-                                            double log_width, double floor, bool inverse, bool by_row) {
-  return by_dtype(x, [&](auto zero) {
-    return values(LogisticMixture<decltype(zero)>(components, log_scale, log_width, floor, inverse), x, params, by_row);
-  });
-}
-
-std::tuple<Tensor, Tensor> logistic_mixture_backward(const Tensor& x, const Tensor& params, const Tensor& grad_y,
-                                                     const Tensor& grad_logdet, int64_t components, double log_scale,
-                                                     double log_width, double floor, bool inverse, bool by_row) {
-  return by_dtype(x, [&](auto zero) {
-    const LogisticMixture<decltype(zero)> map(components, log_scale, log_width, floor, inverse);
-    return pulls(map, x, params, grad_y, grad_logdet, by_row);
-  });
-}
-
-STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
-  m.def("logistic_mixture(Tensor x, Tensor params, int components, float log_scale, float log_width, float floor, bool inverse, "
-        "bool by_row) -> (Tensor, Tensor)");
-  m.def("logistic_mixture_backward(Tensor x, Tensor params, Tensor grad_y, Tensor grad_logdet, int components, "
-        "float log_scale, float log_width, float floor, bool inverse, bool by_row) -> (Tensor, Tensor)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
-  m.impl("logistic_mixture", TORCH_BOX(&logistic_mixture));
-  m.impl("logistic_mixture_backward", TORCH_BOX(&logistic_mixture_backward));
-}
+static const Registered<LogisticMixture> registered("logistic_mixture");
 
 }  // namespace diffeo

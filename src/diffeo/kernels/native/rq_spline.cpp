@@ -2,25 +2,27 @@
 //
 // The bin of an entry is found by comparing and blending while knots are summed up, so lanes never branch. Backward
 // computes everything again from x and the parameters.
-#include "coupling.h"
+#include "map.h"
 
 namespace diffeo {
 
 enum Edges { UNIT = 0, FREE = 1, PERIODIC = 2 };
 
-template <class T_> struct RQSpline {
-  using T = T_;
+template <class T> struct RQSpline final : Map<T> {
   using V = Vec<T>;
   using M = Mask<T>;
+  using Map<T>::num_params;
 
-  int bins, edges, num_params, scratch;
+  int bins, edges;
   T low, high, least, gain, bound;
   bool inverse;
 
-  RQSpline(int64_t bins_, int64_t edges_, double low_, double high_, double min_bin, double log_slope, bool inverse_)
-      : bins(static_cast<int>(bins_)), edges(static_cast<int>(edges_)),
-        num_params(3 * bins + (edges == UNIT ? -1 : edges == FREE ? 1 : 0)), scratch(4 * bins), low(low_), high(high_),
-        least((high_ - low_) * min_bin / bins_), gain((high_ - low_) * (1 - min_bin)), bound(log_slope), inverse(inverse_) {}
+  explicit RQSpline(const Settings& s)
+      : bins(s.at(0)), edges(s.at(1)), low(s.at(2)), high(s.at(3)), least((s.at(3) - s.at(2)) * s.at(4) / bins),
+        gain((s.at(3) - s.at(2)) * (1 - s.at(4))), bound(s.at(5)), inverse(s.at(6)) {
+    num_params = 3 * bins + (edges == UNIT ? -1 : edges == FREE ? 1 : 0);
+    this->scratch = 4 * bins;
+  }
 
   struct Bin {
     M number;                  // 0 ... K − 1
@@ -103,7 +105,7 @@ template <class T_> struct RQSpline {
 
   M inside(V x) const { return (x >= low) & (x <= high); }
 
-  __attribute__((noinline)) void value(V x, const V* p, V* scratch_, V& y, V& l) const {
+  void value(V x, const V* p, V* scratch_, V& y, V& l) const override {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     const Bin b = find(at, p, scratch_, scratch_ + bins);
@@ -129,16 +131,7 @@ template <class T_> struct RQSpline {
             xi * xi * inv_p - two_q_den, r};
   }
 
-  // The derivative of the inverse's log-det by y.
-  V bend(V y, const V* p, V* scratch_) const {
-    const M in = inside(y);
-    const V at = pick<T>(in, y, all<T>(T(0.5) * (low + high)));
-    const Bin b = find(at, p, scratch_, scratch_ + bins);
-    const Partials d = partials(b, place(b, at));
-    return pick<T>(in, -d.l_x / d.slope, V{});
-  }
-
-  __attribute__((noinline)) V pull(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const {
+  V pull(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const override {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     V *widths = scratch_, *heights = widths + bins, *g_w = heights + bins, *g_h = g_w + bins;
@@ -206,82 +199,25 @@ template <class T_> struct RQSpline {
   }
 };
 
-std::tuple<Tensor, Tensor> rq_spline(const Tensor& x, const Tensor& params, int64_t bins, int64_t edges, double low, double high,
-                                     double min_bin, double log_slope, bool inverse, bool by_row) {
-  return by_dtype(x, [&](auto zero) {
-    return values(RQSpline<decltype(zero)>(bins, edges, low, high, min_bin, log_slope, inverse), x, params, by_row);
-  });
-}
-
-std::tuple<Tensor, Tensor> rq_spline_backward(const Tensor& x, const Tensor& params, const Tensor& grad_y,
-                                              const Tensor& grad_logdet, int64_t bins, int64_t edges, double low, double high,
-                                              double min_bin, double log_slope, bool inverse, bool by_row) {
-  return by_dtype(x, [&](auto zero) {
-    const RQSpline<decltype(zero)> map(bins, edges, low, high, min_bin, log_slope, inverse);
-    return pulls(map, x, params, grad_y, grad_logdet, by_row);
-  });
-}
-
 // The derivative of the inverse's log-det by y, seen as a map of its own.
-template <class T> struct RQSplineBend : RQSpline<T> {
-  using RQSpline<T>::RQSpline;
-  void value(Vec<T> y, const Vec<T>* p, Vec<T>* scratch_, Vec<T>& bend_, Vec<T>& none) const {
-    bend_ = none = this->bend(y, p, scratch_);
+template <class T> struct RQSplineBend final : Map<T> {
+  using V = Vec<T>;
+
+  const RQSpline<T> spline;
+
+  explicit RQSplineBend(const Settings& s) : spline(s) { this->num_params = spline.num_params, this->scratch = spline.scratch; }
+
+  void value(V y, const V* p, V* scratch_, V& bend, V& l) const override {
+    const Mask<T> in = spline.inside(y);
+    const V at = pick<T>(in, y, all<T>(T(0.5) * (spline.low + spline.high)));
+    const auto bin = spline.find(at, p, scratch_, scratch_ + spline.bins);
+    const auto d = spline.partials(bin, spline.place(bin, at));
+    bend = pick<T>(in, -d.l_x / d.slope, V{});
+    l = V{};
   }
 };
 
-Tensor rq_spline_bend(const Tensor& y, const Tensor& params, int64_t bins, int64_t edges, double low, double high,
-                      double min_bin, double log_slope) {
-  return by_dtype(y, [&](auto zero) {
-    const RQSplineBend<decltype(zero)> map(bins, edges, low, high, min_bin, log_slope, true);
-    return std::get<0>(values(map, y, params, true));
-  });
-}
-
-std::tuple<Tensor, Tensor, Tensor> rq_spline_coupling(
-    const Tensor& x, const std::optional<Tensor> context, const Tensors weights, const Tensors biases,
-    const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high, double min_bin, double log_slope,
-    bool inverse, bool keep) {
-  return by_dtype(x, [&](auto zero) {
-    using T = decltype(zero);
-    const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
-    return Couplings<RQSpline<T>>(map, x, context, weights, biases, cuts).forward(keep);
-  });
-}
-
-std::tuple<Tensor, Tensor, Tensors, Tensors> rq_spline_coupling_backward(
-    const Tensor& grad_y, const Tensor& grad_logdet, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-    const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t bins, int64_t edges, double low, double high,
-    double min_bin, double log_slope, bool inverse, bool want_input, bool want_net) {
-  return by_dtype(x, [&](auto zero) {
-    using T = decltype(zero);
-    const RQSpline<T> map(bins, edges, low, high, min_bin, log_slope, inverse);
-    return Couplings<RQSpline<T>>(map, x, context, weights, biases, cuts)
-        .backward(grad_y, grad_logdet, kept, want_input, want_net);
-  });
-}
-
-STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
-  m.def("rq_spline(Tensor x, Tensor params, int bins, int edges, float low, float high, float min_bin, float log_slope, "
-        "bool inverse, bool by_row) -> (Tensor, Tensor)");
-  m.def("rq_spline_backward(Tensor x, Tensor params, Tensor grad_y, Tensor grad_logdet, int bins, int edges, float low, "
-        "float high, float min_bin, float log_slope, bool inverse, bool by_row) -> (Tensor, Tensor)");
-  m.def("rq_spline_bend(Tensor y, Tensor params, int bins, int edges, float low, float high, float min_bin, float log_slope) "
-        "-> Tensor");
-  m.def("rq_spline_coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, "
-        "int bins, int edges, float low, float high, float min_bin, float log_slope, bool inverse, bool keep) "
-        "-> (Tensor, Tensor, Tensor)");
-  m.def("rq_spline_coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, "
-        "Tensor[] biases, Tensor kept, int[] cuts, int bins, int edges, float low, float high, float min_bin, float log_slope, "
-        "bool inverse, bool want_input, bool want_net) -> (Tensor, Tensor, Tensor[], Tensor[])");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
-  m.impl("rq_spline", TORCH_BOX(&rq_spline));
-  m.impl("rq_spline_backward", TORCH_BOX(&rq_spline_backward));
-  m.impl("rq_spline_bend", TORCH_BOX(&rq_spline_bend));
-  m.impl("rq_spline_coupling", TORCH_BOX(&rq_spline_coupling));
-  m.impl("rq_spline_coupling_backward", TORCH_BOX(&rq_spline_coupling_backward));
-}
+static const Registered<RQSpline> registered("rq_spline");
+static const Registered<RQSplineBend> registered_bend("rq_spline_bend");
 
 }  // namespace diffeo

@@ -1,0 +1,215 @@
+// PyTorch's operators: what is done with tensors, before and after the work on numbers in memory.
+#include "coupling.h"
+#include "sweep.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <array>
+#include <optional>
+#include <tuple>
+
+namespace diffeo {
+
+using torch::stable::Tensor;
+using Tensors = std::vector<Tensor>;
+
+template <class T> T* data_of(const Tensor& t) { return static_cast<T*>(t.data_ptr()); }
+
+Tensor new_tensor(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()});
+}
+
+// Calls make(float) or make(double) for the dtype of x.
+template <class Make> auto by_dtype(const Tensor& x, const Make& make) {
+  using torch::headeronly::ScalarType;
+  if (x.scalar_type() == ScalarType::Double) return make(double());
+  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, "diffeo: float32 or float64 tensors");
+  return make(float());
+}
+
+// ---- Entry by entry -------------------------------------------------------------------------------------------------
+
+// (B, *S) as (B, M, N): up to two axes as they are, of three the last two together (an image's pixels).
+Strides strides_of(const Tensor& t, int64_t axes) {
+  auto stride = [&](int64_t axis) { return t.stride(axis); };
+  const int64_t p = t.dim() > axes ? stride(axes) : 0;
+  switch (axes) {
+    case 1: return {stride(0), 0, 0, p};
+    case 2: return {stride(0), 0, stride(1), p};
+    case 3: return {stride(0), stride(1), stride(2), p};
+    default: return {stride(0), stride(1), stride(3), p};
+  }
+}
+
+template <class T> Walk<T> walk(const Tensor& t, int64_t axes) { return {data_of<T>(t), strides_of(t, axes)}; }
+
+// Tensors whose axes cannot be seen that way are copied; few are.
+Tensor viewable(const Tensor& t, int64_t axes) {
+  const bool pixels_collapse = axes < 4 || t.size(2) == 1 || t.stride(2) == t.stride(3) * t.size(3);
+  return pixels_collapse ? t : torch::stable::contiguous(t);
+}
+
+void check_shapes(const Tensor& x, const Tensor& params, int num_params) {
+  STD_TORCH_CHECK(x.dim() >= 1 && x.dim() <= 4, "diffeo: 1 to 4 axes, got ", x.dim());
+  bool same = params.dim() == x.dim() + 1 && params.size(x.dim()) == num_params && params.scalar_type() == x.scalar_type();
+  for (int64_t i = 0; same && i < x.dim(); ++i) same = params.size(i) == x.size(i);
+  STD_TORCH_CHECK(same, "diffeo: parameters must have the dtype and shape of x and, as last axis, ", num_params, " an entry");
+}
+
+Event event_of(const Tensor& x, int width) {
+  const int64_t axes = x.dim(), rows = x.size(0);
+  int64_t m = axes > 2 ? x.size(1) : 1, n = axes == 2 ? x.size(1) : axes > 2 ? x.size(2) : 1;
+  if (axes == 4) n *= x.size(3);
+  return {rows, m, n, axes < 3 && (rows >= width || n < width)};
+}
+
+std::tuple<Tensor, Tensor> elementwise(const Tensor& x_, const Tensor& params_, std::string name, Settings settings, bool by_row) {
+  return by_dtype(x_, [&](auto zero) {
+    using T = decltype(zero);
+    const auto map = make_map<T>(name, settings);
+    check_shapes(x_, params_, map->num_params);
+    const int64_t axes = x_.dim();
+    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), y = torch::stable::empty_like(x);
+    const Tensor logdet = by_row ? new_tensor(x, {x.size(0)}) : torch::stable::empty_like(y);
+    sweep_values<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(y, axes),
+                    walk<T>(logdet, by_row ? 1 : axes), by_row);
+    return std::make_tuple(y, logdet);
+  });
+}
+
+std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Tensor& grad_logdet_, const Tensor& x_,
+                                                const Tensor& params_, std::string name, Settings settings, bool by_row) {
+  return by_dtype(x_, [&](auto zero) {
+    using T = decltype(zero);
+    const auto map = make_map<T>(name, settings);
+    check_shapes(x_, params_, map->num_params);
+    const int64_t axes = x_.dim();
+    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), grad_y = viewable(grad_y_, axes);
+    const Tensor grad_logdet = by_row ? grad_logdet_ : viewable(grad_logdet_, axes);
+    const Tensor grad_x = torch::stable::empty_like(x), grad_params = torch::stable::empty_like(params);
+    sweep_pulls<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(grad_y, axes),
+                   walk<T>(grad_logdet, by_row ? 1 : axes), walk<T>(grad_x, axes), walk<T>(grad_params, axes), by_row);
+    return std::make_tuple(grad_x, grad_params);
+  });
+}
+
+// ---- Whole coupling layers ------------------------------------------------------------------------------------------
+
+template <class T> Matrix<T> matrix(const Tensor& t) { return {data_of<T>(t), t.size(0), t.size(1), t.stride(0), t.stride(1)}; }
+
+// What the layers are made of, checked as far as tensors go.
+template <class T> struct Call {
+  std::unique_ptr<Map<T>> map;
+  Couplings<T> layers;
+
+  Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases, const std::vector<int64_t>& cuts,
+       const std::string& name, const Settings& settings)
+      : map(make_map<T>(name, settings)), layers(*map, event(x, x), event(context, x), linear(weights, biases, x), cut(cuts)) {}
+
+  static Matrix<T> event(const Tensor& t, const Tensor& like) {
+    const bool fits = t.dim() == 2 && t.scalar_type() == like.scalar_type();
+    STD_TORCH_CHECK(fits, "diffeo: x (B, D) and a context (B, C) of the same dtype");
+    return matrix<T>(t);
+  }
+  static std::vector<Layer<T>> linear(const Tensors& weights, const Tensors& biases, const Tensor& x) {
+    std::vector<Layer<T>> found;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const Tensor &w = weights[i], &b = biases.at(i);
+      STD_TORCH_CHECK(w.dim() == 2 && b.dim() == 1 && b.size(0) == w.size(0) && b.stride(0) == 1 &&
+                      w.scalar_type() == x.scalar_type() && b.scalar_type() == x.scalar_type(),
+                      "diffeo: weights and biases do not fit together, or to x");
+      found.push_back({matrix<T>(w), data_of<T>(b)});
+    }
+    return found;
+  }
+  static std::vector<Cut> cut(const std::vector<int64_t>& numbers) {
+    STD_TORCH_CHECK(numbers.size() % 3 == 0, "diffeo: three numbers a coupling layer");
+    std::vector<Cut> found;
+    for (size_t i = 0; i < numbers.size(); i += 3) found.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+    return found;
+  }
+};
+
+Tensor some(const std::optional<Tensor>& context, const Tensor& x) { return context ? *context : new_tensor(x, {x.size(0), 0}); }
+
+template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
+  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.kept_size(), "diffeo: too little is kept");
+  return data_of<T>(kept);
+}
+
+// y and the log-det by row.
+template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, T* kept) {
+  const Tensor y = new_tensor(x, {x.size(0), x.size(1)}), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
+  call.layers.forward(matrix<T>(y), data_of<T>(logdet), kept);
+  return {y, logdet};
+}
+
+std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+                                    const Tensors biases, const std::vector<int64_t> cuts, std::string name, Settings settings) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const Tensor given = some(context, x);
+    return forward<T>({x, given, weights, biases, cuts, name, settings}, x, nullptr);
+  });
+}
+
+// The same, which leaves in `kept` what backward wants.
+std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts,
+                                         std::string name, Settings settings) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const Tensor given = some(context, x);
+    const Call<T> call(x, given, weights, biases, cuts, name, settings);
+    return forward<T>(call, x, kept_of<T>(kept, call.layers));
+  });
+}
+
+// The gradients by x, context, weights and biases; the last two are empty without `want_net`. What was not kept is made again.
+std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
+    const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> cuts, std::string name, Settings settings,
+    bool want_input, bool want_net) {
+  return by_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const Tensor given = some(context, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
+    const Call<T> call(x, given, weights, biases, cuts, name, settings);
+    const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.kept_size()});
+    if (!kept_) forward<T>(call, x, kept_of<T>(kept, call.layers));
+    const Tensor grad_x = new_tensor(x, {x.size(0), x.size(1)}), grad_context = new_tensor(x, {given.size(0), given.size(1)});
+    Tensors by_weights, by_biases;
+    for (size_t i = 0; want_net && i < weights.size(); ++i) {
+      by_weights.push_back(new_tensor(x, {weights[i].size(0), weights[i].size(1)}));
+      by_biases.push_back(new_tensor(x, {biases[i].size(0)}));
+    }
+    call.layers.backward(matrix<T>(grad_y), data_of<T>(grad_logdet), kept_of<T>(kept, call.layers), matrix<T>(grad_x),
+                         matrix<T>(grad_context), Call<T>::linear(by_weights, by_biases, x), want_input);
+    return std::make_tuple(grad_x, grad_context, by_weights, by_biases);
+  });
+}
+
+STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
+  m.def("elementwise(Tensor x, Tensor params, str map, float[] settings, bool by_row) -> (Tensor, Tensor)");
+  m.def("elementwise_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor params, str map, float[] settings, bool by_row) "
+        "-> (Tensor, Tensor)");
+  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, str map, float[] settings) "
+        "-> (Tensor, Tensor)");
+  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] cuts, str map, "
+        "float[] settings) -> (Tensor, Tensor)");
+  m.def("coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, "
+        "Tensor? kept, int[] cuts, str map, float[] settings, bool want_input, bool want_net) "
+        "-> (Tensor, Tensor, Tensor[], Tensor[])");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
+  m.impl("elementwise", TORCH_BOX(&elementwise));
+  m.impl("elementwise_backward", TORCH_BOX(&elementwise_backward));
+  m.impl("coupling", TORCH_BOX(&coupling));
+  m.impl("coupling_keep", TORCH_BOX(&coupling_keep));
+  m.impl("coupling_backward", TORCH_BOX(&coupling_backward));
+}
+
+}  // namespace diffeo
