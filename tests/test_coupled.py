@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import diffeo
-from diffeo.conditioners import MLP
+from diffeo.conditioners import MLP, ConvNet
 from diffeo.kernels import Coupled, kernels, pool
 from diffeo.layers import Coupling, LULinear, coupling
 from diffeo.maps import Affine, LogisticMixture, RQSpline
-from diffeo.partitions import Halves, Partition, alternating
+from diffeo.partitions import Channels, Halves, Partition, alternating
 
 pytestmark = pytest.mark.skipif(not kernels().native, reason=f"no compiled kernels: {kernels().reason}")
 ROWS = 300  # several blocks, the last of them short
@@ -148,6 +148,90 @@ def test_gradients_only_where_they_are_wanted(by_parts):
         torch.testing.assert_close(ours, theirs)
 
 
+def of_images(
+    shape: tuple[int, int, int], map: object = None, width: int = 20, flip: bool = False, **context: object
+) -> Coupling:
+    made = Coupling(shape, map or Affine(), ConvNet(width), Channels(flip), **context).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn_like(p) * 0.1)
+    return made
+
+
+def images(shape: tuple[int, int, int], count: int) -> Tensor:
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 40])  # 40: blocks of several images, the last of them short
+@pytest.mark.parametrize("shape", [(12, 16, 16), (24, 8, 8), (48, 4, 4), (3, 5, 7), (4, 1, 1), (6, 2, 3)])
+def test_images(shape, count, inverse, layout, by_parts):
+    module, x = of_images(shape, flip=count == 3), images(shape, count).contiguous(memory_format=layout)
+    at_once = everything(module, x, inverse=inverse)
+    assert at_once[0].stride() == x.stride()
+    by_parts()
+    for ours, theirs in zip(at_once, everything(module, x, inverse=inverse), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_images_by_splines_and_mixtures(by_parts):
+    for map in (RQSpline(bins=4), LogisticMixture(components=2)):
+        module, x = diffeo.Chain([of_images((4, 6, 5), map), of_images((4, 6, 5), map, flip=True)]), images((4, 6, 5), 7)
+        assert module[0]._in_one_call([module[1]], x, inverse=False)
+        at_once, expected = everything(module, x), None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Coupled, "takes", lambda *_: False)
+            expected = everything(module, x)
+        for ours, theirs in zip(at_once, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_strided_images_and_weights(by_parts):
+    module, x = of_images((4, 6, 5)), images((8, 12, 5), 7)[:, ::2, 1::2]
+    module.conditioner.first.weight.data = module.conditioner.first.weight.data.contiguous()
+    at_once = everything(module, x)
+    by_parts()
+    for ours, theirs in zip(at_once, everything(module, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_images_give_the_same_bits_for_any_number_of_threads():
+    module, x = of_images((12, 8, 8)).float(), images((12, 8, 8), 70).float()
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(everything(module, x))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_nan_stays_in_its_image():
+    module, x = of_images((4, 3, 3)), images((4, 3, 3), 30)
+    clean = module(x)
+    x[9, 0, 1, 1] = float("nan")
+    y, logdet = module(x)
+    others = [i for i in range(30) if i != 9]
+    assert y[9, 2:].isnan().all()
+    assert torch.equal(y[others], clean[0][others])
+    assert torch.equal(logdet[others], clean[1][others])
+
+
+def test_images_with_a_context_go_by_parts(monkeypatch):
+    counts = calls(monkeypatch)
+    of_images((4, 3, 3), context_shape=2)(images((4, 3, 3), 2), rows(2, 2))
+    assert counts == []
+
+
+def test_second_derivatives_of_images():
+    module, x = of_images((2, 2, 3), width=3), images((2, 2, 3), 2).requires_grad_()
+    weight = module.conditioner.rest[3].weight
+    assert gradgradcheck(lambda x, _: module(x), (x, weight))
+
+
 @pytest.mark.parametrize("map", [Affine(), RQSpline(bins=3)])
 def test_first_and_second_derivatives(map):
     first, second = layer(3, map, (4,), context=2), layer(3, map, (4,), Halves(flip=True), context=2)
@@ -194,7 +278,7 @@ def test_what_is_put_upon_a_layer_is_heeded():
 def test_operators_keep_their_contract_with_pytorch(map):
     module, x, context = layer(map=map, context=2), rows(count=4).requires_grad_(), rows(2, 4).requires_grad_()
     call = module._coupled(inverse=False)
-    given, settings = (x, context, call.weights, call.biases), (list(call.cut), call.kernel.name, call.kernel.settings)
+    given, settings = (x, context, call.weights, call.biases), (list(call.cut), 32, call.kernel.name, call.kernel.settings)
     torch.library.opcheck(torch.ops.diffeo.coupling.default, (*given, *settings))
     shapes = {"test_utils": ("test_schema", "test_faketensor")}
     kept, grads = torch.empty(16 * 1_000, dtype=x.dtype), (rows(count=4), rows(1, 4)[:, 0])
@@ -202,11 +286,18 @@ def test_operators_keep_their_contract_with_pytorch(map):
     torch.library.opcheck(torch.ops.diffeo.coupling_backward.default, (*grads, *given, None, *settings, True, True), **shapes)
 
 
+def test_operators_on_images_keep_their_contract_with_pytorch():
+    module, x = of_images((4, 3, 2)), images((4, 3, 2), 3).requires_grad_()
+    call = module._coupled(inverse=False)
+    settings = (list(call.cut), 2, call.kernel.name, call.kernel.settings)
+    torch.library.opcheck(torch.ops.diffeo.coupling.default, (x, None, call.weights, call.biases, *settings))
+
+
 def test_what_was_not_kept_is_made_again():
     module, x = layer(), rows().requires_grad_()
     call = module._coupled(inverse=False)
     y, logdet = torch.ops.diffeo.coupling(
-        x, None, call.weights, call.biases, list(call.cut), call.kernel.name, call.kernel.settings
+        x, None, call.weights, call.biases, list(call.cut), 32, call.kernel.name, call.kernel.settings
     )
     given = [x, *module.parameters()]
     truth = torch.autograd.grad([(out**2).sum() for out in module(x)], given)
@@ -218,15 +309,15 @@ def test_a_wrong_shape_is_an_error():
     call = layer()._coupled(inverse=False)
     op, rest = torch.ops.diffeo.coupling, (call.kernel.name, call.kernel.settings)
     with pytest.raises(RuntimeError, match="do not fit together"):
-        op(rows(8), None, call.weights, call.biases, list(call.cut), *rest)
+        op(rows(8), None, call.weights, call.biases, list(call.cut), 32, *rest)
     with pytest.raises(RuntimeError, match="columns outside"):
-        op(rows(), None, call.weights, call.biases, [0, 5, 1], *rest)
+        op(rows(), None, call.weights, call.biases, [0, 5, 1], 32, *rest)
     with pytest.raises(RuntimeError, match="context"):
-        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), *rest)
+        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), 32, *rest)
     with pytest.raises(RuntimeError, match="no compiled map is called nothing"):
-        op(rows(), None, call.weights, call.biases, list(call.cut), "nothing", [])
+        op(rows(), None, call.weights, call.biases, list(call.cut), 32, "nothing", [])
     with pytest.raises(RuntimeError, match="too little is kept"):
-        torch.ops.diffeo.coupling_keep(rows(), None, call.weights, call.biases, rows(1), list(call.cut), *rest)
+        torch.ops.diffeo.coupling_keep(rows(), None, call.weights, call.biases, rows(1), list(call.cut), 32, *rest)
 
 
 def test_memory_that_is_used_again(monkeypatch):

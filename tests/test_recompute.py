@@ -455,6 +455,7 @@ def test_two_processes(tmp_path: Path) -> None:
         "from test_recompute import _rows\n"
         "torch.set_num_threads(1)\n"
         "def weights(way, **args):\n"
+        "    torch.manual_seed(0)\n"
         "    flow = diffeo.models.nsf((3,), layers=3, hidden=(16,), **args)\n"
         "    flow = diffeo.fit(flow, _rows(), steps=10, memory=way).flow\n"
         "    return torch.cat([t.double().flatten() for t in flow.state_dict().values()])\n"

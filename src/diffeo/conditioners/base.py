@@ -12,7 +12,7 @@ from ..core.errors import ConfigError
 from ..core.shapes import Shape
 from ..kernels import few_inputs
 
-__all__ = ["ConditionerFactory", "activation", "enter", "is_plain", "joined", "linear", "zero_linear"]
+__all__ = ["ConditionerFactory", "activation", "enter", "joined", "linear", "plain_layers", "zero_linear"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -48,13 +48,23 @@ def joined(x: Tensor, context: Tensor | None) -> Tensor:
 
 def enter(layer: nn.Module, h: Tensor) -> Tensor:
     """layer(h), by way of `few_inputs` for a plain linear layer."""
-    out: Tensor = few_inputs(h, layer.weight, layer.bias) if is_plain(layer) else layer(h)  # type: ignore[arg-type]
+    plain = type(layer) is nn.Linear and layer.in_features and _is_bare(layer)
+    out: Tensor = few_inputs(h, layer.weight, layer.bias) if plain else layer(h)  # type: ignore[arg-type]
     return out
 
 
-def is_plain(layer: nn.Module) -> bool:
-    """Is it a linear layer that nothing (a hook, a parametrization) has been put upon?"""
-    return type(layer) is nn.Linear and bool(layer.in_features) and not layer._forward_hooks and not layer._forward_pre_hooks
+def plain_layers(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
+    """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs between, for who runs it
+    himself. A network says so by a method `relu_layers`. None for others, and where something (a hook, a
+    parametrization) has been put upon it."""
+    layers = net.relu_layers() if hasattr(net, "relu_layers") and _is_bare(net) else None  # type: ignore[operator]
+    if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) and _is_bare(layer) for layer in layers):
+        return None
+    return [layer.weight for layer in layers], [layer.bias for layer in layers]
+
+
+def _is_bare(module: nn.Module) -> bool:
+    return not module._forward_hooks and not module._forward_pre_hooks
 
 
 def width(in_shape: Shape, context_shape: Shape | None) -> int:

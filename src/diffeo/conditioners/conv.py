@@ -49,6 +49,11 @@ class _ConvNet(nn.Module):
         h = add_context(self.first(x), self.context, context)
         return per_entry(self.rest(h), self.params)
 
+    def relu_layers(self) -> list[nn.Module] | None:
+        """The convolutions, if there are but ReLUs between them."""
+        act, middle, _, last = self.rest
+        return [self.first, middle, last] if isinstance(act, nn.ReLU) and self.context is None else None
+
 
 @dataclass(frozen=True)
 class ConvResNet:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from .base import activation, enter, is_plain, joined, linear, width, zero_linear
+from .base import activation, enter, joined, linear, width, zero_linear
 
-__all__ = ["MLP", "perceptron"]
+__all__ = ["MLP"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,6 @@ class _Net(nn.Module):
         out: Tensor = h.unflatten(1, self.out_shape)
         return out
 
-
-def perceptron(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
-    """Weights and biases of a network that is no more than linear layers with ReLUs between, for who runs it himself."""
-    if not isinstance(net, _Net) or not net.relus or net._forward_hooks or net._forward_pre_hooks:
-        return None
-    layers = cast("list[nn.Linear]", list(net.body)[::2])
-    if not all(map(is_plain, layers)):
-        return None
-    return [layer.weight for layer in layers], [layer.bias for layer in layers]
+    def relu_layers(self) -> list[nn.Module] | None:
+        """The linear layers, if there are but ReLUs between them."""
+        return list(self.body)[::2] if self.relus else None

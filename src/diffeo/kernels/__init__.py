@@ -1,7 +1,7 @@
 """The hot inner functions of the maps, compiled where a compiler is; `which` says what serves."""
 
 from .affine import affine
-from .coupled import Coupled, Cut, coupled
+from .coupled import Coupled, Cut, coupled, retraced
 from .few_inputs import few_inputs
 from .fused import Kernel
 from .logistic_mixture import MixtureShape, logistic_mixture
@@ -20,6 +20,7 @@ __all__ = [
     "few_inputs",
     "kernels",
     "logistic_mixture",
+    "retraced",
     "rq_spline",
     "rq_spline_bend",
     "serves",

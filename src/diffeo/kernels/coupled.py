@@ -1,4 +1,4 @@
-"""Coupling layers of vectors in one call: networks and maps while both are in the cache."""
+"""Coupling layers in one call: networks and maps while both are in the cache."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from .fused import Kernel, Pair
 from .native import serves
 from .pool import Pool
 
-__all__ = ["Coupled", "Cut", "coupled"]
+__all__ = ["Coupled", "Cut", "coupled", "retraced"]
 
-LANES = 16  # rows go a full vector of the processor at a time, at most so many
-Cut = tuple[int, int, int]  # first conditioning column, first transformed column, and the step from one to the next of its part
+Cut = tuple[int, int, int]  # first conditioning feature, first transformed one, and the step from one to the next of its part
+LINE = 16  # native/network.h: positions go by so many
+ROWS, POSITIONS = 32, 256  # of a block: vectors; pixels, borders included, at least
 
 
 @dataclass(frozen=True)
 class Coupled:
-    """A coupling layer: its map, which columns, and the linear layers with ReLUs between that make the map's parameters."""
+    """A coupling layer: its map, which features, and what makes the map's parameters: linear layers (of vectors) or
+    convolutions (of images) with ReLUs between."""
 
     kernel: Kernel
     cut: Cut
@@ -36,23 +38,22 @@ class Coupled:
         return (mine.name, mine.settings, len(self.weights)) == (theirs.name, theirs.settings, len(other.weights))
 
     def takes(self, x: Tensor) -> bool:
-        """Is there a compiled kernel for this layer and such an x?"""
+        """Is there a compiled kernel for such an x? Under autocast too: in float32 it is faster than its parts in bfloat16."""
         return (
             not traced()
             and serves(x)
-            and x.dim() == 2
+            and x.dim() in (2, 4)
             and x.dtype == self.weights[0].dtype
             and x.dtype in (torch.float32, torch.float64)
             and x.shape[0] > 0
-            and not torch.is_autocast_enabled("cpu")
         )
 
 
 def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair:
-    """x (B, D) through coupling layers that take it and join, each conditioned by its columns and a context (B, \\*C): y (B, D)
-    and the log-det by row.
+    """x (B, D) or (B, C, H, W) through coupling layers that take it and join, each conditioned by its features and, for
+    vectors, a context (B, \\*C): y like x and the log-det by row.
 
-    Blocks of at most 128 rows go through each layer, so what a network makes is used where it was made; splitting, joining,
+    Blocks of few rows or images go through each layer, so what a network makes is used where it was made; splitting, joining,
     biases and ReLUs are part of the same pass.
     """
     context = None if context is None else context.flatten(1).to(x.dtype)
@@ -61,14 +62,58 @@ def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pai
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, context, *weights, *biases)):
         y, logdet = _Coupled.apply(kernel, cuts, x, context, *weights, *biases)  # type: ignore[no-untyped-call]
     else:
-        y, logdet = torch.ops.diffeo.coupling(x, context, weights, biases, cuts, kernel.name, kernel.settings)
+        settings = (cuts, _block(x), kernel.name, kernel.settings)
+        y, logdet = torch.ops.diffeo.coupling(x, context, weights, biases, *settings)
     return y, logdet
+
+
+def _positions(x: Tensor) -> tuple[int, int]:
+    """How many an event has, borders included, and how many from one to the farthest that a convolution sees."""
+    return ((x.shape[2] + 1) * (x.shape[3] + 1), x.shape[3] + 2) if x.dim() == 4 else (1, 0)
+
+
+def _block(x: Tensor) -> int:
+    """How many events go together. Images are shared out evenly."""
+    if x.dim() == 2:
+        return ROWS
+    blocks = max(1, x.shape[0] * _positions(x)[0] // POSITIONS)
+    return -(-x.shape[0] // min(blocks, x.shape[0]))
 
 
 def _kept_size(x: Tensor, weights: Sequence[Tensor], layers: int) -> int:
     """How many numbers backward wants: what goes into and out of each layer, and what its network hands on."""
-    rows = -(-x.shape[0] // LANES) * LANES
-    return rows * ((layers + 1) * x.shape[1] + sum(w.shape[0] for w in weights))
+    return _blocks(x) * sum(_size(x, size) for size in [*[x.shape[1]] * (layers + 1), *(w.shape[0] for w in weights)])
+
+
+def _blocks(x: Tensor) -> int:
+    return -(-x.shape[0] // _block(x))
+
+
+def _size(x: Tensor, features: int) -> int:
+    """The numbers of so many features of a block (native/network.h)."""
+    each, reach = _positions(x)
+    margin = -(-reach // LINE) * LINE
+    return features * (margin + -(-_block(x) * each // LINE) * LINE) + margin
+
+
+def retraced(
+    layer: Coupled, kernel: Kernel, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+    """x of y, by a layer that inverts, and from the gradients by the pair that `kernel`, the map of the other direction, makes
+    of x, those by x and by others (weights, biases, context). The network is evaluated once: what it reads is the same."""
+    given = (None if context is None else context.flatten(1).to(y.dtype), layer.weights, layer.biases)
+    kept = _pool.empty(_kept_size(y, layer.weights, 1), y.dtype)
+    settings = (list(layer.cut), _block(y))
+    x, _ = torch.ops.diffeo.coupling_keep(y, *given, kept, *settings, layer.kernel.name, layer.kernel.settings)
+    before, after = kept.tensor_split([kept.numel() - _blocks(y) * _size(y, y.shape[1])])
+    before.view(_blocks(y), -1)[:, : _size(y, y.shape[1])] = after.view(_blocks(y), -1)
+    by_x, by_context, by_weights, by_biases = torch.ops.diffeo.coupling_backward(
+        *grads, x, *given, kept, *settings, kernel.name, kernel.settings, True, True
+    )
+    found = dict(zip([*layer.weights, *layer.biases], [*by_weights, *by_biases], strict=True))
+    if context is not None:
+        found[context] = by_context.view_as(context)
+    return x, by_x, tuple(found.get(t) for t in others)
 
 
 _pool = Pool()
@@ -81,7 +126,8 @@ class _Coupled(torch.autograd.Function):
         weights, biases = layers[: ctx.half], layers[ctx.half :]
         kept = _pool.empty(_kept_size(x, weights, len(cuts) // 3), x.dtype)
         ctx.save_for_backward(x, context, kept, *layers)
-        y, logdet = torch.ops.diffeo.coupling_keep(x, context, weights, biases, kept, cuts, kernel.name, kernel.settings)
+        settings = (cuts, _block(x), kernel.name, kernel.settings)
+        y, logdet = torch.ops.diffeo.coupling_keep(x, context, weights, biases, kept, *settings)
         return y, logdet
 
     @staticmethod
@@ -91,7 +137,7 @@ class _Coupled(torch.autograd.Function):
         weights, biases = layers[:half], layers[half:]
         if torch.is_grad_enabled():  # a second derivative is wanted
             return None, None, *_differentiable(ctx, grads, [x, context, *layers])
-        settings = (ctx.cuts, ctx.kernel.name, ctx.kernel.settings)
+        settings = (ctx.cuts, _block(x), ctx.kernel.name, ctx.kernel.settings)
         grad_x, grad_context, *of_layers = torch.ops.diffeo.coupling_backward(
             *grads, x, context, weights, biases, kept, *settings, any(need[:2]), any(need[2:])
         )
@@ -127,7 +173,11 @@ def _one_step(
     a, b = (x[:, first : first + step * size : step] for first, size in ((cut[0], size_a), (cut[1], size_b)))
     h = a if context is None else torch.cat([a, context], 1)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        h = F.linear(h, weight, bias).relu()
-    params = F.linear(h, weights[-1], biases[-1]).unflatten(1, (size_b, -1))
+        h = _linear(h, weight, bias).relu()
+    params = _linear(h, weights[-1], biases[-1]).unflatten(1, (size_b, -1)).movedim(2, -1)
     y, logdet = kernel(b, params, by_row=True)
     return x.slice_scatter(y, 1, cut[1], cut[1] + step * size_b, step), logdet
+
+
+def _linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.linear(h, weight, bias) if h.dim() == 2 else F.conv2d(h, weight, bias, padding=weight.shape[-1] // 2)

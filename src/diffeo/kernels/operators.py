@@ -40,7 +40,7 @@ def _gradients(ctx: Any, *grads: Tensor) -> Grads:
 
 
 def _coupling(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape[0])
+    return torch.empty_like(x), x.new_empty(x.shape[0])
 
 
 def _coupling_backward(
@@ -54,7 +54,13 @@ def _coupling_backward(
 ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     by_context = x.new_empty(x.shape[0], 0 if context is None else context.shape[1])
     weights, biases = (weights, biases) if rest[-1] else ([], [])
-    return x.new_empty(x.shape), by_context, [w.new_empty(w.shape) for w in weights], [b.new_empty(b.shape) for b in biases]
+    return torch.empty_like(x), by_context, [_like(w) for w in weights], [b.new_empty(b.shape) for b in biases]
+
+
+def _like(weight: Tensor) -> Tensor:
+    """Gradients of convolutions have their channels last."""
+    dense = weight.new_empty(weight.movedim(1, -1).shape)
+    return dense.movedim(-1, 1)
 
 
 def _keep_coupling(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -68,7 +74,7 @@ def _coupling_gradients(ctx: Any, *grads: Tensor) -> Grads:
     weights, biases = layers[: ctx.half], layers[ctx.half :]
     found = diffeo.coupling_backward(*grads, x, context, weights, biases, None, *ctx.rest, True, True)
     by_x, by_context, by_weights, by_biases = found
-    return by_x, by_context if context is not None else None, by_weights, by_biases, None, None, None
+    return by_x, by_context if context is not None else None, by_weights, by_biases, None, None, None, None
 
 
 _FAKES: dict[str, Callable[..., Any]] = {

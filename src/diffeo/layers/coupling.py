@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..conditioners import MLP, ConditionerFactory
-from ..conditioners.mlp import perceptron
+from ..conditioners.base import plain_layers
 from ..core.numerics import full_precision, gradients
 from ..core.shapes import as_shape
 from ..core.transform import Transform
-from ..kernels import Coupled, coupled
+from ..kernels import Coupled, coupled, retraced
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Partition
 from .fixed_shape import FixedShape
@@ -79,7 +79,7 @@ class Coupling(FixedShape):
 
     def _coupled(self, inverse: bool) -> Coupled | None:
         """What one call for the whole layer needs, where there is one for this partition, network and map."""
-        kernel, cut, layers = self.map.kernel(inverse), self.partition.cut(self.event_shape), perceptron(self.conditioner)
+        kernel, cut, layers = self.map.kernel(inverse), self.partition.cut(self.event_shape), plain_layers(self.conditioner)
         if kernel is None or cut is None or layers is None or self._forward_hooks or self._forward_pre_hooks:
             return None
         return Coupled(kernel, cut, *layers)
@@ -97,6 +97,9 @@ class Coupling(FixedShape):
         x_B = T⁻¹(y_B; θ) with log-derivative l' and its bend ∂l'/∂y_B. For gradients g by y_B and h by log|det|, that by
         x_B is G = (g − h ∂l'/∂y_B) ∂y_B/∂x_B, and those by θ are those of −G x_B − h l' at fixed G and h.
         """
+        layer, kernel = self._coupled(inverse=True), self.map.kernel()
+        if layer is not None and kernel is not None and layer.takes(y):
+            return retraced(layer, kernel, y, context, grads, others)
         (a, b), (grad_a, grad_b) = self.partition.split(y), self.partition.split(grads[0])
         by_logdet = grads[1].view(-1, *[1] * (b.dim() - 1))
         with torch.enable_grad():

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
+from ..kernels import Cut
 from .base import Partition
 
 __all__ = ["Channels"]
@@ -42,6 +43,10 @@ class Channels(Partition):
         channels, *grid = event_shape
         first, second = (channels // 2, *grid), (channels - channels // 2, *grid)
         return (second, first) if self.flip else (first, second)
+
+    def cut(self, event_shape: Shape) -> Cut:
+        half = event_shape[0] // 2
+        return (half, 0, 1) if self.flip else (0, half, 1)
 
     def extra_repr(self) -> str:
         return f"flip={self.flip}"

@@ -8,117 +8,150 @@ template <class T> void copy(const Matrix<T>& to, const Matrix<T>& from) {
   for (int64_t i = 0; i < to.rows; ++i) std::copy_n(from.data + i * from.row, to.columns, to.data + i * to.row);
 }
 
-// (rows, columns) of a tensor to (columns, rows) of a block; lanes beyond the rows are zero.
-template <class T> void read(const Matrix<T>& block, const Matrix<T>& rows) {
-  for (int64_t i = 0; i < block.rows && rows.rows < block.columns; ++i)
-    std::fill(block.data + i * block.row + rows.rows, block.data + (i + 1) * block.row, T(0));
-  transpose(block, rows);
+// Events to (features, positions) of a block, zero where there is no event.
+template <class T> void read(const Matrix<T>& to, const Events<T>& events, const Block& block) {
+  for (int64_t i = 0; i < to.rows; ++i) std::fill_n(to.data + i * to.row - block.layout.margin, block.layout.row, T(0));
+  events.each_line(block.grid, block.first, block.last, [&](int64_t position, const Matrix<T>& line) {
+    transpose(to.across(position, position + line.rows), line);
+  });
 }
 
 // And back.
-template <class T> void write(const Matrix<T>& rows, const Matrix<T>& block) {
-  transpose(rows, Matrix<T>(block.data, block.rows, rows.rows, block.row));
+template <class T> void write(const Events<T>& events, const Matrix<T>& from, const Block& block) {
+  events.each_line(block.grid, block.first, block.last, [&](int64_t position, const Matrix<T>& line) {
+    transpose(line, from.across(position, position + line.rows));
+  });
+}
+
+template <class T> void add(T* to, const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += Lanes<T>::W) {
+    const int64_t lanes = std::min<int64_t>(Lanes<T>::W, count - i);
+    store<T>(to + i, load(to + i, lanes) + load(from + i, lanes), lanes);
+  }
 }
 
 template <class T>
-Coupling<T>::Coupling(const Map<T>& map_, Cut cut_, std::vector<Layer<T>> layers, int64_t columns, int64_t context)
+Coupling<T>::Coupling(const Map<T>& map_, Cut cut_, std::vector<Layer<T>> layers, int64_t features, int64_t context)
     : map(map_), cut(cut_), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
   size_a = net.inputs() - context;
-  bool fits = size_a + size_b == columns && size_b * map.num_params == net.outputs();
+  bool fits = size_a + size_b == features && size_b * map.num_params == net.outputs();
   for (size_t i = 1; i < net.layers.size(); ++i) fits = fits && net.layers[i].inputs() == net.layers[i - 1].outputs();
   if (!fits) throw std::runtime_error("diffeo: weights and biases do not fit together, or to x");
   auto within = [&](int64_t first, int64_t count) {
-    return count == 0 || (first >= 0 && first + (count - 1) * cut.step < columns);
+    return count == 0 || (first >= 0 && first + (count - 1) * cut.step < features);
   };
   if (cut.step < 1 || !within(cut.a, size_a) || !within(cut.b, size_b)) throw std::runtime_error("diffeo: columns outside of x");
 }
 
-template <class T> Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, T* memory) const {
+template <class T>
+Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const {
   if (context.rows == 0) return a(state);
-  const Matrix<T> both(memory, net.inputs(), state.columns);
+  const Matrix<T> both = layout.at(memory, net.inputs());
   copy(both.part(0, size_a), a(state));
   copy(both.part(size_a, net.inputs()), context);
   return both;
 }
 
 template <class T>
-void Coupling<T>::forward(const Matrix<T>& state, const Matrix<T>& context, const Matrix<T>& next, T* outputs, T* logdet,
-                          int64_t rows, T* memory) const {
-  net.forward(input(state, context, memory), outputs);
-  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, state.columns), from = b(state), to = b(next);
+void Coupling<T>::forward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, const Matrix<T>& next, T* outputs,
+                          T* logdet, const T* mask, T* memory) const {
+  const Layout& layout = block.layout;
+  T* by_position = memory;
+  net.forward(input(state, context, layout, memory + layout.row), outputs, block.grid, layout, mask);
+  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout), from = b(state), to = b(next);
   std::vector<Vec<T>> params(map.num_params), scratch(map.scratch);
-  for (int64_t row = 0; row < rows; row += Lanes<T>::W) {
+  for (int64_t at = 0; at < state.columns; at += Lanes<T>::W) {
+    const Vec<T> here = mask ? load(mask + at) : all<T>(1);
     Vec<T> total{}, y, l;
     for (int64_t n = 0; n < size_b; ++n) {
-      for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, row));
-      map.value(load(&from(n, row)), params.data(), scratch.data(), y, l);
-      store(&to(n, row), y);
+      for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
+      map.value(load(&from(n, at)), params.data(), scratch.data(), y, l);
+      store(&to(n, at), pick<T>(here > T(0), y, Vec<T>{}));
       total += l;
     }
-    const int64_t count = std::min<int64_t>(Lanes<T>::W, rows - row);
-    store<T>(logdet + row, load(logdet + row, count) + total, count);
+    store(by_position + at, pick<T>(here > T(0), total, Vec<T>{}));
   }
+  if (!block.grid.image()) return add(logdet, by_position, layout.used);
+  const Matrix<T> by_event(by_position, block.last - block.first, block.grid.positions());
+  sum_rows(logdet, by_event.across(0, by_event.columns - block.grid.reach()), true);
 }
 
 template <class T>
-void Coupling<T>::backward(const Matrix<T>& state, const Matrix<T>& context, T* outputs, const Matrix<T>& grad,
-                           const Matrix<T>& grad_context, const T* grad_logdet, int64_t rows, const Layer<T>* sums, bool add,
+void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, T* outputs, const Matrix<T>& grad,
+                           const Matrix<T>& grad_context, const T* grad_logdet, const T* mask, const Layer<T>* sums, bool add,
                            bool want_input, T* memory) const {
-  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, state.columns), from = b(state), to = b(grad);
-  T* spare = memory + net.inputs() * state.columns;
-  const Matrix<T> by_params(spare, net.outputs(), state.columns);
-  spare += net.outputs() * state.columns;
+  const Layout& layout = block.layout;
+  const int64_t positions = block.grid.positions();
+  T *by_position = memory, *joined = memory + layout.row, *spare = joined + layout.size(net.inputs());
+  std::fill_n(by_position, layout.row, T(0));
+  for (int64_t i = 0; i < block.last - block.first; ++i) std::fill_n(by_position + i * positions, positions, grad_logdet[i]);
+  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout), from = b(state), to = b(grad);
+  const Matrix<T> by_params = layout.at(spare, net.outputs());
+  layout.clear_margins(by_params);
   std::vector<Vec<T>> params(map.num_params), scratch(map.scratch), by(map.num_params);
-  for (int64_t row = 0; row < rows; row += Lanes<T>::W) {
-    const Vec<T> by_logdet = load(grad_logdet + row, std::min<int64_t>(Lanes<T>::W, rows - row));
+  for (int64_t at = 0; at < state.columns; at += Lanes<T>::W) {
+    const Vec<T> here = mask ? load(mask + at) : all<T>(1), by_logdet = load(by_position + at);
     for (int64_t n = 0; n < size_b; ++n) {
-      for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, row));
-      T* place = &to(n, row);
-      store(place, map.pull(load(&from(n, row)), params.data(), scratch.data(), load(place), by_logdet, by.data()));
-      for (int p = 0; p < map.num_params; ++p) store(&by_params(n * map.num_params + p, row), by[p]);
+      for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
+      T* place = &to(n, at);
+      store(place, map.pull(load(&from(n, at)), params.data(), scratch.data(), load(place), by_logdet, by.data()));
+      for (int p = 0; p < map.num_params; ++p)
+        store(&by_params(n * map.num_params + p, at), pick<T>(here > T(0), by[p], Vec<T>{}));
     }
   }
-  const Matrix<T> first = net.backward(by_params, input(state, context, memory), outputs, rows, sums, add, spare);
+  const Matrix<T> in = input(state, context, layout, joined);
+  const Matrix<T> first =
+      net.backward(by_params, in, outputs, block.grid, layout, sums, add, spare + layout.size(net.outputs()));
   if (!want_input) return;
-  const Matrix<T> by_input = net.layers.front().weight.t();  // (inputs, outputs)
-  product(a(grad), by_input.part(0, size_a), first, {.add = true});
-  if (context.rows) product(grad_context, by_input.part(size_a, net.inputs()), first, {.add = true});
+  const Layer<T>& layer = net.layers.front();
+  const Matrix<T> by_input = layer.weight.t();  // (inputs, outputs)
+  const Shifts shifts = layer.shifts(block.grid.after);
+  product(a(grad), by_input.part(0, size_a), first, {.add = true}, shifts);
+  if (context.rows) product(grad_context, by_input.part(size_a, net.inputs()), first, {.add = true}, shifts);
 }
 
 template <class T>
-Couplings<T>::Couplings(const Map<T>& map_, Matrix<T> x_, Matrix<T> context_, const std::vector<Layer<T>>& linear,
-                        const std::vector<Cut>& cuts)
-    : map(map_), x(x_), context(context_) {
+Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& x_, const Events<T>& context_,
+                        const std::vector<Layer<T>>& linear, const std::vector<Cut>& cuts, int64_t size_)
+    : map(map_), grid(grid_), x(x_), context(context_), size(size_) {
   const size_t depth = cuts.empty() ? 0 : linear.size() / cuts.size();
   if (!depth || linear.size() != depth * cuts.size())
     throw std::runtime_error("diffeo: equally many weights and biases a coupling layer");
-  if (context.rows != x.rows) throw std::runtime_error("diffeo: x (B, D) and a context (B, C)");
+  if (context.count != x.count) throw std::runtime_error("diffeo: a context for each event");
+  if (size < 1) throw std::runtime_error("diffeo: blocks of at least one event");
   for (size_t i = 0; i < cuts.size(); ++i) {
     std::vector<Layer<T>> own(linear.begin() + i * depth, linear.begin() + (i + 1) * depth);
-    layers.emplace_back(map, cuts[i], std::move(own), x.columns, context.columns);
-    memory = std::max(memory, layers[i].memory());
-    widest = std::max(widest, layers[i].net.all_outputs);
+    layers.emplace_back(map, cuts[i], std::move(own), x.features, context.features);
   }
-  block = 32;
-  blocks = (x.rows + block - 1) / block;
+  blocks = (x.count + size - 1) / size;
+  if (!grid.image()) return;
+  mask.resize(whole().row);
+  for (int64_t i = 0; i < size; ++i)
+    for (int64_t y = 0; y < grid.height; ++y)
+      std::fill_n(mask.begin() + i * grid.positions() + y * (grid.width + 1), grid.width, T(1));
 }
 
-template <class T> void Couplings<T>::forward(const Matrix<T>& y, T* logdet, T* kept) const {
-  const Memory<T> states(kept ? 0 : full_rows() * x.columns), contexts(full_rows() * context.columns);
+template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept) const {
+  const int64_t state_size = whole().size(x.features), context_size = whole().size(context.features);
+  const Memory<T> states(kept ? 0 : blocks * state_size), contexts(blocks * context_size);
+  int64_t passing = 0, memory = 0;
+  for (const Coupling<T>& layer : layers) {
+    memory = std::max(memory, layer.memory(whole()));
+    passing = std::max(passing, layer.net.outputs_size(whole()));
+  }
   parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
-    T *own = thread_memory<T>(block * (memory + widest)), *passing = own + block * memory;
+    T *own = thread_memory<T>(memory + passing), *outputs = own + memory;
     for (size_t i = 0; i < layers.size(); ++i)  // layers outside: their weights then stay in the cache
       for (int64_t number = begin; number < end; ++number) {
-        const auto [first, rows, full] = block_of(number);
-        auto state_of = [&](size_t layer) {
-          return Matrix<T>(kept ? kept + place_of(layer, first) : states.get() + first * x.columns, x.columns, full);
-        };
-        const Matrix<T> state = state_of(i), next = state_of(i + 1);
-        const Matrix<T> given(contexts.get() + first * context.columns, context.columns, full);
-        if (i == 0) read(state, x.part(first, first + rows)), read(given, context.part(first, first + rows));
-        if (kept) copy(next, state);
-        layers[i].forward(state, given, next, kept ? state.data + x.columns * full : passing, logdet + first, rows, own);
-        if (i + 1 == layers.size()) write(y.part(first, first + rows), next);
+        const Block block = block_of(number);
+        auto slot = [&](size_t layer) { return kept ? kept + place_of(layer, number) : states.get() + number * state_size; };
+        const Matrix<T> state = block.layout.at(slot(i), x.features), next = block.layout.at(slot(i + 1), x.features);
+        const Matrix<T> given = block.layout.at(contexts.get() + number * context_size, context.features);
+        if (i == 0) read(state, x, block), read(given, context, block);
+        if (kept) block.layout.clear_margins(next), copy(next, state);
+        layers[i].forward(block, state, given, next, kept ? slot(i) + state_size : outputs, logdet + block.first,
+                          grid.image() ? mask.data() : nullptr, own);
+        if (i + 1 == layers.size()) write(y, next, block);
       }
   });
 }
@@ -130,17 +163,17 @@ template <class T> struct Sums {
   Memory<T> others;
 
   Sums(const std::vector<Layer<T>>& results_, int64_t groups_) : results(results_), groups(groups_) {
-    for (const Layer<T>& layer : results) numbers += layer.numbers();
+    for (const Layer<T>& layer : results) numbers += layer.weights() + layer.outputs();
     others.grow((groups - 1) * numbers);
   }
 
   std::vector<Layer<T>> group(int64_t number) const {
     if (number == 0) return results;
-    std::vector<Layer<T>> found;
+    std::vector<Layer<T>> found = results;
     T* place = others.get() + (number - 1) * numbers;
-    for (const Layer<T>& layer : results) {
-      found.push_back({{place, layer.outputs(), layer.inputs()}, place + layer.outputs() * layer.inputs()});
-      place += layer.numbers();
+    for (Layer<T>& layer : found) {
+      layer.weight.data = place, layer.bias = place + layer.weights();
+      place = layer.bias + layer.outputs();
     }
     return found;
   }
@@ -151,47 +184,46 @@ template <class T> struct Sums {
       for (int64_t number = 1; number < groups; ++number) {
         const std::vector<Layer<T>> more = group(number);
         for (int64_t i = begin; i < end; ++i) {
-          add(results[i].weight.data, more[i].weight.data, results[i].outputs() * results[i].inputs());
+          add(results[i].weight.data, more[i].weight.data, results[i].weights());
           add(results[i].bias, more[i].bias, results[i].outputs());
         }
       }
     });
   }
-  static void add(T* to, const T* from, int64_t count) {
-    for (int64_t i = 0; i < count; i += Lanes<T>::W) {
-      const int64_t lanes = std::min<int64_t>(Lanes<T>::W, count - i);
-      store<T>(to + i, load(to + i, lanes) + load(from + i, lanes), lanes);
-    }
-  }
 };
 
 template <class T>
-void Couplings<T>::backward(const Matrix<T>& grad_y, const T* grad_logdet, T* kept, const Matrix<T>& grad_x,
-                            const Matrix<T>& grad_context, const std::vector<Layer<T>>& by_layers, bool want_input) const {
-  const int64_t groups = blocks < 2 ? 1 : std::clamp<int64_t>((x.rows + 255) / 256, 2, 16);  // each has sums of its own to add up
+void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x,
+                            const Events<T>& grad_context, const std::vector<Layer<T>>& by_layers, bool want_input) const {
+  const int64_t wanted = (x.count * grid.positions() + 255) / 256;  // groups: each has sums of its own to add up
+  const int64_t groups = blocks < 2 ? 1 : std::clamp<int64_t>(wanted, 2, std::min<int64_t>(blocks, 16));
+  const int64_t state_size = whole().size(x.features), context_size = whole().size(context.features);
   const size_t depth = layers.front().net.layers.size();
   const Sums<T> sums(by_layers, groups);
-  const Memory<T> grads(full_rows() * x.columns), contexts(2 * full_rows() * context.columns);
+  const Memory<T> grads(blocks * state_size), contexts(2 * blocks * context_size);
+  int64_t memory = 0;
+  for (const Coupling<T>& layer : layers) memory = std::max(memory, layer.memory(whole()));
   parallel_for(groups, 1, [&](int64_t begin, int64_t end) {
-    T* own = thread_memory<T>(block * memory);
+    T* own = thread_memory<T>(memory);
     for (int64_t group = begin; group < end; ++group) {
       const std::vector<Layer<T>> to = sums.group(group);
       const int64_t begin_block = blocks * group / groups, end_block = blocks * (group + 1) / groups;
       for (size_t i = layers.size(); i-- > 0;)
         for (int64_t number = begin_block; number < end_block; ++number) {
-          const auto [first, rows, full] = block_of(number);
-          T* slot = kept + place_of(i, first);
-          const Matrix<T> state(slot, x.columns, full), grad(grads.get() + first * x.columns, x.columns, full);
-          const Matrix<T> given(contexts.get() + 2 * first * context.columns, context.columns, full);
-          const Matrix<T> by_context(given.data + context.columns * full, context.columns, full);
+          const Block block = block_of(number);
+          T* slot = kept + place_of(i, number);
+          const Matrix<T> state = block.layout.at(slot, x.features);
+          const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
+          const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);
+          const Matrix<T> by_context = block.layout.at(contexts.get() + (2 * number + 1) * context_size, context.features);
           if (i + 1 == layers.size()) {
-            read(grad, grad_y.part(first, first + rows));
-            read(given, context.part(first, first + rows));
-            std::fill_n(by_context.data, context.columns * full, T(0));
+            read(grad, grad_y, block), read(given, context, block);
+            std::fill_n(by_context.data, context_size - block.layout.margin, T(0));
           }
-          layers[i].backward(state, given, slot + x.columns * full, grad, by_context, grad_logdet + first, rows,
-                             by_layers.empty() ? nullptr : &to[i * depth], number > begin_block, i || want_input, own);
-          if (i == 0) write(grad_x.part(first, first + rows), grad), write(grad_context.part(first, first + rows), by_context);
+          layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
+                             grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &to[i * depth],
+                             number > begin_block, i || want_input, own);
+          if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
         }
     }
   });

@@ -1,5 +1,5 @@
-// Coupling layers of vectors in one go: layer after layer, rows go in blocks that fit into the cache through the network and,
-// while the parameters are at hand, through the map; backwards the same.
+// Coupling layers of vectors and images in one go: layer after layer, events go in blocks that fit into the cache through the
+// network and, while the parameters are at hand, through the map; backwards the same.
 //
 // Blocks, and the groups of blocks that gradients of weights are summed over, depend on shapes alone: the same bits for any
 // number of threads.
@@ -10,10 +10,33 @@
 
 namespace diffeo {
 
-// Which columns condition and which are transformed: from `a` and from `b` on, each `step` from the one before.
+// Which features (columns of vectors, channels of images) condition and which are transformed: from `a` and from `b` on, each
+// `step` from the one before.
 struct Cut { int64_t a, b, step; };
 
-// One layer, on a block of rows: `state` is (columns, rows), rows up to a full vector.
+// A batch of events in memory: (B, D) or (B, C, H, W), with any strides.
+template <class T> struct Events {
+  T* data;
+  int64_t count, features, event, feature, y, x;  // how many; strides
+
+  // Calls visit(position, (positions, features)) for what lies evenly in memory: some vectors, or a row of an image.
+  template <class Visit> void each_line(const Grid& grid, int64_t first, int64_t last, const Visit& visit) const {
+    if (!grid.image()) return visit(0, Matrix<T>(data + first * event, last - first, features, event, feature));
+    for (int64_t i = first; i < last; ++i)
+      for (int64_t row = 0; row < grid.height; ++row)
+        visit((i - first) * grid.positions() + row * (grid.width + 1),
+              Matrix<T>(data + i * event + row * y, grid.width, features, x, feature));
+  }
+};
+
+// A block of events on their way through the layers.
+struct Block {
+  const Grid& grid;
+  int64_t first, last;  // events
+  Layout layout{grid, last - first};
+};
+
+// One layer, on a block; what it works on is (features, positions).
 template <class T> struct Coupling {
   const Map<T>& map;
   Cut cut;
@@ -21,53 +44,58 @@ template <class T> struct Coupling {
   int64_t size_a, size_b;
 
   // Raises std::runtime_error where the layers do not fit together, or to x and context.
-  Coupling(const Map<T>& map, Cut cut, std::vector<Layer<T>> layers, int64_t columns, int64_t context);
+  Coupling(const Map<T>& map, Cut cut, std::vector<Layer<T>> layers, int64_t features, int64_t context);
 
   Matrix<T> a(const Matrix<T>& m) const { return {m.data + cut.a * m.row, size_a, m.columns, cut.step * m.row}; }
   Matrix<T> b(const Matrix<T>& m) const { return {m.data + cut.b * m.row, size_b, m.columns, cut.step * m.row}; }
 
-  // What the network reads: conditioning columns and context.
-  Matrix<T> input(const Matrix<T>& state, const Matrix<T>& context, T* memory) const;
-  // The transformed columns of `state` go to `next`, their log-dets are added to those of the first `rows`.
-  void forward(const Matrix<T>& state, const Matrix<T>& context, const Matrix<T>& next, T* outputs, T* logdet, int64_t rows,
-               T* memory) const;
+  // What the network reads: the conditioning part and the context.
+  Matrix<T> input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const;
+  // The transformed part of `state` goes to `next`, log-dets are added to those of the events.
+  void forward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, const Matrix<T>& next, T* outputs, T* logdet,
+               const T* mask, T* memory) const;
   // `grad`, by what came out, becomes that by what went in, as far as it is wanted; that by the context is added.
-  void backward(const Matrix<T>& state, const Matrix<T>& context, T* outputs, const Matrix<T>& grad, const Matrix<T>& grad_context,
-                const T* grad_logdet, int64_t rows, const Layer<T>* sums, bool add, bool want_input, T* memory) const;
+  void backward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, T* outputs, const Matrix<T>& grad,
+                const Matrix<T>& grad_context, const T* grad_logdet, const T* mask, const Layer<T>* sums, bool add,
+                bool want_input, T* memory) const;
 
-  int64_t memory() const { return net.inputs() + net.outputs() + net.memory(); }  // by row
+  int64_t memory(const Layout& layout) const {
+    return layout.row + layout.size(net.inputs()) + layout.size(net.outputs()) + net.memory(layout);
+  }
 };
 
 // Layers one after the other.
 template <class T> struct Couplings {
   const Map<T>& map;
-  Matrix<T> x, context;  // (B, D), (B, C)
+  Grid grid;
+  Events<T> x, context;
   std::vector<Coupling<T>> layers;
-  int64_t block, blocks, memory = 0, widest = 1;
+  int64_t size, blocks;  // events of a block, and how many blocks
+  std::vector<T> mask;   // 1 at positions within an image and 0 between; empty for vectors
 
-  Couplings(const Map<T>& map, Matrix<T> x, Matrix<T> context, const std::vector<Layer<T>>& linear, const std::vector<Cut>& cuts);
+  Couplings(const Map<T>& map, const Grid& grid, const Events<T>& x, const Events<T>& context, const std::vector<Layer<T>>& linear,
+            const std::vector<Cut>& cuts, int64_t size);
 
   // Numbers that backward wants: of each layer its input and what its network hands on, block by block, and the result.
-  int64_t kept_size() const { return place_of(layers.size(), 0) + full_rows() * x.columns; }
+  int64_t kept_size() const { return place_of(layers.size(), blocks); }
 
   // y and its log-dets; `kept` may be null.
-  void forward(const Matrix<T>& y, T* logdet, T* kept) const;
+  void forward(const Events<T>& y, T* logdet, T* kept) const;
   // The gradients. Those by weights and biases go to `by_layers`, which may be empty; without `want_input` nothing goes through
   // the first network to its input.
-  void backward(const Matrix<T>& grad_y, const T* grad_logdet, T* kept, const Matrix<T>& grad_x, const Matrix<T>& grad_context,
+  void backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x, const Events<T>& grad_context,
                 const std::vector<Layer<T>>& by_layers, bool want_input) const;
 
  private:
-  struct Block { int64_t first, rows, full; };
-  Block block_of(int64_t number) const {
-    const int64_t first = number * block, rows = std::min(block, x.rows - first);
-    return {first, rows, Network<T>::full(rows)};
-  }
-  int64_t full_rows() const { return Network<T>::full(x.rows); }
-  int64_t place_of(size_t layer, int64_t row) const {
-    int64_t place = 0;
-    for (size_t i = 0; i < layer; ++i) place += full_rows() * (x.columns + layers[i].net.all_outputs);
-    return place + row * (x.columns + (layer < layers.size() ? layers[layer].net.all_outputs : 0));
+  Block block_of(int64_t number) const { return {grid, number * size, std::min(x.count, (number + 1) * size)}; }
+  Layout whole() const { return {grid, size}; }
+  int64_t place_of(size_t layer, int64_t number) const {
+    auto slot = [&](size_t i) {
+      return whole().size(x.features) + (i < layers.size() ? layers[i].net.outputs_size(whole()) : 0);
+    };
+    int64_t place = number * slot(layer);
+    for (size_t i = 0; i < layer; ++i) place += blocks * slot(i);
+    return place;
   }
 };
 

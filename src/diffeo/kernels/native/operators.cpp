@@ -98,95 +98,122 @@ std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Ten
 
 // ---- Whole coupling layers ------------------------------------------------------------------------------------------
 
-template <class T> Matrix<T> matrix(const Tensor& t) { return {data_of<T>(t), t.size(0), t.size(1), t.stride(0), t.stride(1)}; }
+// A linear layer (O, I), or a convolution (O, I, 1, 1) or (O, I, 3, 3) in any layout whose pixels lie evenly.
+template <class T> Layer<T> layer_of(const Tensor& weight, const Tensor& bias) {
+  const Matrix<T> first(data_of<T>(weight), weight.size(0), weight.size(1), weight.stride(0), weight.stride(1));
+  Layer<T> layer{first, data_of<T>(bias)};
+  if (weight.dim() == 4) layer.pixels = weight.size(2) * weight.size(3), layer.pixel = weight.stride(3);
+  return layer;
+}
 
-// What the layers are made of, checked as far as tensors go.
+// Inputs lie side by side, pixel by pixel.
+Tensor gradient_like(const Tensor& weight) {
+  if (weight.dim() == 2) return new_tensor(weight, {weight.size(0), weight.size(1)});
+  const Tensor dense = new_tensor(weight, {weight.size(0), weight.size(2), weight.size(3), weight.size(1)});
+  return torch::stable::transpose(torch::stable::transpose(dense, 2, 3), 1, 2);
+}
+
+bool is_layer(const Tensor& weight, const Tensor& bias, const Tensor& x) {
+  const bool linear = weight.dim() == 2 && x.dim() == 2;
+  const bool convolution = weight.dim() == 4 && x.dim() == 4 && weight.size(2) == weight.size(3) &&
+                           (weight.size(2) == 1 || (weight.size(2) == 3 && weight.stride(2) == 3 * weight.stride(3)));
+  return (linear || convolution) && bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.stride(0) == 1 &&
+         weight.scalar_type() == x.scalar_type() && bias.scalar_type() == x.scalar_type();
+}
+
+template <class T> std::vector<Layer<T>> layers_of(const Tensors& weights, const Tensors& biases, const Tensor& x) {
+  std::vector<Layer<T>> found;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    STD_TORCH_CHECK(is_layer(weights[i], biases.at(i), x), "diffeo: weights and biases do not fit together, or to x");
+    found.push_back(layer_of<T>(weights[i], biases[i]));
+  }
+  return found;
+}
+
+std::vector<Cut> cuts_of(const std::vector<int64_t>& numbers) {
+  STD_TORCH_CHECK(numbers.size() % 3 == 0, "diffeo: three numbers a coupling layer");
+  std::vector<Cut> found;
+  for (size_t i = 0; i < numbers.size(); i += 3) found.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+  return found;
+}
+
+template <class T> Events<T> events_of(const Tensor& t) {
+  const bool image = t.dim() == 4;
+  return {data_of<T>(t), t.size(0), t.size(1), t.stride(0), t.stride(1), image ? t.stride(2) : 0, image ? t.stride(3) : 0};
+}
+
+Tensor context_of(const std::optional<Tensor>& context, const Tensor& x) {
+  const bool fits = x.dim() == 2 || (x.dim() == 4 && !context);
+  STD_TORCH_CHECK(fits && (!context || (context->dim() == 2 && context->scalar_type() == x.scalar_type())),
+                  "diffeo: x (B, D) and perhaps a context (B, C) of the same dtype, or x (B, C, H, W)");
+  return context ? *context : new_tensor(x, {x.size(0), 0});
+}
+
+// What was handed over, as numbers in memory.
 template <class T> struct Call {
   std::unique_ptr<Map<T>> map;
   Couplings<T> layers;
 
   Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases, const std::vector<int64_t>& cuts,
-       const std::string& name, const Settings& settings)
-      : map(make_map<T>(name, settings)), layers(*map, event(x, x), event(context, x), linear(weights, biases, x), cut(cuts)) {}
-
-  static Matrix<T> event(const Tensor& t, const Tensor& like) {
-    const bool fits = t.dim() == 2 && t.scalar_type() == like.scalar_type();
-    STD_TORCH_CHECK(fits, "diffeo: x (B, D) and a context (B, C) of the same dtype");
-    return matrix<T>(t);
-  }
-  static std::vector<Layer<T>> linear(const Tensors& weights, const Tensors& biases, const Tensor& x) {
-    std::vector<Layer<T>> found;
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const Tensor &w = weights[i], &b = biases.at(i);
-      STD_TORCH_CHECK(w.dim() == 2 && b.dim() == 1 && b.size(0) == w.size(0) && b.stride(0) == 1 &&
-                      w.scalar_type() == x.scalar_type() && b.scalar_type() == x.scalar_type(),
-                      "diffeo: weights and biases do not fit together, or to x");
-      found.push_back({matrix<T>(w), data_of<T>(b)});
-    }
-    return found;
-  }
-  static std::vector<Cut> cut(const std::vector<int64_t>& numbers) {
-    STD_TORCH_CHECK(numbers.size() % 3 == 0, "diffeo: three numbers a coupling layer");
-    std::vector<Cut> found;
-    for (size_t i = 0; i < numbers.size(); i += 3) found.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
-    return found;
-  }
+       int64_t block, const std::string& name, const Settings& settings)
+      : map(make_map<T>(name, settings)),
+        layers(*map, x.dim() == 4 ? Grid(x.size(2), x.size(3)) : Grid(), events_of<T>(x), events_of<T>(context),
+               layers_of<T>(weights, biases, x), cuts_of(cuts), block) {}
 };
-
-Tensor some(const std::optional<Tensor>& context, const Tensor& x) { return context ? *context : new_tensor(x, {x.size(0), 0}); }
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
   STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.kept_size(), "diffeo: too little is kept");
   return data_of<T>(kept);
 }
 
-// y and the log-det by row.
+// y and the log-det by event.
 template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, T* kept) {
-  const Tensor y = new_tensor(x, {x.size(0), x.size(1)}), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
-  call.layers.forward(matrix<T>(y), data_of<T>(logdet), kept);
+  const Tensor y = torch::stable::empty_like(x), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
+  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept);
   return {y, logdet};
 }
 
-std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                    const Tensors biases, const std::vector<int64_t> cuts, std::string name, Settings settings) {
+std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
+                                    const Tensors biases, const std::vector<int64_t> cuts, int64_t block, std::string name,
+                                    Settings settings) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    const Tensor given = some(context, x);
-    return forward<T>({x, given, weights, biases, cuts, name, settings}, x, nullptr);
+    const Tensor context = context_of(context_, x);
+    return forward<T>({x, context, weights, biases, cuts, block, name, settings}, x, nullptr);
   });
 }
 
 // The same, which leaves in `kept` what backward wants.
-std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts,
+std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
+                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t block,
                                          std::string name, Settings settings) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    const Tensor given = some(context, x);
-    const Call<T> call(x, given, weights, biases, cuts, name, settings);
+    const Tensor context = context_of(context_, x);
+    const Call<T> call(x, context, weights, biases, cuts, block, name, settings);
     return forward<T>(call, x, kept_of<T>(kept, call.layers));
   });
 }
 
 // The gradients by x, context, weights and biases; the last two are empty without `want_net`. What was not kept is made again.
 std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
-    const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> cuts, std::string name, Settings settings,
-    bool want_input, bool want_net) {
+    const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
+    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> cuts, int64_t block, std::string name,
+    Settings settings, bool want_input, bool want_net) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    const Tensor given = some(context, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
-    const Call<T> call(x, given, weights, biases, cuts, name, settings);
+    const Tensor context = context_of(context_, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
+    const Call<T> call(x, context, weights, biases, cuts, block, name, settings);
     const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.kept_size()});
     if (!kept_) forward<T>(call, x, kept_of<T>(kept, call.layers));
-    const Tensor grad_x = new_tensor(x, {x.size(0), x.size(1)}), grad_context = new_tensor(x, {given.size(0), given.size(1)});
+    const Tensor grad_x = torch::stable::empty_like(x), grad_context = new_tensor(x, {context.size(0), context.size(1)});
     Tensors by_weights, by_biases;
     for (size_t i = 0; want_net && i < weights.size(); ++i) {
-      by_weights.push_back(new_tensor(x, {weights[i].size(0), weights[i].size(1)}));
+      by_weights.push_back(gradient_like(weights[i]));
       by_biases.push_back(new_tensor(x, {biases[i].size(0)}));
     }
-    call.layers.backward(matrix<T>(grad_y), data_of<T>(grad_logdet), kept_of<T>(kept, call.layers), matrix<T>(grad_x),
-                         matrix<T>(grad_context), Call<T>::linear(by_weights, by_biases, x), want_input);
+    call.layers.backward(events_of<T>(grad_y), data_of<T>(grad_logdet), kept_of<T>(kept, call.layers), events_of<T>(grad_x),
+                         events_of<T>(grad_context), layers_of<T>(by_weights, by_biases, x), want_input);
     return std::make_tuple(grad_x, grad_context, by_weights, by_biases);
   });
 }
@@ -195,12 +222,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("elementwise(Tensor x, Tensor params, str map, float[] settings, bool by_row) -> (Tensor, Tensor)");
   m.def("elementwise_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor params, str map, float[] settings, bool by_row) "
         "-> (Tensor, Tensor)");
-  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, str map, float[] settings) "
-        "-> (Tensor, Tensor)");
-  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] cuts, str map, "
+  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, int block, str map, "
         "float[] settings) -> (Tensor, Tensor)");
+  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] cuts, int block, "
+        "str map, float[] settings) -> (Tensor, Tensor)");
   m.def("coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, "
-        "Tensor? kept, int[] cuts, str map, float[] settings, bool want_input, bool want_net) "
+        "Tensor? kept, int[] cuts, int block, str map, float[] settings, bool want_input, bool want_net) "
         "-> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 

@@ -21,6 +21,7 @@ template <class T> struct Matrix {
   T& operator()(int64_t i, int64_t j) const { return data[i * row + j * column]; }
   Matrix t() const { return {data, columns, rows, column, row}; }
   Matrix part(int64_t first, int64_t last) const { return {data + first * row, last - first, columns, row, column}; }
+  Matrix across(int64_t first, int64_t last) const { return {data + first * column, rows, last - first, row, column}; }
 };
 
 // What the sums of a product begin with, and what becomes of them: max(sum, 0), or zero where `gate` has no positive number.
@@ -28,61 +29,75 @@ template <class T> struct Ends {
   const T* bias = nullptr;  // of each row
   bool add = false;         // to what is there
   bool bend = false;
-  const T* gate = nullptr;  // laid out as the result
+  const T* gate = nullptr;
+  int64_t gate_row = 0;  // from one row of it to the next; none where it is the same for all
 };
 
-// R rows and C vectors of the result stay in registers while the product runs over `depth`; the last vector has `count` lanes.
+// A convolution is a sum of products: of one left factor after the other with the right one, seen from another place.
+struct Shifts {
+  static constexpr int64_t none = 0;
+  int64_t count = 1, left = 0;  // from one left factor to the next
+  const int64_t* right = &none;
+};
+
+// R rows and C vectors of the result, from row i and column j on, stay in registers while the product runs over the rows of b;
+// the last vector has `count` lanes.
 template <class T, int R, int C>
-void product_tile(T* out, const Matrix<T>& like, const T* a, const Matrix<T>& a_like, const T* b, int64_t b_row, int64_t depth,
-                  int count, const Ends<T>& ends) {
+void product_tile(const Matrix<T>& out, const Matrix<T>& a, const Matrix<T>& b, int64_t i0, int64_t j0, int count,
+                  const Ends<T>& ends, const Shifts& shifts) {
   constexpr int W = Lanes<T>::W;
+  T* to = out.data + i0 * out.row + j0;
   auto lanes = [&](int j) { return j + 1 < C ? W : count; };
   Vec<T> sum[R][C];
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < C; ++j)
-      sum[i][j] = ends.add ? load(out + i * like.row + j * W, lanes(j)) : ends.bias ? all<T>(ends.bias[i]) : Vec<T>{};
-  for (int64_t k = 0; k < depth; ++k, a += a_like.column, b += b_row) {
-    Vec<T> right[C];
+      sum[i][j] = ends.add    ? load(to + i * out.row + j * W, lanes(j))
+                  : ends.bias ? all<T>(ends.bias[i0 + i])
+                              : Vec<T>{};
+  for (int64_t shift = 0; shift < shifts.count; ++shift) {
+    const T *left = a.data + i0 * a.row + shift * shifts.left, *right = b.data + j0 + shifts.right[shift];
+    for (int64_t k = 0; k < b.rows; ++k, left += a.column, right += b.row) {
+      Vec<T> across[C];
 #pragma GCC unroll 2
-    for (int j = 0; j < C; ++j) right[j] = load(b + j * W);
+      for (int j = 0; j < C; ++j) across[j] = load(right + j * W);
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
-      const T left = a[i * a_like.row];
+      for (int i = 0; i < R; ++i) {
+        const T down = left[i * a.row];
 #pragma GCC unroll 2
-      for (int j = 0; j < C; ++j) sum[i][j] += left * right[j];
+        for (int j = 0; j < C; ++j) sum[i][j] += down * across[j];
+      }
     }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < C; ++j) {
-      const int64_t place = i * like.row + j * W;
       if (ends.bend) sum[i][j] = at_least<T>(sum[i][j], Vec<T>{});
-      if (ends.gate) sum[i][j] = pick<T>(load(ends.gate + place, lanes(j)) <= T(0), Vec<T>{}, sum[i][j]);
-      store(out + place, sum[i][j], lanes(j));
+      if (ends.gate) {
+        const Vec<T> gate = load(ends.gate + (i0 + i) * ends.gate_row + j0 + j * W, lanes(j));
+        sum[i][j] = pick<T>(gate <= T(0), Vec<T>{}, sum[i][j]);
+      }
+      store(to + i * out.row + j * W, sum[i][j], lanes(j));
     }
 }
 
 // Rows from `i` on, R at a time as long as there are so many, then half as many.
 template <class T, int R, int C>
 void product_rows(const Matrix<T>& out, const Matrix<T>& a, const Matrix<T>& b, int64_t i, int64_t j, int count,
-                  const Ends<T>& ends) {
-  for (; i + R <= out.rows; i += R) {
-    const int64_t place = i * out.row + j;
-    const Ends<T> own{ends.bias ? ends.bias + i : nullptr, ends.add, ends.bend, ends.gate ? ends.gate + place : nullptr};
-    product_tile<T, R, C>(out.data + place, out, a.data + i * a.row, a, b.data + j, b.row, b.rows, count, own);
-  }
-  if constexpr (R > 1) product_rows<T, R / 2, C>(out, a, b, i, j, count, ends);
+                  const Ends<T>& ends, const Shifts& shifts) {
+  for (; i + R <= out.rows; i += R) product_tile<T, R, C>(out, a, b, i, j, count, ends, shifts);
+  if constexpr (R > 1) product_rows<T, R / 2, C>(out, a, b, i, j, count, ends, shifts);
 }
 
 // out = a b, with `ends`. The columns of `out` and `b` lie side by side, and b can be read up to a full vector.
-template <class T> void product(const Matrix<T>& out, const Matrix<T>& a, const Matrix<T>& b, const Ends<T>& ends = {}) {
+template <class T>
+void product(const Matrix<T>& out, const Matrix<T>& a, const Matrix<T>& b, const Ends<T>& ends = {}, const Shifts& shifts = {}) {
   constexpr int W = Lanes<T>::W, R = DIFFEO_BYTES == 64 ? 8 : 4;  // as many as there are registers for
   int64_t j = 0;
-  for (; j + 2 * W <= out.columns; j += 2 * W) product_rows<T, R, 2>(out, a, b, 0, j, W, ends);
-  for (; j < out.columns; j += W) product_rows<T, R, 1>(out, a, b, 0, j, std::min<int64_t>(W, out.columns - j), ends);
+  for (; j + 2 * W <= out.columns; j += 2 * W) product_rows<T, R, 2>(out, a, b, 0, j, W, ends, shifts);
+  for (; j < out.columns; j += W) product_rows<T, R, 1>(out, a, b, 0, j, std::min<int64_t>(W, out.columns - j), ends, shifts);
 }
 
 // sums[i] = the sum of row i, plus what is there if `add`.
@@ -99,6 +114,14 @@ template <class T> void sum_rows(T* sums, const Matrix<T>& m, bool add) {
 
 // to[j][i] = from[i][j], four by four where both are without gaps.
 template <class T> void transpose(const Matrix<T>& to, const Matrix<T>& from) {
+  if (from.row == 1 && to.column == 1) {  // already there
+    for (int64_t j = 0; j < from.columns; ++j) std::copy_n(from.data + j * from.column, from.rows, to.data + j * to.row);
+    return;
+  }
+  if (from.column == 1 && to.row == 1) {
+    for (int64_t i = 0; i < from.rows; ++i) std::copy_n(from.data + i * from.row, from.columns, to.data + i * to.column);
+    return;
+  }
   int64_t i = 0, columns = from.columns / 4 * 4;
   if (from.column == 1 && to.column == 1)
     for (; i + 4 <= from.rows; i += 4) {
