@@ -13,7 +13,6 @@ Settings = dict[str, Any]
 # name -> (the worker that builds it, settings of its own)
 CONTENDERS: dict[str, tuple[str, Settings]] = {
     "diffeo": ("diffeo", {}),
-    "diffeo-bfloat16": ("diffeo", {"autocast": True}),  # networks in bfloat16, densities in float32
     "diffeo-invert": ("diffeo", {"memory": "invert"}),  # activations recomputed from outputs in backward
     **{name: (name, {}) for name in ("nflows", "zuko", "normflows", "freia", "flowjax", "bare")},
 }
@@ -101,7 +100,7 @@ _ROWS = (
         "glow",
         "Glow: 3 x 32 x 32, 3 scales x 8 steps, networks 3x3, 1x1, 3x3 of width 64, batch 32",
         GLOW,
-        ("diffeo", "diffeo-bfloat16", "normflows", "freia"),
+        ("diffeo", "normflows", "freia"),
         rounds=10,
         aims=tuple(Aim(job, "fastest", 1.3) for job in ALL_JOBS),
     ),

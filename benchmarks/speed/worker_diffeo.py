@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
 from worker import Contender, Settings, Skip, rows, serve
 from worker_torch import contender, start
 
@@ -23,10 +20,7 @@ def build(s: Settings) -> Contender:
     flow = make(tuple(s.shape), **arguments)
     if s.model == "glow":
         flow.initialize(torch.from_numpy(rows(s, s.batch)))
-    note = f"kernels: {which()}"
-    if getattr(s, "autocast", False):
-        return contender("diffeo", flow, half(flow.log_prob), half(lambda n: flow.sample((n,))), f"{note}; networks in bfloat16")
-    return contender("diffeo", flow, flow.log_prob, lambda n: flow.sample((n,)), note)
+    return contender("diffeo", flow, flow.log_prob, lambda n: flow.sample((n,)), f"kernels: {which()}")
 
 
 def arguments_of(s: Settings) -> dict[str, object]:
@@ -36,11 +30,6 @@ def arguments_of(s: Settings) -> dict[str, object]:
     else:
         known = {"layers": s.layers, "hidden": s.hidden, **({"bins": s.bins} if s.model == "nsf" else {})}
     return {**known, **({"memory": s.memory} if hasattr(s, "memory") else {})}
-
-
-def half(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The networks in bfloat16, densities in float32 all the same: `fit(precision="bfloat16")`."""
-    return torch.autocast("cpu", torch.bfloat16)(call)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ class Objective(nn.Module, ABC):
 class NegativeLogLikelihood(Objective):
     """loss(x, c) = −log p(x | c) in nats per row, in the data's own units: maximum likelihood.
 
-    With `flips`, images are mirrored at random while training; with `precision="bfloat16"` the networks compute in that,
-    log-dets and densities in float32 all the same.
+    With `flips`, images are mirrored at random while training; with `precision="bfloat16"` the networks compute in that
+    (but for those of coupling layers that are compiled whole), log-dets and densities in float32 all the same.
     """
 
     def __init__(self, flow: Flow, flips: bool = False, precision: str = "float32") -> None:
