@@ -156,39 +156,47 @@ template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* 
   });
 }
 
-// Gradients by weights and biases, of each group of blocks its own; the first group's are the results.
+// Gradients by weights and biases, of each group of blocks its own. Rows of weights go up to a full vector, but for those of
+// the first group that may be where the results will be.
 template <class T> struct Sums {
   const std::vector<Layer<T>>& results;
-  int64_t groups, numbers = 0;
-  Memory<T> others;
+  std::vector<std::vector<Layer<T>>> groups;
+  Memory<T> memory;
 
-  Sums(const std::vector<Layer<T>>& results_, int64_t groups_) : results(results_), groups(groups_) {
-    for (const Layer<T>& layer : results) numbers += layer.weights() + layer.outputs();
-    others.grow((groups - 1) * numbers);
+  Sums(const std::vector<Layer<T>>& results_, int64_t count) : results(results_), groups(count, results_) {
+    int64_t numbers = 0;
+    for (const Layer<T>& layer : results) numbers += weights(layer) + full(layer.outputs());
+    T* place = memory.grow(count * numbers);
+    for (int64_t number = 0; number < count; ++number)
+      for (Layer<T>& layer : groups[number]) {
+        if (number == 0 && layer.inputs() % Lanes<T>::W == 0) continue;
+        const int64_t row = full(layer.inputs());
+        const Layer<T> own{{place, layer.outputs(), row, layer.pixels * row}, place + weights(layer), layer.pixels, row};
+        place = own.bias + full(layer.outputs());
+        layer = own;
+      }
   }
+  static int64_t full(int64_t count) { return (count + Lanes<T>::W - 1) / Lanes<T>::W * Lanes<T>::W; }
+  static int64_t weights(const Layer<T>& layer) { return layer.outputs() * layer.pixels * full(layer.inputs()); }
 
-  std::vector<Layer<T>> group(int64_t number) const {
-    if (number == 0) return results;
-    std::vector<Layer<T>> found = results;
-    T* place = others.get() + (number - 1) * numbers;
-    for (Layer<T>& layer : found) {
-      layer.weight.data = place, layer.bias = place + layer.weights();
-      place = layer.bias + layer.outputs();
-    }
-    return found;
-  }
-
-  // Adds the other groups to the first, in their order.
+  // The groups' sums, added up in their order, to the results.
   void finish() const {
-    parallel_for(groups > 1 ? results.size() : 0, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t number = 1; number < groups; ++number) {
-        const std::vector<Layer<T>> more = group(number);
-        for (int64_t i = begin; i < end; ++i) {
-          add(results[i].weight.data, more[i].weight.data, results[i].weights());
-          add(results[i].bias, more[i].bias, results[i].outputs());
-        }
+    parallel_for(results.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t pixel = 0; pixel < results[i].pixels; ++pixel)
+          for (int64_t row = 0; row < results[i].outputs(); ++row)
+            add_up(results[i].inputs(), [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);
+        add_up(results[i].outputs(), [](const Layer<T>& layer) { return layer.bias; }, i);
       }
     });
+  }
+  template <class Place> void add_up(int64_t count, const Place& place, int64_t i) const {
+    for (int64_t at = 0; at < count; at += Lanes<T>::W) {
+      const int64_t lanes = std::min<int64_t>(Lanes<T>::W, count - at);
+      Vec<T> sum = load(place(groups[0][i]) + at, lanes);
+      for (size_t number = 1; number < groups.size(); ++number) sum += load(place(groups[number][i]) + at, lanes);
+      store<T>(place(results[i]) + at, sum, lanes);
+    }
   }
 };
 
@@ -206,7 +214,6 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
   parallel_for(groups, 1, [&](int64_t begin, int64_t end) {
     T* own = thread_memory<T>(memory);
     for (int64_t group = begin; group < end; ++group) {
-      const std::vector<Layer<T>> to = sums.group(group);
       const int64_t begin_block = blocks * group / groups, end_block = blocks * (group + 1) / groups;
       for (size_t i = layers.size(); i-- > 0;)
         for (int64_t number = begin_block; number < end_block; ++number) {
@@ -221,7 +228,7 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
             std::fill_n(by_context.data, context_size - block.layout.margin, T(0));
           }
           layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
-                             grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &to[i * depth],
+                             grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
                              number > begin_block, i || want_input, own);
           if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
         }

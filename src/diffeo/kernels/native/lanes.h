@@ -8,10 +8,8 @@
 #include <limits>
 
 #if defined(__AVX512F__)
-#include <immintrin.h>
 #define DIFFEO_BYTES 64
 #elif defined(__AVX2__)
-#include <immintrin.h>
 #define DIFFEO_BYTES 32
 #else
 #define DIFFEO_BYTES 16
@@ -57,16 +55,20 @@ template <class T> inline Vec<T> load(const T* from) {
   std::memcpy(&out, from, sizeof out);
   return out;
 }
-template <class T> inline Vec<T> load(const T* from, int64_t count) {
-  if (count == Lanes<T>::W) return load(from);
+template <class T> __attribute__((noinline)) Vec<T> load_some(const T* from, int64_t count) {
   Vec<T> out{};
   for (int i = 0; i < count; ++i) out[i] = from[i];
   return out;
 }
+template <class T> inline Vec<T> load(const T* from, int64_t count) {
+  return count == Lanes<T>::W ? load(from) : load_some(from, count);
+}
 template <class T> inline void store(T* to, Vec<T> value) { std::memcpy(to, &value, sizeof value); }
-template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
-  if (count == Lanes<T>::W) return store<T>(to, value);
+template <class T> __attribute__((noinline)) void store_some(T* to, Vec<T> value, int64_t count) {
   for (int i = 0; i < count; ++i) to[i] = value[i];
+}
+template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
+  count == Lanes<T>::W ? store<T>(to, value) : store_some<T>(to, value, count);
 }
 
 // Four rows of four numbers, which become columns.
@@ -97,26 +99,17 @@ template <class T> inline Vec<T> at_most(Vec<T> x, Vec<T> high) { return pick<T>
 template <class T> inline Vec<T> clamp(Vec<T> x, T low, T high) { return at_most<T>(at_least<T>(x, all<T>(low)), all<T>(high)); }
 template <class T> inline Vec<T> magnitude(Vec<T> x) { return pick<T>(x < T(0), -x, x); }
 
-inline Vec<float> root(Vec<float> x) {
-#if DIFFEO_BYTES == 64
-  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
-#elif DIFFEO_BYTES == 32
-  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
-#else
-  for (int i = 0; i < Lanes<float>::W; ++i) x[i] = __builtin_sqrtf(x[i]);
+// By parts that compilers make one instruction of; longer loops stay scalar.
+template <class T> inline Vec<T> root(Vec<T> x) {
+  typedef T Part __attribute__((vector_size(DIFFEO_BYTES < 32 ? DIFFEO_BYTES : 32)));
+  for (size_t at = 0; at < sizeof x; at += sizeof(Part)) {
+    Part part, out;
+    std::memcpy(&part, reinterpret_cast<char*>(&x) + at, sizeof part);
+    for (size_t i = 0; i < sizeof(Part) / sizeof(T); ++i)
+      out[i] = sizeof(T) == sizeof(float) ? __builtin_sqrtf(part[i]) : __builtin_sqrt(part[i]);
+    std::memcpy(reinterpret_cast<char*>(&x) + at, &out, sizeof out);
+  }
   return x;
-#endif
-}
-
-inline Vec<double> root(Vec<double> x) {
-#if DIFFEO_BYTES == 64
-  return (Vec<double>)_mm512_sqrt_pd((__m512d)x);
-#elif DIFFEO_BYTES == 32
-  return (Vec<double>)_mm256_sqrt_pd((__m256d)x);
-#else
-  for (int i = 0; i < Lanes<double>::W; ++i) x[i] = __builtin_sqrt(x[i]);
-  return x;
-#endif
 }
 
 // Adding 1.5 · 2^mantissa rounds to an integer and leaves it in the low bits.

@@ -1,7 +1,8 @@
 // The mixture of logistics: ../logistic_mixture.py has the equations, and the same in PyTorch.
 //
-// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares u_i = π_i σ_i / F
-// and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i), Q = Σ k_i o_i σ_i, and all derivatives of both.
+// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares
+// u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i),
+// Q = Σ k_i o_i σ_i, and all derivatives of both.
 #include "map.h"
 
 namespace diffeo {

@@ -52,7 +52,6 @@ template <class T> struct Layer {
 
   int64_t inputs() const { return weight.columns; }
   int64_t outputs() const { return weight.rows; }
-  int64_t weights() const { return outputs() * inputs() * pixels; }
   Matrix<T> weight_of(int64_t i) const { return {weight.data + i * pixel, weight.rows, weight.columns, weight.row, weight.column}; }
   Shifts shifts(const std::array<int64_t, 9>& around) const {
     return pixels == 1 ? Shifts() : Shifts{pixels, pixel, around.data()};

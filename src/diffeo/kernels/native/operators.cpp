@@ -166,33 +166,33 @@ template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
   return data_of<T>(kept);
 }
 
-// y and the log-det by event.
-template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, T* kept) {
+// y and the log-det by event; in `kept`, if given, what backward wants.
+template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, const std::optional<Tensor>& kept) {
   const Tensor y = torch::stable::empty_like(x), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
-  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept);
+  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept ? kept_of<T>(*kept, call.layers) : nullptr);
   return {y, logdet};
 }
 
-std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
-                                    const Tensors biases, const std::vector<int64_t> cuts, int64_t block, std::string name,
-                                    Settings settings) {
+std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& context_, const Tensors& weights,
+                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& cuts, int64_t block,
+                                const std::string& name, const Settings& settings) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Tensor context = context_of(context_, x);
-    return forward<T>({x, context, weights, biases, cuts, block, name, settings}, x, nullptr);
+    return forward<T>({x, context, weights, biases, cuts, block, name, settings}, x, kept);
   });
 }
 
-// The same, which leaves in `kept` what backward wants.
-std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
+std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
+                                    const Tensors biases, const std::vector<int64_t> cuts, int64_t block, std::string name,
+                                    Settings settings) {
+  return keep(x, context, weights, biases, std::nullopt, cuts, block, name, settings);
+}
+
+std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
                                          const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t block,
                                          std::string name, Settings settings) {
-  return by_dtype(x, [&](auto zero) {
-    using T = decltype(zero);
-    const Tensor context = context_of(context_, x);
-    const Call<T> call(x, context, weights, biases, cuts, block, name, settings);
-    return forward<T>(call, x, kept_of<T>(kept, call.layers));
-  });
+  return keep(x, context, weights, biases, kept, cuts, block, name, settings);
 }
 
 // The gradients by x, context, weights and biases; the last two are empty without `want_net`. What was not kept is made again.
@@ -205,7 +205,7 @@ std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
     const Tensor context = context_of(context_, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
     const Call<T> call(x, context, weights, biases, cuts, block, name, settings);
     const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.kept_size()});
-    if (!kept_) forward<T>(call, x, kept_of<T>(kept, call.layers));
+    if (!kept_) forward<T>(call, x, kept);
     const Tensor grad_x = torch::stable::empty_like(x), grad_context = new_tensor(x, {context.size(0), context.size(1)});
     Tensors by_weights, by_biases;
     for (size_t i = 0; want_net && i < weights.size(); ++i) {

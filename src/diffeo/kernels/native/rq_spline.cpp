@@ -98,7 +98,7 @@ template <class T> struct RQSpline final : Map<T> {
     if (!inverse) return clamp<T>((at - b.x0) / b.w, 0, 1);
     const V v = clamp<T>((at - b.y0) / b.h, 0, 1), t = b.d0 + b.d1 - T(2) * b.s;
     const V a = b.s - b.d0 + v * t, c = b.d0 - v * t;
-    const V r = root(at_least<T>(c * c + T(4) * a * b.s * v, all<T>(T(1e-30))));  // rounding may take it below zero
+    const V r = root<T>(at_least<T>(c * c + T(4) * a * b.s * v, all<T>(T(1e-30))));  // rounding may take it below zero
     // Two forms of the same root, each free of cancellation on its side; where c < 0, a > 0.
     return clamp<T>(pick<T>(c < T(0), (r - c) / (T(2) * a), T(2) * b.s * v / (c + r)), 0, 1);
   }
