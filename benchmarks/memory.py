@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import diffeo
+from diffeo.kernels import pool
 
 __all__ = ["Live", "peak"]
 
@@ -73,8 +74,10 @@ def peak(module: torch.nn.Module, inputs: list[Tensor], loss: Callable[[], Tenso
     """The most bytes of activations alive at a time in one step, forwards and backwards."""
     loss().backward()  # what is set up once
     module.zero_grad()
+    large, pool.LARGE = pool.LARGE, 1 << 62  # memory that is used again would not be seen
     with Live([*module.parameters(), *module.buffers(), *inputs]) as live:
         loss().backward()
+    pool.LARGE = large
     return live.peak(p.grad for p in module.parameters() if p.grad is not None)
 
 

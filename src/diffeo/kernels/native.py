@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from .build import BuildError, binary, capability
+from .operators import register
 
 __all__ = ["Kernels", "kernels", "serves", "which"]
 
@@ -50,8 +51,7 @@ def _find(wish: str) -> Kernels:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
         return Kernels(False, reason=str(error))
-    from . import operators  # noqa: F401  tells PyTorch of their shapes and gradients
-
+    register()
     return Kernels(True, capability())
 
 

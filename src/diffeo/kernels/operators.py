@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__: list[str] = []
+__all__ = ["register"]
 
 Grads = tuple[Any, ...]
-diffeo = torch.ops.diffeo
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> Grads:
-    return *diffeo.elementwise_backward(*grads, *ctx.saved_tensors, *ctx.rest), None, None, None
+    return *torch.ops.diffeo.elementwise_backward(*grads, *ctx.saved_tensors, *ctx.rest), None, None, None
 
 
 def _coupling(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -72,7 +71,7 @@ def _keep_coupling(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _coupling_gradients(ctx: Any, *grads: Tensor) -> Grads:
     x, context, *layers = ctx.saved_tensors
     weights, biases = layers[: ctx.half], layers[ctx.half :]
-    found = diffeo.coupling_backward(*grads, x, context, weights, biases, None, *ctx.rest, True, True)
+    found = torch.ops.diffeo.coupling_backward(*grads, x, context, weights, biases, None, *ctx.rest, True, True)
     by_x, by_context, by_weights, by_biases = found
     return by_x, by_context if context is not None else None, by_weights, by_biases, None, None, None, None
 
@@ -84,7 +83,11 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "coupling_keep": _coupling,
     "coupling_backward": _coupling_backward,
 }
-for _name, _fake in _FAKES.items():
-    torch.library.register_fake(f"diffeo::{_name}", _fake)
-torch.library.register_autograd("diffeo::elementwise", _gradients, setup_context=_keep)
-torch.library.register_autograd("diffeo::coupling", _coupling_gradients, setup_context=_keep_coupling)
+
+
+def register() -> None:
+    """Tell PyTorch; once, after the compiled operators are loaded."""
+    for name, fake in _FAKES.items():
+        torch.library.register_fake(f"diffeo::{name}", fake)
+    torch.library.register_autograd("diffeo::elementwise", _gradients, setup_context=_keep)
+    torch.library.register_autograd("diffeo::coupling", _coupling_gradients, setup_context=_keep_coupling)
