@@ -131,6 +131,14 @@ def search(at: Tensor, knots: Tensor) -> Tensor:
     return torch.searchsorted(knots.detach().to(at.dtype).contiguous(), at.detach().contiguous()[:, None], right=True)
 
 
+def _running_sums(sizes: Tensor) -> Tensor:
+    """Over the last axis."""
+    if not torch.compiler.is_compiling():
+        return sizes.cumsum(-1)
+    count = sizes.shape[-1]  # the gradient of cumsum asks how many rows there are, which would need a graph for each answer
+    return sizes @ torch.ones(count, count, dtype=sizes.dtype, device=sizes.device).triu()
+
+
 class _Bin:
     """The bin that each entry falls into, found on the axis of x (0) or of y (1)."""
 
@@ -142,7 +150,7 @@ class _Bin:
         width = shape.high - shape.low
         self.gain = width * (1 - shape.min_bin)
         self.sizes = self.share * self.gain + width * shape.min_bin / k  # (N, 2, K): widths and heights
-        knots = F.pad(self.sizes.cumsum(2), (1, 0)) + shape.low
+        knots = F.pad(_running_sums(self.sizes), (1, 0)) + shape.low
         self.index = search(at, knots[:, axis, 1:-1])
         at_bin = self.index[:, None].expand(-1, 2, -1)
         self.x0, self.y0 = knots.gather(2, at_bin)[..., 0].unbind(1)
