@@ -12,7 +12,7 @@ from diffeo.conditioners import MLP, ConvNet
 from diffeo.kernels import Coupled, kernels, pool
 from diffeo.layers import Coupling, LULinear, coupling
 from diffeo.maps import Affine, LogisticMixture, RQSpline
-from diffeo.partitions import Channels, Halves, Partition, alternating
+from diffeo.partitions import Channels, Halves, Indices, Partition, alternating, random
 
 pytestmark = pytest.mark.skipif(not kernels().native, reason=f"no compiled kernels: {kernels().reason}")
 ROWS = 300  # several blocks, the last of them short
@@ -65,6 +65,7 @@ LAYERS = {
     "flipped halves": lambda: layer(partition=Halves(flip=True)),
     "alternating": lambda: layer(8, partition=alternating(8)),
     "alternating the other way": lambda: layer(8, partition=alternating(8, flip=True)),
+    "any columns": lambda: layer(partition=Indices(7, [6, 1, 2])),
     "affine": lambda: layer(map=Affine()),
     "mixture of logistics": lambda: layer(map=LogisticMixture(components=3)),
     "free ends": lambda: layer(map=RQSpline(bins=4, ends="free")),
@@ -258,6 +259,17 @@ def test_what_cannot_go_together_does_not(monkeypatch):
     torch.testing.assert_close(back, -logdet)
 
 
+def test_dropout_goes_by_parts_while_training(monkeypatch):
+    counts = calls(monkeypatch)
+    module = Coupling(7, Affine(), MLP((9,), dropout=0.5), random(7)).double()
+    torch.nn.init.normal_(module.conditioner.body[-1].weight)
+    assert not torch.equal(module(rows())[0], module(rows())[0])
+    assert counts == []
+    module.eval()
+    torch.testing.assert_close(module(rows())[0], module._by_parts(rows(), None, module.map.forward_by_row)[0])
+    assert counts == [1]
+
+
 def test_what_is_put_upon_a_layer_is_heeded():
     seen = []
     module = layer()
@@ -309,9 +321,10 @@ def test_a_wrong_shape_is_an_error():
     call = layer()._coupled(inverse=False)
     op, rest = torch.ops.diffeo.coupling, (call.kernel.name, call.kernel.settings)
     with pytest.raises(RuntimeError, match="do not fit together"):
-        op(rows(8), None, call.weights, call.biases, list(call.cut), 32, *rest)
-    with pytest.raises(RuntimeError, match="columns outside"):
-        op(rows(), None, call.weights, call.biases, [0, 5, 1], 32, *rest)
+        op(rows(8), None, call.weights, call.biases, [*call.cut, 7], 32, *rest)
+    for cut in ([0, 1, 2, 3, 4, 5, 7], [0, 1, 2, 3, 4, 5, 5], [0, 1, 2]):
+        with pytest.raises(RuntimeError, match="each feature"):
+            op(rows(), None, call.weights, call.biases, cut, 32, *rest)
     with pytest.raises(RuntimeError, match="context"):
         op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), 32, *rest)
     with pytest.raises(RuntimeError, match="no compiled map is called nothing"):

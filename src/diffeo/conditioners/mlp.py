@@ -39,7 +39,7 @@ class MLP:
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
         body = nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape)))
-        return _Net(body, out_shape, relus=self.activation == "relu" and not self.dropout)
+        return _Net(body, out_shape, relus=self.activation == "relu")
 
 
 class _Net(nn.Module):
@@ -56,5 +56,7 @@ class _Net(nn.Module):
         return out
 
     def relu_layers(self) -> list[nn.Module] | None:
-        """The linear layers, if there are but ReLUs between them."""
-        return list(self.body)[::2] if self.relus else None
+        """The linear layers, if nothing but ReLUs acts between them: dropout does not, but while training."""
+        if self.training and any(isinstance(part, nn.Dropout) for part in self.body):
+            return None
+        return [part for part in self.body if isinstance(part, nn.Linear)] if self.relus else None

@@ -17,14 +17,14 @@ from .pool import Pool
 
 __all__ = ["Coupled", "Cut", "coupled", "retraced"]
 
-Cut = tuple[int, int, int]  # first conditioning feature, first transformed one, and the step from one to the next of its part
+Cut = list[int]  # entries of a vector or channels of an image: those that condition, then those that are transformed
 LINE = 16  # native/network.h: positions go by so many
 ROWS, POSITIONS = 32, 256  # of a block: vectors; pixels, borders included, at least
 
 
 @dataclass(frozen=True)
 class Coupled:
-    """A coupling layer: its map, which features, and what makes the map's parameters: linear layers (of vectors) or
+    """A coupling layer: its map, which features are which, and what makes the map's parameters: linear layers (of vectors) or
     convolutions (of images) with ReLUs between."""
 
     kernel: Kernel
@@ -103,7 +103,7 @@ def retraced(
     of x, those by x and by others (weights, biases, context). The network is evaluated once: what it reads is the same."""
     given = (None if context is None else context.flatten(1).to(y.dtype), layer.weights, layer.biases)
     kept = _pool.empty(_kept_size(y, layer.weights, 1), y.dtype)
-    settings = (list(layer.cut), _block(y))
+    settings = (layer.cut, _block(y))
     x, _ = torch.ops.diffeo.coupling_keep(y, *given, kept, *settings, layer.kernel.name, layer.kernel.settings)
     before, after = kept.tensor_split([kept.numel() - _blocks(y) * _size(y, y.shape[1])])
     before.view(_blocks(y), -1)[:, : _size(y, y.shape[1])] = after.view(_blocks(y), -1)
@@ -124,7 +124,7 @@ class _Coupled(torch.autograd.Function):
     def forward(ctx: Any, kernel: Kernel, cuts: list[int], x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
         ctx.kernel, ctx.cuts, ctx.half = kernel, cuts, len(layers) // 2
         weights, biases = layers[: ctx.half], layers[ctx.half :]
-        kept = _pool.empty(_kept_size(x, weights, len(cuts) // 3), x.dtype)
+        kept = _pool.empty(_kept_size(x, weights, len(cuts) // x.shape[1]), x.dtype)
         ctx.save_for_backward(x, context, kept, *layers)
         settings = (cuts, _block(x), kernel.name, kernel.settings)
         y, logdet = torch.ops.diffeo.coupling_keep(x, context, weights, biases, kept, *settings)
@@ -156,10 +156,11 @@ def _differentiable(ctx: Any, grads: Sequence[Tensor], given: list[Tensor | None
 
 def _step_by_step(kernel: Kernel, cuts: list[int], half: int, x: Tensor, context: Tensor | None, *layers: Tensor) -> Pair:
     """The same in PyTorch."""
-    total, count = x.new_zeros(x.shape[0]), len(cuts) // 3
+    size = x.shape[1]
+    total, count = x.new_zeros(x.shape[0]), len(cuts) // size
     for i in range(count):
         own = slice(i * half // count, (i + 1) * half // count)
-        x, logdet = _one_step(kernel, cuts[3 * i : 3 * i + 3], x, context, layers[:half][own], layers[half:][own])
+        x, logdet = _one_step(kernel, cuts[i * size : (i + 1) * size], x, context, layers[:half][own], layers[half:][own])
         total = total + logdet
     return x, total
 
@@ -168,15 +169,14 @@ def _one_step(
     kernel: Kernel, cut: list[int], x: Tensor, context: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> Pair:
     size_a = weights[0].shape[1] - (0 if context is None else context.shape[1])
-    size_b = x.shape[1] - size_a
-    step = cut[2]
-    a, b = (x[:, first : first + step * size : step] for first, size in ((cut[0], size_a), (cut[1], size_b)))
+    conditioning, transformed = (torch.tensor(part, dtype=torch.long) for part in (cut[:size_a], cut[size_a:]))
+    a, b = x.index_select(1, conditioning), x.index_select(1, transformed)
     h = a if context is None else torch.cat([a, context], 1)
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         h = _linear(h, weight, bias).relu()
-    params = _linear(h, weights[-1], biases[-1]).unflatten(1, (size_b, -1)).movedim(2, -1)
+    params = _linear(h, weights[-1], biases[-1]).unflatten(1, (len(transformed), -1)).movedim(2, -1)
     y, logdet = kernel(b, params, by_row=True)
-    return x.slice_scatter(y, 1, cut[1], cut[1] + step * size_b, step), logdet
+    return x.index_copy(1, transformed, y), logdet
 
 
 def _linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ class Partition(nn.Module, ABC):
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
 
     def cut(self, event_shape: Shape) -> Cut | None:
-        """Where both parts are every so many-th entry of a vector or channel of an image: the first that conditions, the first
-        that is transformed, and the step. None for other partitions, and always where `mute` does something."""
+        """Where both parts are entries of a vector or channels of an image: those that condition, then those transformed. None
+        for other partitions, and always where `mute` does something."""
         return None
 
     def mute(self, params: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class Halves(Partition):
         return (second, first) if self.flip and cut else (first, second)
 
     def cut(self, event_shape: Shape) -> Cut:
-        half = event_shape[0] // 2
-        return (half, 0, 1) if self.flip and half else (0, half, 1)
+        size, half = event_shape[0], event_shape[0] // 2
+        return [*range(half, size), *range(half)] if self.flip and half else [*range(size)]
 
     def extra_repr(self) -> str:
         return f"flip={self.flip}"

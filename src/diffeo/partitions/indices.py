@@ -58,8 +58,8 @@ class Indices(Partition):
             raise ShapeError(f"this partition cuts vectors of shape ({self.size},), not {event_shape}")
         return (len(self.conditioning),), (len(self.transformed),)
 
-    def cut(self, event_shape: Shape) -> Cut | None:
-        return None if self.turn is None else (1 - self.turn, self.turn, 2)
+    def cut(self, event_shape: Shape) -> Cut:
+        return [*self.conditioning, *self.transformed]
 
     def extra_repr(self) -> str:
         return f"size={self.size}, transformed={self.transformed}"

@@ -32,24 +32,26 @@ template <class T> void add(T* to, const T* from, int64_t count) {
 
 template <class T>
 Coupling<T>::Coupling(const Map<T>& map_, Cut cut_, std::vector<Layer<T>> layers, int64_t features, int64_t context)
-    : map(map_), cut(cut_), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
+    : map(map_), cut(std::move(cut_)), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
   size_a = net.inputs() - context;
   bool fits = size_a + size_b == features && size_b * map.num_params == net.outputs();
   for (size_t i = 1; i < net.layers.size(); ++i) fits = fits && net.layers[i].inputs() == net.layers[i - 1].outputs();
   if (!fits) throw std::runtime_error("diffeo: weights and biases do not fit together, or to x");
-  auto within = [&](int64_t first, int64_t count) {
-    return count == 0 || (first >= 0 && first + (count - 1) * cut.step < features);
-  };
-  if (cut.step < 1 || !within(cut.a, size_a) || !within(cut.b, size_b)) throw std::runtime_error("diffeo: columns outside of x");
+  std::vector<bool> seen(features);
+  for (const int64_t i : cut)
+    if (i >= 0 && i < features) seen[i] = true;
+  if (std::count(seen.begin(), seen.end(), true) != features) throw std::runtime_error("diffeo: each feature of x once");
 }
 
 template <class T>
 Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const {
-  if (context.rows == 0) return a(state);
-  const Matrix<T> both = layout.at(memory, net.inputs());
-  copy(both.part(0, size_a), a(state));
-  copy(both.part(size_a, net.inputs()), context);
-  return both;
+  const Matrix<T> in = layout.at(memory, net.inputs());
+  auto take = [&](int64_t i, const T* from) {
+    std::copy_n(from - layout.margin, layout.row, in.data + i * in.row - layout.margin);
+  };
+  for (int64_t i = 0; i < size_a; ++i) take(i, conditioning(state, i));
+  for (int64_t i = 0; i < context.rows; ++i) take(size_a + i, context.data + i * context.row);
+  return in;
 }
 
 template <class T>
@@ -58,15 +60,15 @@ void Coupling<T>::forward(const Block& block, const Matrix<T>& state, const Matr
   const Layout& layout = block.layout;
   T* by_position = memory;
   net.forward(input(state, context, layout, memory + layout.row), outputs, block.grid, layout, mask);
-  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout), from = b(state), to = b(next);
+  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout);
   std::vector<Vec<T>> params(map.num_params), scratch(map.scratch);
   for (int64_t at = 0; at < state.columns; at += Lanes<T>::W) {
     const Vec<T> here = mask ? load(mask + at) : all<T>(1);
     Vec<T> total{}, y, l;
     for (int64_t n = 0; n < size_b; ++n) {
       for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
-      map.value(load(&from(n, at)), params.data(), scratch.data(), y, l);
-      store(&to(n, at), pick<T>(here > T(0), y, Vec<T>{}));
+      map.value(load(transformed(state, n) + at), params.data(), scratch.data(), y, l);
+      store(transformed(next, n) + at, pick<T>(here > T(0), y, Vec<T>{}));
       total += l;
     }
     store(by_position + at, pick<T>(here > T(0), total, Vec<T>{}));
@@ -85,7 +87,7 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
   T *by_position = memory, *joined = memory + layout.row, *spare = joined + layout.size(net.inputs());
   std::fill_n(by_position, layout.row, T(0));
   for (int64_t i = 0; i < block.last - block.first; ++i) std::fill_n(by_position + i * positions, positions, grad_logdet[i]);
-  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout), from = b(state), to = b(grad);
+  const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout);
   const Matrix<T> by_params = layout.at(spare, net.outputs());
   layout.clear_margins(by_params);
   std::vector<Vec<T>> params(map.num_params), scratch(map.scratch), by(map.num_params);
@@ -93,8 +95,8 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
     const Vec<T> here = mask ? load(mask + at) : all<T>(1), by_logdet = load(by_position + at);
     for (int64_t n = 0; n < size_b; ++n) {
       for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
-      T* place = &to(n, at);
-      store(place, map.pull(load(&from(n, at)), params.data(), scratch.data(), load(place), by_logdet, by.data()));
+      T* place = transformed(grad, n) + at;
+      store(place, map.pull(load(transformed(state, n) + at), params.data(), scratch.data(), load(place), by_logdet, by.data()));
       for (int p = 0; p < map.num_params; ++p)
         store(&by_params(n * map.num_params + p, at), pick<T>(here > T(0), by[p], Vec<T>{}));
     }
@@ -103,11 +105,11 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
   const Matrix<T> first =
       net.backward(by_params, in, outputs, block.grid, layout, sums, add, spare + layout.size(net.outputs()));
   if (!want_input) return;
-  const Layer<T>& layer = net.layers.front();
-  const Matrix<T> by_input = layer.weight.t();  // (inputs, outputs)
-  const Shifts shifts = layer.shifts(block.grid.after);
-  product(a(grad), by_input.part(0, size_a), first, {.add = true}, shifts);
-  if (context.rows) product(grad_context, by_input.part(size_a, net.inputs()), first, {.add = true}, shifts);
+  const Layer<T>& layer = net.layers.front();  // the gradient by what it reads takes the place of that
+  product(in, layer.weight.t(), first, {}, layer.shifts(block.grid.after));
+  for (int64_t i = 0; i < size_a; ++i) diffeo::add(conditioning(grad, i), in.data + i * in.row, in.columns);
+  for (int64_t i = 0; i < context.rows; ++i)
+    diffeo::add(grad_context.data + i * grad_context.row, in.data + (size_a + i) * in.row, in.columns);
 }
 
 template <class T>
@@ -183,6 +185,7 @@ template <class T> struct Sums {
   void finish() const {
     parallel_for(results.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
+        if (groups.size() == 1 && groups[0][i].weight.data == results[i].weight.data) continue;  // there already
         for (int64_t pixel = 0; pixel < results[i].pixels; ++pixel)
           for (int64_t row = 0; row < results[i].outputs(); ++row)
             add_up(results[i].inputs(), [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);

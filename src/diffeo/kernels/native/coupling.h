@@ -10,9 +10,8 @@
 
 namespace diffeo {
 
-// Which features (columns of vectors, channels of images) condition and which are transformed: from `a` and from `b` on, each
-// `step` from the one before.
-struct Cut { int64_t a, b, step; };
+// The features (columns of vectors, channels of images) of an event: those that condition, then those that are transformed.
+using Cut = std::vector<int64_t>;
 
 // A batch of events in memory: (B, D) or (B, C, H, W), with any strides.
 template <class T> struct Events {
@@ -46,8 +45,8 @@ template <class T> struct Coupling {
   // Raises std::runtime_error where the layers do not fit together, or to x and context.
   Coupling(const Map<T>& map, Cut cut, std::vector<Layer<T>> layers, int64_t features, int64_t context);
 
-  Matrix<T> a(const Matrix<T>& m) const { return {m.data + cut.a * m.row, size_a, m.columns, cut.step * m.row}; }
-  Matrix<T> b(const Matrix<T>& m) const { return {m.data + cut.b * m.row, size_b, m.columns, cut.step * m.row}; }
+  T* conditioning(const Matrix<T>& m, int64_t i) const { return m.data + cut[i] * m.row; }
+  T* transformed(const Matrix<T>& m, int64_t i) const { return m.data + cut[size_a + i] * m.row; }
 
   // What the network reads: the conditioning part and the context.
   Matrix<T> input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const;

@@ -31,7 +31,9 @@ struct Layout {
   int64_t used, margin, row;           // positions from the first to the last that is no border
 
   Layout(const Grid& grid, int64_t events)
-      : used(events * grid.positions() - grid.reach()), margin(full(grid.reach())), row(margin + full(events * grid.positions())) {}
+      : used(events * grid.positions() - grid.reach()),
+        margin(full(grid.reach())),
+        row(margin + full(events * grid.positions())) {}
   static int64_t full(int64_t count) { return (count + LINE - 1) / LINE * LINE; }
   int64_t size(int64_t features) const { return features * row + margin; }
   template <class T> Matrix<T> at(T* memory, int64_t features) const { return {memory + margin, features, full(used), row}; }
@@ -52,7 +54,9 @@ template <class T> struct Layer {
 
   int64_t inputs() const { return weight.columns; }
   int64_t outputs() const { return weight.rows; }
-  Matrix<T> weight_of(int64_t i) const { return {weight.data + i * pixel, weight.rows, weight.columns, weight.row, weight.column}; }
+  Matrix<T> weight_of(int64_t i) const {
+    return {weight.data + i * pixel, weight.rows, weight.columns, weight.row, weight.column};
+  }
   Shifts shifts(const std::array<int64_t, 9>& around) const {
     return pixels == 1 ? Shifts() : Shifts{pixels, pixel, around.data()};
   }

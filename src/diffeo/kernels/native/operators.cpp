@@ -130,10 +130,10 @@ template <class T> std::vector<Layer<T>> layers_of(const Tensors& weights, const
   return found;
 }
 
-std::vector<Cut> cuts_of(const std::vector<int64_t>& numbers) {
-  STD_TORCH_CHECK(numbers.size() % 3 == 0, "diffeo: three numbers a coupling layer");
+std::vector<Cut> cuts_of(const std::vector<int64_t>& numbers, int64_t features) {
+  STD_TORCH_CHECK(features && numbers.size() % features == 0, "diffeo: each feature once for each coupling layer");
   std::vector<Cut> found;
-  for (size_t i = 0; i < numbers.size(); i += 3) found.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+  for (auto at = numbers.begin(); at != numbers.end(); at += features) found.emplace_back(at, at + features);
   return found;
 }
 
@@ -158,7 +158,7 @@ template <class T> struct Call {
        int64_t block, const std::string& name, const Settings& settings)
       : map(make_map<T>(name, settings)),
         layers(*map, x.dim() == 4 ? Grid(x.size(2), x.size(3)) : Grid(), events_of<T>(x), events_of<T>(context),
-               layers_of<T>(weights, biases, x), cuts_of(cuts), block) {}
+               layers_of<T>(weights, biases, x), cuts_of(cuts, x.size(1)), block) {}
 };
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
@@ -174,8 +174,8 @@ template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const
 }
 
 std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& context_, const Tensors& weights,
-                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& cuts, int64_t block,
-                                const std::string& name, const Settings& settings) {
+                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& cuts,
+                                int64_t block, const std::string& name, const Settings& settings) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Tensor context = context_of(context_, x);

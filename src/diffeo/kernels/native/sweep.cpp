@@ -85,7 +85,9 @@ template <class T, class Work> void cover(const Event& event, int64_t first, int
   constexpr int64_t W = Lanes<T>::W;
   const bool over_rows = event.lanes_on_rows;
   const int64_t row_step = over_rows ? W : 1, step = over_rows ? 1 : W;
-  auto lanes = [&](int64_t row, int64_t n) { return static_cast<int>(std::min<int64_t>(W, over_rows ? last - row : event.n - n)); };
+  auto lanes = [&](int64_t row, int64_t n) {
+    return static_cast<int>(std::min<int64_t>(W, over_rows ? last - row : event.n - n));
+  };
   for (int64_t m = 0; m < event.m; ++m)
     for (int64_t n = 0; n < event.n; n += step)
       for (int64_t row = first, block = 0; row < last; row += row_step, ++block) work.visit(row, m, n, lanes(row, n), block);
