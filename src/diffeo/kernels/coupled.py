@@ -73,10 +73,10 @@ def _positions(x: Tensor) -> tuple[int, int]:
 
 
 def _block(x: Tensor) -> int:
-    """How many events go together. Images are shared out evenly."""
+    """How many events go together. Images are shared out evenly among a power of two of blocks."""
     if x.dim() == 2:
         return ROWS
-    blocks = max(1, x.shape[0] * _positions(x)[0] // POSITIONS)
+    blocks = 1 << (x.shape[0] * _positions(x)[0] // POSITIONS).bit_length()
     return -(-x.shape[0] // min(blocks, x.shape[0]))
 
 
