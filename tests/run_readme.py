@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/images.md", "docs/inference.md")
+PAGES = ("README.md", "docs/performance.md", "docs/images.md", "docs/inference.md")
 
 
 def blocks(language: str, text: str) -> list[str]:
