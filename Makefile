@@ -13,6 +13,7 @@ test: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
+	DIFFEO_KERNELS=eager $(BIN)/python -m pytest -n 2 tests/test_kernels.py tests/test_maps.py tests/test_compile.py tests/test_contract.py
 	$(BIN)/python tests/run_readme.py
 
 bench: .venv/installed-dev
