@@ -187,7 +187,7 @@ def test_images(shape, count, inverse, layout, by_parts):
 def test_images_by_splines_and_mixtures(by_parts):
     for map in (RQSpline(bins=4), LogisticMixture(components=2)):
         module, x = diffeo.Chain([of_images((4, 6, 5), map), of_images((4, 6, 5), map, flip=True)]), images((4, 6, 5), 7)
-        assert module[0]._in_one_call([module[1]], x, inverse=False)
+        assert module[0]._in_one_call([module[1]], x, None, inverse=False)
         at_once, expected = everything(module, x), None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Coupled, "takes", lambda *_: False)
@@ -340,3 +340,43 @@ def test_memory_that_is_used_again(monkeypatch):
     others = [memory.empty(50, torch.float32), memory.empty(100, torch.float64)]
     assert place not in [other.data_ptr() for other in others]
     assert memory.empty(100, torch.float32).data_ptr() == place
+
+
+@pytest.mark.parametrize("same", ["context", "layer", "input"])
+def test_gradients_that_can_be_differentiated_are_the_same(same):
+    """Also where one thing that is given depends on another, or is the same."""
+    first, second = layer(context=7), layer(context=7)
+    x, context = rows().requires_grad_(), rows(7, ROWS).requires_grad_()
+    mixed = LULinear(7).double()
+    chain = diffeo.Chain([first, mixed, first if same == "layer" else second])
+
+    def gradients(create_graph: bool) -> tuple[Tensor, ...]:
+        y, logdet = chain(x, x if same == "input" else context)
+        wanted = [x, *first.parameters()] if same == "input" else [x, context, *first.parameters()]
+        return torch.autograd.grad([y.sum(), (logdet**2).sum()], wanted, create_graph=create_graph)
+
+    for ours, theirs in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_networks_of_another_kind_go_by_parts(monkeypatch):
+    counts = calls(monkeypatch)
+    flat = Coupling((4, 4, 4), Affine(), MLP((8,)), Channels()).double()
+    flat(images((4, 4, 4), 3))
+    of_images((4, 4, 4))(images((4, 4, 4), 3), rows(2, 3))  # a context that it does not read
+    diffeo.Chain([flat, of_images((4, 4, 4))])(images((4, 4, 4), 3))
+    strange = layer()
+    strange.conditioner.body[1] = torch.nn.Tanh()
+    strange(rows())
+    assert counts == [1]
+
+
+def test_shared_weights_are_retraced(by_parts):
+    module = layer(hidden=(8, 8, 8))
+    module.conditioner.body[4].weight = module.conditioner.body[2].weight
+    y, grads = module(rows())[0].detach(), (rows(7, ROWS), rows(1, ROWS)[:, 0])
+    at_once = module.retrace(y, None, grads, list(module.parameters()))
+    by_parts()
+    expected = module.retrace(y, None, grads, list(module.parameters()))
+    for ours, theirs in zip((*at_once[:2], *at_once[2]), (*expected[:2], *expected[2]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)

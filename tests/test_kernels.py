@@ -278,3 +278,11 @@ def test_older_instruction_sets_compile(tmp_path):
     for instructions in ("AVX2", "DEFAULT"):
         build.build(tmp_path / f"{instructions}.so", instructions)
         assert Path(tmp_path / f"{instructions}.so").stat().st_size > 10_000
+
+
+@native
+def test_images_that_overlap_in_memory():
+    x = torch.randn(2_000, dtype=torch.float64).as_strided((2, 3, 4, 4), (100, 2, 4, 1))
+    params = torch.randn(2, 3, 4, 4, 2, dtype=torch.float64)
+    ours, theirs = MAPS["affine"].forward(x, params), MAPS["affine"].forward(x.contiguous(), params)
+    assert all(map(torch.equal, ours, theirs))

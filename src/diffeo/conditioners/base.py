@@ -57,14 +57,15 @@ def plain_layers(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
     """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs between, for who runs it
     himself. A network says so by a method `relu_layers`. None for others, and where something (a hook, a
     parametrization) has been put upon it."""
-    layers = net.relu_layers() if hasattr(net, "relu_layers") and _is_bare(net) else None  # type: ignore[operator]
-    if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) and _is_bare(layer) for layer in layers):
+    layers = net.relu_layers() if hasattr(net, "relu_layers") and all(map(_is_bare, net.modules())) else None  # type: ignore[operator]
+    if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) for layer in layers):
         return None
     return [layer.weight for layer in layers], [layer.bias for layer in layers]
 
 
 def _is_bare(module: nn.Module) -> bool:
-    return not module._forward_hooks and not module._forward_pre_hooks
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return not any(hooks)
 
 
 def width(in_shape: Shape, context_shape: Shape | None) -> int:

@@ -51,8 +51,9 @@ class _ConvNet(nn.Module):
 
     def relu_layers(self) -> list[nn.Module] | None:
         """The convolutions, if there are but ReLUs between them."""
-        act, middle, _, last = self.rest
-        return [self.first, middle, last] if isinstance(act, nn.ReLU) and self.context is None else None
+        act, middle, again, last = self.rest
+        relus = isinstance(act, nn.ReLU) and isinstance(again, nn.ReLU)
+        return [self.first, middle, last] if relus and self.context is None else None
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ class MLP:
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
         body = nn.Sequential(*layers, zero_linear(sizes[-1], math.prod(out_shape)))
-        return _Net(body, out_shape, relus=self.activation == "relu")
+        return _Net(body, out_shape)
 
 
 class _Net(nn.Module):
-    def __init__(self, body: nn.Sequential, out_shape: Shape, relus: bool) -> None:
+    def __init__(self, body: nn.Sequential, out_shape: Shape) -> None:
         super().__init__()
-        self.body, self.out_shape, self.relus = body, out_shape, relus
+        self.body, self.out_shape = body, out_shape
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         first, *rest = self.body
@@ -57,6 +57,6 @@ class _Net(nn.Module):
 
     def relu_layers(self) -> list[nn.Module] | None:
         """The linear layers, if nothing but ReLUs acts between them: dropout does not, but while training."""
-        if self.training and any(isinstance(part, nn.Dropout) for part in self.body):
-            return None
-        return [part for part in self.body if isinstance(part, nn.Linear)] if self.relus else None
+        between = [part for part in self.body if not isinstance(part, nn.Linear)]
+        quiet = all(isinstance(part, nn.ReLU) or (isinstance(part, nn.Dropout) and not self.training) for part in between)
+        return [part for part in self.body if isinstance(part, nn.Linear)] if quiet else None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..core.tracing import traced
 from .fused import Kernel, Pair
@@ -37,16 +38,25 @@ class Coupled:
         mine, theirs = self.kernel, other.kernel
         return (mine.name, mine.settings, len(self.weights)) == (theirs.name, theirs.settings, len(other.weights))
 
-    def takes(self, x: Tensor) -> bool:
+    def takes(self, x: Tensor, context: Tensor | None) -> bool:
         """Is there a compiled kernel for such an x? Under autocast too: in float32 it is faster than its parts in bfloat16."""
+        layers = [*self.weights, *self.biases]
         return (
             not traced()
+            and forward_ad._current_level < 0
             and serves(x)
             and x.dim() in (2, 4)
-            and x.dtype == self.weights[0].dtype
             and x.dtype in (torch.float32, torch.float64)
+            and all(t.dtype == x.dtype for t in layers)
+            and all(w.dim() == x.dim() for w in self.weights)
+            and all(b.is_contiguous() for b in self.biases)
+            and (x.dim() == 2 or (context is None and x.numel() > 0 and all(_is_dense(w) for w in self.weights)))
             and x.shape[0] > 0
         )
+
+
+def _is_dense(weight: Tensor) -> bool:
+    return weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair:
@@ -110,7 +120,9 @@ def retraced(
     by_x, by_context, by_weights, by_biases = torch.ops.diffeo.coupling_backward(
         *grads, x, *given, kept, *settings, kernel.name, kernel.settings, True, True
     )
-    found = dict(zip([*layer.weights, *layer.biases], [*by_weights, *by_biases], strict=True))
+    found: dict[Tensor, Tensor] = {}
+    for tensor, grad in zip([*layer.weights, *layer.biases], [*by_weights, *by_biases], strict=True):
+        found[tensor] = found[tensor] + grad if tensor in found else grad  # weights may be shared
     if context is not None:
         found[context] = by_context.view_as(context)
     return x, by_x, tuple(found.get(t) for t in others)
@@ -147,8 +159,10 @@ class _Coupled(torch.autograd.Function):
 
 def _differentiable(ctx: Any, grads: Sequence[Tensor], given: list[Tensor | None]) -> list[Tensor | None]:
     """The gradients by all that was given, as what can be differentiated again."""
-    wanted = [t for t in given if t is not None and t.requires_grad]
     with torch.enable_grad():
+        # Under other names, for one may be a function of another, or the same.
+        given = [t.view_as(t) if t is not None and t.requires_grad else t for t in given]
+        wanted = [t for t in given if t is not None and t.requires_grad]
         outputs = _step_by_step(ctx.kernel, ctx.cuts, ctx.half, *given)  # type: ignore[arg-type]
         found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
     return [next(found) if t is not None and t.requires_grad else None for t in given]

@@ -77,6 +77,7 @@ class _Fused(torch.autograd.Function):
 
 def _by_twin(kernel: Kernel, x: Tensor, params: Tensor, grads: tuple[Tensor, ...], by_row: bool) -> tuple[Tensor | None, ...]:
     with torch.enable_grad():
+        x, params = (t.view_as(t) if t.requires_grad else t for t in (x, params))  # one may be a function of the other
         y, logdet = kernel.twin(x, params)
         outputs = (y, sum_event(logdet) if by_row else logdet)
         wanted = [t for t in (x, params) if t.requires_grad]

@@ -20,13 +20,16 @@ def _dense(x: Tensor) -> Tensor:
 
 
 def _elementwise(x: Tensor, params: Tensor, map: str, settings: list[float], by_row: bool) -> tuple[Tensor, Tensor]:
-    y = torch.empty_like(_dense(x))
+    y = _dense(torch.empty_like(_dense(x)))
     return y, x.new_empty(x.shape[0]) if by_row else torch.empty_like(y)
 
 
 def _elementwise_backward(grad_y: Tensor, grad_logdet: Tensor, x: Tensor, params: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    dense = params if _dense(params[..., 0]).stride() == params[..., 0].stride() else params.contiguous()
-    return torch.empty_like(_dense(x)), torch.empty_like(dense)
+    return _dense(torch.empty_like(_dense(x))), _dense_params(torch.empty_like(_dense_params(params)))
+
+
+def _dense_params(params: Tensor) -> Tensor:
+    return params if _dense(params[..., 0]).stride() == params[..., 0].stride() else params.contiguous()
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 import torch
@@ -21,6 +22,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
+        self._lock = threading.RLock()  # memory comes back in any thread, also while this one takes some
 
     def empty(self, count: int, dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor (count,) in the memory of the CPU."""
@@ -33,10 +35,11 @@ class Pool:
         return torch.from_numpy(lent)
 
     def _take(self, count: int, dtype: torch.dtype) -> Tensor:
-        for i, memory in enumerate(self._free):
-            if memory.numel() == count and memory.dtype == dtype:
-                return self._free.pop(i)
-        return torch.empty(count, dtype=dtype)
+        with self._lock:
+            fitting = [m for m in self._free if m.numel() == count and m.dtype == dtype]
+            self._free = [m for m in self._free if not fitting or m is not fitting[0]]
+        return fitting[0] if fitting else torch.empty(count, dtype=dtype)
 
     def _give_back(self, memory: Tensor) -> None:
-        self._free = [memory, *self._free[:1]]
+        with self._lock:
+            self._free = [memory, *self._free[:1]]

@@ -53,26 +53,26 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        layers = self._in_one_call([], x, inverse=False)
+        layers = self._in_one_call([], x, context, inverse=False)
         return coupled(layers, x, context) if layers else self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        layers = self._in_one_call([], y, inverse=True)
+        layers = self._in_one_call([], y, context, inverse=True)
         return coupled(layers, y, context) if layers else self._by_parts(y, context, self.map.inverse_by_row)
 
     def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
-        layers = self._in_one_call(following, x, inverse)
+        layers = self._in_one_call(following, x, context, inverse)
         return (*coupled(layers, x, context), len(layers)) if layers else super().run(following, x, context, inverse)
 
-    def _in_one_call(self, following: Sequence[Transform], x: Tensor, inverse: bool) -> list[Coupled]:
+    def _in_one_call(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> list[Coupled]:
         """This layer and those of the following that one call does together; none if it goes by parts."""
         first = self._coupled(inverse)
-        if first is None or not first.takes(x):
+        if first is None or not first.takes(x, context):
             return []
         found = [first]
         for layer in following:
             own = layer._coupled(inverse) if isinstance(layer, Coupling) and layer.context_shape == self.context_shape else None
-            if own is None or not own.joins(first):
+            if own is None or not own.joins(first) or not own.takes(x, context):
                 break
             found.append(own)
         return found
@@ -80,7 +80,8 @@ class Coupling(FixedShape):
     def _coupled(self, inverse: bool) -> Coupled | None:
         """What one call for the whole layer needs, where there is one for this partition, network and map."""
         kernel, cut, layers = self.map.kernel(inverse), self.partition.cut(self.event_shape), plain_layers(self.conditioner)
-        if kernel is None or cut is None or layers is None or self._forward_hooks or self._forward_pre_hooks:
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        if kernel is None or cut is None or layers is None or any(hooks):
             return None
         return Coupled(kernel, cut, *layers)
 
@@ -98,7 +99,7 @@ class Coupling(FixedShape):
         x_B is G = (g − h ∂l'/∂y_B) ∂y_B/∂x_B, and those by θ are those of −G x_B − h l' at fixed G and h.
         """
         layer, kernel = self._coupled(inverse=True), self.map.kernel()
-        if layer is not None and kernel is not None and layer.takes(y):
+        if layer is not None and kernel is not None and layer.takes(y, context):
             return retraced(layer, kernel, y, context, grads, others)
         (a, b), (grad_a, grad_b) = self.partition.split(y), self.partition.split(grads[0])
         by_logdet = grads[1].view(-1, *[1] * (b.dim() - 1))

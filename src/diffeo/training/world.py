@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class World:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(_leave)  # threads of a group that is still there may abort the process as it ends
         return cls(dist.get_rank(), size)
 
     @property
@@ -46,3 +48,8 @@ class World:
         number = torch.tensor([value], dtype=torch.float64)
         dist.all_reduce(number, op=dist.ReduceOp.MAX)
         return number.item()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -72,7 +72,7 @@ std::tuple<Tensor, Tensor> elementwise(const Tensor& x_, const Tensor& params_, 
     const auto map = make_map<T>(name, settings);
     check_shapes(x_, params_, map->num_params);
     const int64_t axes = x_.dim();
-    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), y = torch::stable::empty_like(x);
+    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), y = viewable(torch::stable::empty_like(x), axes);
     const Tensor logdet = by_row ? new_tensor(x, {x.size(0)}) : torch::stable::empty_like(y);
     sweep_values<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(y, axes),
                     walk<T>(logdet, by_row ? 1 : axes), by_row);
@@ -89,7 +89,8 @@ std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Ten
     const int64_t axes = x_.dim();
     const Tensor x = viewable(x_, axes), params = viewable(params_, axes), grad_y = viewable(grad_y_, axes);
     const Tensor grad_logdet = by_row ? grad_logdet_ : viewable(grad_logdet_, axes);
-    const Tensor grad_x = torch::stable::empty_like(x), grad_params = torch::stable::empty_like(params);
+    const Tensor grad_x = viewable(torch::stable::empty_like(x), axes);
+    const Tensor grad_params = viewable(torch::stable::empty_like(params), axes);
     sweep_pulls<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(grad_y, axes),
                    walk<T>(grad_logdet, by_row ? 1 : axes), walk<T>(grad_x, axes), walk<T>(grad_params, axes), by_row);
     return std::make_tuple(grad_x, grad_params);
@@ -162,7 +163,7 @@ template <class T> struct Call {
 };
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
-  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.kept_size(), "diffeo: too little is kept");
+  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.kept_size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
   return data_of<T>(kept);
 }
 

@@ -27,6 +27,7 @@ template <class T> struct Memory {
   T* grow(int64_t count) {
     if (size >= count) return numbers.get();
     constexpr size_t line = 64;
+    size = 0;
     numbers.reset(static_cast<T*>(std::aligned_alloc(line, (count * sizeof(T) + line - 1) / line * line)));
     if (!numbers) throw std::bad_alloc();
     size = count;
