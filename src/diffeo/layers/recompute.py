@@ -26,7 +26,7 @@ class Recompute(Links):
     """A `Chain` whose backward finds the input of each link from its output, x_i = f_i⁻¹(x_{i+1}), and so stores none.
 
     Values are those of a chain of the same links, and so are the names of its weights; gradients differ by rounding.
-    Stored are the output of each run of invertible links and its first input. A step takes about 1.6 times as long. Both
+    Stored are the output of each run of invertible links and its first input. A step takes 1.1 to 1.4 times as long. Both
     directions can be trained through. RevNet, Gomez et al. 2017, arXiv:1707.04585.
 
     Links go as they do in a chain, with all stored, where they are not `exact` (they draw noise), settle the dtype, take data

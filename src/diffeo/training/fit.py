@@ -97,7 +97,7 @@ def fit(
     noise go to `out/samples/STEP.png` at every evaluation. `precision="bfloat16"` computes the networks in that, but
     for coupling layers that are compiled whole: they stay in float32, which is faster (docs/performance.md).
 
-    `memory="invert"` trains in memory that does not grow with the depth of the flow, in about 1.4 times the time: every `Chain`
+    `memory="invert"` trains in memory that does not grow with the depth of the flow, in 1.1 to 1.4 times the time: every `Chain`
     in it is run as a `layers.Recompute` meanwhile. What is saved is the same. A run that had to store some links
     is resumed to rounding, not bit for bit.
 
