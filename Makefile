@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench bench-quick wheel clean
+.PHONY: demo test fuzz bench bench-quick wheel clean
 
 demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
@@ -15,6 +15,10 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2
 	DIFFEO_KERNELS=eager $(BIN)/python -m pytest -n 2 tests/test_kernels.py tests/test_maps.py tests/test_compile.py tests/test_contract.py
 	$(BIN)/python tests/run_readme.py
+
+# The fuzzers of tests/fuzz at length; `make test` runs the first cases of each.
+fuzz: .venv/installed-dev
+	DIFFEO_FUZZ=1 $(BIN)/python -m pytest -v -n 2 tests/fuzz
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py
