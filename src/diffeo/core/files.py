@@ -1,15 +1,25 @@
-"""Writing files so that a crash at any moment leaves the old content or the new, never half of one."""
+"""Files: written so that a crash at any moment leaves the old content or the new, and opened only if that cannot hang."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic", "fsync_folder", "sha256", "write_atomic"]
+from .errors import DataError
+
+__all__ = ["atomic", "fsync_folder", "refuse_special", "sha256", "write_atomic"]
+
+SPECIAL = {
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 @contextlib.contextmanager
@@ -49,6 +59,20 @@ def sha256(path: Path) -> str:
     """The hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `DataError` for a pipe, socket or device, which may hang when read and cannot be read twice.
+
+    Regular files, folders and missing paths pass. `OSError` where the path cannot be looked up.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    kind = next((words for test, words in SPECIAL.items() if test(mode)), None)
+    if kind is not None:
+        raise DataError(f"{path}: is {kind}, not a file; save what it gives to a file and name that")
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import DataError
+from ..core.files import refuse_special
 from .pictures import SUFFIXES
 from .schema import shorten
 
@@ -39,8 +40,12 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for entry in visible:
         if entry.is_dir():
             yield from _walk(folder / entry.name, (*above, real))
-        elif entry.is_file() or entry.is_symlink():  # a dead link is named when it is opened; pipes are left alone
+        elif entry.is_file() or _is_dead_link(entry):  # that is named when it is opened; pipes are left alone
             yield folder / entry.name
+
+
+def _is_dead_link(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)
 
 
 def folder_classes(folder: Path, names: Sequence[str]) -> list[str] | None:
@@ -80,6 +85,7 @@ def labels_of_file(table: Path, names: Sequence[str]) -> list[str]:
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
     """Line number, file and label of each row."""
     try:
+        refuse_special(table)
         with table.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text)
             if not {"file", "label"} <= set(reader.fieldnames or ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DataError
+from ..core.files import refuse_special
 from .idx import is_idx, labels_beside, read_idx
 from .image_arrays import headers, read_array_file
 from .image_cache import Recipe, decoded
@@ -75,6 +77,7 @@ def _read_path(path: Path, options: Options) -> Raw:
             return _folder(path, options)
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; check the path")
+        refuse_special(path)
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; replace or remove it")
         with path.open("rb"):
@@ -122,7 +125,9 @@ def _single(path: Path, options: Options) -> Raw:
 
 
 def path_looks(path: Path) -> bool:
-    """True if a path is for images, by its name and header."""
+    """True if a path is for images, by its name and header. Raises `DataError` for pipes and devices."""
+    with contextlib.suppress(OSError):  # worded by whoever opens it
+        refuse_special(path)
     suffix = path.suffix.lower()
     if path.is_dir() or suffix in SUFFIXES:
         return True

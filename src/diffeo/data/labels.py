@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.files import refuse_special
 from .idx import is_idx, read_idx
 from .image_arrays import read_array_file
 from .schema import shorten
@@ -36,6 +37,7 @@ def label_values(label: str, labels: Any) -> NDArray[Any]:
 
 
 def _from_file(path: Path) -> NDArray[Any]:
+    refuse_special(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the path of the labels")
     if path.suffix.lower() == ".npy":

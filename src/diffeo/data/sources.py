@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..core.errors import DataError
+from ..core.files import refuse_special
 from .arrays import ArraySource, arrow_source, npy_source, npz_source, parquet_source
 from .csv import CsvSource
 from .ledger import Block
@@ -73,6 +74,7 @@ def _refuse_path(path: Path) -> None:
         raise DataError(f"{path}: is a folder; name a file in it")
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
+    refuse_special(path)
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; it needs a line of column names and rows of numbers")
     with path.open("rb"):
