@@ -304,7 +304,7 @@ def test_help_teaches_and_does_not_import_torch() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_signals_save_and_exit(tmp_path: Path, table: Path, number: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         sys.executable,
@@ -325,6 +325,8 @@ def test_signals_save_and_exit(tmp_path: Path, table: Path, number: int, code: i
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(number)
+    time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)  # as make does: the same request
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert "Traceback" not in err

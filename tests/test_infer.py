@@ -20,6 +20,7 @@ from diffeo.inference import AlphaDivergence, all_found, laplace
 from diffeo.inference.bridge import bridge
 from diffeo.inference.modes import weigh_modes
 from diffeo.inference.probe import beyond
+from diffeo.training.signals import stop_on_signals
 
 FAST = {"steps": 60, "samples": 2_000, "hidden": (16,), "layers": 2, "model": "realnvp"}
 
@@ -249,7 +250,8 @@ def test_a_signal_saves_and_resume_ends_where_it_would_have(tmp_path: Path) -> N
             os.kill(os.getpid(), signal.SIGTERM)
         return shifted(x)
 
-    stopped = diffeo.infer(interrupted, 2, out=tmp_path / "a", effort="auto", **FAST)
+    with stop_on_signals(send_again=False):
+        stopped = diffeo.infer(interrupted, 2, out=tmp_path / "a", effort="auto", **FAST)
     assert stopped.signum == signal.SIGTERM
     assert not stopped.trusted
     assert any("signal" in warning for warning in stopped.warnings)
@@ -276,7 +278,8 @@ def test_a_signal_ends_the_chains(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return shifted(x)
 
-    posterior = diffeo.infer(interrupted, 2, effort="mcmc", **FAST)
+    with stop_on_signals(send_again=False):
+        posterior = diffeo.infer(interrupted, 2, effort="mcmc", **FAST)
     assert calls[0] < 100
     assert posterior.signum == signal.SIGTERM
     assert not posterior.trusted

@@ -21,6 +21,7 @@ from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeErr
 from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
+from diffeo.training.signals import stop_on_signals
 
 
 def rows(n: int = 300, d: int = 3, seed: int = 0) -> Tensor:
@@ -75,7 +76,8 @@ def interrupted(out: Path, at: int, **args: object) -> diffeo.training.FitResult
         if p.step >= at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return diffeo.fit(small(), rows(), steps=60, out=out, progress=tell, **args)
+    with stop_on_signals(send_again=False):
+        return diffeo.fit(small(), rows(), steps=60, out=out, progress=tell, **args)
 
 
 @pytest.mark.parametrize("every", [7, 10])
@@ -288,7 +290,8 @@ def test_a_shuffling_loader_resumes_bit_for_bit(tmp_path: Path) -> None:
         if p.step == 15:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, progress=tell)
+    with stop_on_signals(send_again=False):
+        diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, progress=tell)
     again = diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, resume=True, valid=None)
     assert torch.equal(weights(whole.flow), weights(again.flow))
 

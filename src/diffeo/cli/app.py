@@ -22,13 +22,15 @@ from .interpolate import interpolate
 from .reconstruct import reconstruct
 from .sample import sample
 from .score import score
+from .signals import exits_on_signals
 
 __all__ = ["app", "main"]
 
 EPILOG = (
     "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]   or   "
     "[bold]diffeo fit images/ --out model[/]\n\n"
-    "Exit codes: 0 done; 2 wrong usage or input; 1 anything else; 130 and 143 stopped by a signal after saving."
+    "Exit codes: 0 done; 2 wrong usage or input; 1 anything else; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM "
+    "after saving."
 )
 
 app = typer.Typer(
@@ -68,7 +70,8 @@ for panel, verbs in VERBS.items():
 def main() -> None:
     """The entry point: every failure is one line on stderr, with DIFFEO_DEBUG=1 a traceback as well."""
     try:
-        app()
+        with exits_on_signals():
+            app()
     except DiffeoError as error:
         _fail(error, 1 if isinstance(error, TrainingError) else 2)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import typer
 
 from ..core.errors import ConfigError
 from .common import Json, Seed, Threads, emit, open_flow, open_model, say, use_threads
+from .signals import saves_on_signals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ def demo(
 ) -> None:
     """Fit a flow to real data, compare it with simple baselines, sample, write the report."""
     from .config import RunConfig
-    from .run import run_fit
+    from .run import read_job, run_job
 
     use_threads(threads)
     steps = None if minutes else STEPS.get(name)
@@ -37,9 +38,9 @@ def demo(
         data, config = _write_table(name, out), RunConfig(seed=seed, minutes=minutes, steps=steps)
     more = " --context label --size tiny" if name == "digits" else ""
     say(f"$ diffeo fit {data} --out {out / 'model'}{more}{f' --steps {steps}' if steps else ''}")
-    summary, lines, signum = run_fit(data, out / "model", config, resume=False, quiet=False)
-    if signum is not None:
-        raise typer.Exit(128 + signum)
+    job = read_job(data, out / "model", config, resume=False, quiet=False)
+    with saves_on_signals():
+        summary, lines = run_job(job, out / "model", config, resume=False, quiet=False)
     drawn = _samples(name, out, seed)
     summary |= {"samples": str(drawn), "data": data}
     emit(summary, json, [*lines, f"samples  {drawn}"])

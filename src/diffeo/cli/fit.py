@@ -9,6 +9,7 @@ import typer
 
 from ..core.errors import ConfigError
 from .common import Data, Json, Labels, Threads, emit, use_threads
+from .signals import saves_on_signals
 
 __all__ = ["fit"]
 
@@ -119,7 +120,7 @@ def fit(
 ) -> None:
     from ..data.images import looks_like_images
     from .config import collect
-    from .run import run_fit
+    from .run import read_job, run_job
 
     options = {
         "model": model,
@@ -149,10 +150,10 @@ def fit(
     more = [*(set_ or []), *([f"size={size}"] if size else [])]
     settings = collect(config, more, options, out if resume else None, looks_like_images(data))
     use_threads(settings.threads)
-    summary, lines, signum = run_fit(data, out, settings, resume=resume, quiet=quiet)
-    emit(summary, json, lines)
-    if signum is not None:
-        raise typer.Exit(128 + signum)
+    job = read_job(data, out, settings, resume=resume, quiet=quiet)
+    with saves_on_signals():
+        summary, lines = run_job(job, out, settings, resume=resume, quiet=quiet)
+        emit(summary, json, lines)
 
 
 fit.__doc__ = f"Train a flow on a table or on images and write MODEL with a report.\n{EXAMPLES}"

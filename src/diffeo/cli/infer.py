@@ -16,6 +16,7 @@ import typer
 from ..core.errors import ConfigError
 from ..core.files import write_atomic
 from .common import Json, Seed, Threads, emit, finite, make_folder, say, use_threads
+from .signals import saves_on_signals
 
 if TYPE_CHECKING:
     from ..inference import Posterior
@@ -73,8 +74,9 @@ def infer(
             raise ConfigError(
                 f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density)
             )
-        make_folder(out)
-        with progress(quiet) as tell:
+    make_folder(out)
+    with saves_on_signals():
+        with contextlib.redirect_stdout(sys.stderr), progress(quiet) as tell:
             posterior = run(
                 function,
                 parameters if parameters is not None else dim or 1,
@@ -93,14 +95,12 @@ def infer(
                 resume=resume,
                 progress=tell,
             )
-    columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
-    write_table(out / "draws.parquet", list(posterior.space.names), columns)
-    result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
-    write_atomic(out / "posterior.json", json_.dumps(finite(result), indent=1).encode())
-    result["report"] = _report(out, posterior, density)
-    emit(result, json, _lines(posterior, out) + ([f"report   {result['report']}"] if result["report"] else []))
-    if posterior.signum is not None:
-        raise typer.Exit(128 + posterior.signum)
+        columns = posterior.space.flatten(posterior.sample(samples, seed=seed)).double().numpy()
+        write_table(out / "draws.parquet", list(posterior.space.names), columns)
+        result = {**posterior.as_dict(), "rows": len(columns), "out": str(out)}
+        write_atomic(out / "posterior.json", json_.dumps(finite(result), indent=1).encode())
+        result["report"] = _report(out, posterior, density)
+        emit(result, json, _lines(posterior, out, result["report"]))
 
 
 def _report(out: Path, posterior: Posterior, source: str) -> str | None:
@@ -166,7 +166,7 @@ def _both(density: str) -> str:
     return f"{density}: its {DECLARED} are declared in the file, so leave --dim out"
 
 
-def _lines(p: Posterior, out: Path) -> list[str]:
+def _lines(p: Posterior, out: Path, report: str | None) -> list[str]:
     d = p.diagnostics
     width = max(len(row["name"]) for row in p.summary() if isinstance(row["name"], str))
     rows = [f"  {row['name']:<{width}}  {row['mean']:11.4g} ± {row['sd']:.4g}" for row in p.summary()[:40]]
@@ -174,4 +174,5 @@ def _lines(p: Posterior, out: Path) -> list[str]:
     if p.trusted and p.warnings:
         said.insert(1, "What spoke against earlier attempts, and what was counted:")
     figures = f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat {d.k_hat:.2f}"
-    return [*said, figures, *rows, f"draws    {out / 'draws.parquet'}"]
+    places = [f"draws    {out / 'draws.parquet'}", *([f"report   {report}"] if report else [])]
+    return [*said, figures, *rows, *places]

@@ -1,4 +1,4 @@
-"""One run of `diffeo fit`: read, train, report. What differs between tables and images is a `Job`."""
+"""One run of `diffeo fit`: read, then train and report. What differs between tables and images is a `Job`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..core.errors import ConfigError, DiffeoError
+from ..core.errors import ConfigError
 from .common import make_folder, say
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..training import FitResult
     from .config import RunConfig
 
-__all__ = ["Job", "run_fit"]
+__all__ = ["Job", "read_job", "run_job"]
 
 
 class Job(Protocol):
@@ -39,13 +39,9 @@ class Job(Protocol):
         """Write the report, add to the summary, and say more for people."""
 
 
-def run_fit(
-    data: Any, out: Path, config: RunConfig, *, resume: bool, quiet: bool
-) -> tuple[dict[str, Any], list[str], int | None]:
-    """The result for `--json`, the lines for people, and the signal that stopped the run if any."""
-    from ..training import fit as train
+def read_job(data: Any, out: Path, config: RunConfig, *, resume: bool, quiet: bool) -> Job:
+    """Read the data and note the settings in the folder; nothing is lost when this is interrupted."""
     from .config import remember
-    from .progress import progress
 
     with _made(out):
         job = _open(data, out, config)
@@ -53,6 +49,14 @@ def run_fit(
             remember(config, out)
     if not quiet:
         say(*job.describe())
+    return job
+
+
+def run_job(job: Job, out: Path, config: RunConfig, *, resume: bool, quiet: bool) -> tuple[dict[str, Any], list[str]]:
+    """Train and report: the result for `--json`, and the lines for people."""
+    from ..training import fit as train
+    from .progress import progress
+
     flow = job.flow()
     with progress(quiet) as tell, warnings.catch_warnings():
         warnings.simplefilter("ignore" if quiet else "default")
@@ -77,7 +81,7 @@ def run_fit(
     lines = job.headline(summary)
     if config.report and result.signum is None:
         lines += job.report(out, flow.to("cpu"), result, summary)
-    return summary, lines, result.signum
+    return summary, lines
 
 
 def _open(data: Any, out: Path, config: RunConfig) -> Job:
@@ -119,7 +123,7 @@ def _made(folder: Path) -> Iterator[None]:
     try:
         with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
             yield
-    except DiffeoError:
+    except BaseException:  # also when interrupted
         if {path.name for path in folder.iterdir()} <= {".lock", "cache"}:
             shutil.rmtree(folder)
         raise

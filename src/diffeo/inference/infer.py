@@ -74,8 +74,11 @@ def infer(
     `lambda f, p: AlphaDivergence(f, p, 0.5)`. `repeats` flows are fitted from other seeds and must agree about log Z;
     `reference`, draws of the posterior from elsewhere, gives an upper bound on log Z and shows modes that are
     missing. No check can tell of a mode that no climb, draw or chain ever met: make `scale` as wide as modes may lie
-    apart. `minutes` ends the search. With `out`, attempts leave checkpoints there, and `resume` goes on from them; a
-    first SIGINT or SIGTERM saves and returns what there is, not to be trusted.
+    apart. `minutes` ends the search. With `out`, attempts leave checkpoints there, and `resume` goes on from them.
+
+    A first SIGINT, SIGTERM or SIGHUP ends the search: what there is is saved, and the signal is sent again, so that the
+    process ends by it (SIGINT raises KeyboardInterrupt); where a handler of your own lets the program go on, a posterior
+    is returned that is not to be trusted, with its `signum`. Another SIGINT, at least two seconds later, stops at once.
 
     Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings, `CheckpointError` when
     `out` is in use or of another log density or other settings.

@@ -49,6 +49,7 @@ class FitResult:
     stopped: str
     """`limit`, `patience` or `signal`."""
     signum: int | None
+    """The signal that ended it, where a handler of your own let the program go on."""
     settings: dict[str, Any]
     train_index: Tensor | None
     valid_index: Tensor | None
@@ -101,6 +102,11 @@ def fit(
     in it is run as a `layers.Recompute` meanwhile. What is saved is the same. A run that had to store some links
     is resumed to rounding, not bit for bit.
 
+    A first SIGINT, SIGTERM or SIGHUP ends the run: the best weights so far are kept and saved, handlers from before the
+    call are put back, and the signal is sent again, so that the process ends by it (SIGINT raises KeyboardInterrupt) or
+    a handler of your own gets it; where that lets the program go on, the result is returned. Another SIGINT, at least
+    two seconds later, stops without saving. In threads other than the main one signals are left alone.
+
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
     settings, `TrainingError` when the loss stays non-finite; the flow's weights are finite even then.
 
@@ -121,7 +127,7 @@ def fit(
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
     chains = recomputing(flow) if memory == "invert" else contextlib.nullcontext()
-    with seeded(), stop_on_signals() as stop, guard, chains:
+    with seeded(), guard, chains:
         image = len(flow.event_shape) == 3
         data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
         if data.note is not None:
@@ -160,8 +166,9 @@ def fit(
             tell = _in_bits(tell, math.prod(flow.event_shape))
         objective = NegativeLogLikelihood(flow, flips, precision).train()
         show = SampleGrid(flow, folder, seed, data.example_contexts()) if image and folder is not None else None
-        loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
-        return _finish(loop, data, folder, settings, resume, stop)
+        with stop_on_signals() as stop:  # until here there is nothing to save
+            loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
+            return _finish(loop, data, folder, settings, resume, stop)
 
 
 def _first(*options: Any) -> Any:

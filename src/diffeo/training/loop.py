@@ -240,7 +240,9 @@ class Loop:
 
     def _why_stop(self) -> str | None:
         state, config = self.state, self.config
-        if self.world.largest(float(self.stop.signum or 0)):
+        if signum := int(self.world.largest(float(self.stop.signum or 0))):
+            if self.stop.signum is None:
+                self.stop.note(signum)  # another process got it
             return "signal"
         if self.fraction >= 1:
             return "limit"
