@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import ConfigError
 from ..core.numerics import full_precision, soft_clamp
+from ..core.settings import whole
 from .base import Base, randn
 
 __all__ = ["GaussianMixture"]
@@ -29,8 +29,7 @@ class GaussianMixture(Base):
 
     def __init__(self, event_shape: int | Sequence[int], components: int = 8, *, seed: int = 0) -> None:
         super().__init__(event_shape)
-        if components < 1:
-            raise ConfigError(f"a mixture needs at least one component, got {components}")
+        whole("components", components)
         size = (components, math.prod(self.event_shape))
         start = torch.randn(size, generator=torch.Generator().manual_seed(seed), device="cpu")
         self.logits = nn.Parameter(torch.zeros(components))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core.errors import ConfigError
 from ..core.numerics import full_precision, sum_event
+from ..core.settings import number
 from .base import Base, uniform
 
 __all__ = ["StudentT"]
@@ -30,9 +30,7 @@ class StudentT(Base):
 
     def __init__(self, event_shape: int | Sequence[int], df: float = 5.0) -> None:
         super().__init__(event_shape)
-        if not 0 < df < math.inf:
-            raise ConfigError(f"degrees of freedom must be positive and finite, got {df}")
-        self.df = float(df)
+        self.df = number("df", df, above=0)
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from ..core.numerics import full_precision
+from ..core.settings import number
 from .base import Base, uniform
 
 __all__ = ["Uniform"]
@@ -29,8 +30,8 @@ class Uniform(Base):
 
     def __init__(self, event_shape: int | Sequence[int], low: float = 0.0, high: float = 1.0) -> None:
         super().__init__(event_shape)
-        if not -math.inf < low < high < math.inf:
-            raise ConfigError(f"a uniform base needs finite low < high, got {low} and {high}")
+        if not number("low", low) < number("high", high):
+            raise ConfigError(f"a uniform base needs low < high, got {low} and {high}")
         self.low, self.high = float(low), float(high)
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 

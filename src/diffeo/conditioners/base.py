@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import ConfigError
+from ..core.settings import one_of
 from ..core.shapes import Shape
 from ..kernels import few_inputs
 
@@ -35,8 +35,7 @@ def activation(name: str, inplace: bool = False) -> nn.Module:
 
     `inplace` is for after a layer whose output nobody else needs: a ReLU then takes no memory of its own.
     """
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"unknown activation {name!r}: use one of {', '.join(ACTIVATIONS)}")
+    one_of("activation", name, ACTIVATIONS)
     return nn.ReLU(inplace=True) if inplace and name == "relu" else ACTIVATIONS[name]()
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ShapeError
+from ..core.settings import number, one_of, whole
 from ..core.shapes import Shape
-from .base import activation
+from .base import ACTIVATIONS, activation
 from .context import ImageContext, add_context
 
 __all__ = ["ConvNet", "ConvResNet", "image_shapes", "per_entry", "zero_conv"]
@@ -20,7 +21,7 @@ class ConvNet:
     """θ = 3×3 conv ∘ φ ∘ 1×1 conv ∘ φ ∘ 3×3 conv of x_A (C, H, W), with `width` feature maps; the last starts at zero.
 
     Glow's network, Kingma & Dhariwal 2018, arXiv:1807.03039. The context (a vector, a label or an image) is a bias of
-    the first feature maps.
+    the first feature maps. Raises `ConfigError` for a width below 1 or an unknown activation.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ConvNet(width=16)((2, 8, 8), (2, 8, 8, 3), None)
@@ -30,6 +31,10 @@ class ConvNet:
 
     width: int = 512
     activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        whole("width", self.width)
+        one_of("activation", self.activation, ACTIVATIONS)
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         return _ConvNet(self, in_shape, out_shape, context_shape)
@@ -62,7 +67,8 @@ class ConvResNet:
 
     The residual network of RealNVP (Dinh et al. 2016, arXiv:1605.08803) and of Neural Spline Flows on images, without
     batch normalisation, since rows must not see each other: residual branches start small instead. The context (a
-    vector, a label or an image) is a bias of the first feature maps.
+    vector, a label or an image) is a bias of the first feature maps. Raises `ConfigError` for sizes below 1, an unknown
+    activation, or a dropout outside [0, 1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ConvResNet(width=16, blocks=1)((2, 8, 8), (2, 8, 8, 3), (10,))
@@ -74,6 +80,12 @@ class ConvResNet:
     blocks: int = 4
     activation: str = "relu"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole("width", self.width)
+        whole("blocks", self.blocks)
+        one_of("activation", self.activation, ACTIVATIONS)
+        number("dropout", self.dropout, least=0, below=1)
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         return _ConvResNet(self, in_shape, out_shape, context_shape)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import ConfigError, ContextError
+from ..core.errors import ContextError
 from ..core.numerics import centre_and_scale
+from ..core.settings import whole
 from ..core.shapes import as_shape
 
 __all__ = ["OneHot", "StandardizeContext"]
@@ -61,9 +62,7 @@ class OneHot(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        if classes < 1:
-            raise ConfigError(f"a class-conditional flow needs at least 1 class, got {classes}")
-        self.classes = classes
+        self.classes = whole("classes", classes)
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     def forward(self, context: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, layer_norm, scaled_dot_product_attention
 
 from ..core.errors import ConfigError
+from ..core.settings import number, whole
 from ..core.shapes import Shape
 from .context import ImageContext, add_context
 from .conv import image_shapes, per_entry, zero_conv
@@ -23,7 +24,7 @@ class GatedConv:
     Flow++, Ho et al. 2019, arXiv:1902.00275: 3×3 and 1×1 convolutions with concatenated ELUs, gates a ⊙ σ(b), layer
     norm over channels, attention over pixels with learned positions (`heads=0` leaves it out, as where images are
     large). The context (a vector, a label or an image) is a bias of the first feature maps. The last layer starts at
-    zero. Raises `ConfigError` unless `heads` is zero or divides `width`.
+    zero. Raises `ConfigError` unless `heads` is zero or divides `width`, sizes are at least 1, and 0 ≤ dropout < 1.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.GatedConv(width=16, blocks=1)((2, 8, 8), (2, 8, 8, 3), None)
@@ -37,7 +38,10 @@ class GatedConv:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.heads < 0 or (self.heads and self.width % self.heads):
+        whole("width", self.width)
+        whole("blocks", self.blocks)
+        number("dropout", self.dropout, least=0, below=1)
+        if whole("heads", self.heads, least=None) < 0 or (self.heads and self.width % self.heads):
             raise ConfigError(f"heads={self.heads} must divide width={self.width}, or be 0 for no attention")
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..core.settings import number, one_of, wholes
 from ..core.shapes import Shape
-from .base import activation, enter, joined, linear, width, zero_linear
+from .base import ACTIVATIONS, activation, enter, joined, linear, width, zero_linear
 
 __all__ = ["MLP"]
 
@@ -19,7 +20,8 @@ __all__ = ["MLP"]
 class MLP:
     """θ = W_n φ(... φ(W_1 [x_A, c] + b_1) ...) + b_n: fully connected, the context joined to the input.
 
-    Calling it builds the network, whose last layer starts at zero.
+    Calling it builds the network, whose last layer starts at zero. Raises `ConfigError` for a layer without units, an
+    unknown activation, or a dropout outside [0, 1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.MLP(hidden=(16,))((2,), (3, 2), None)
@@ -30,6 +32,11 @@ class MLP:
     hidden: Sequence[int] = (128, 128)
     activation: str = "relu"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        wholes("hidden", self.hidden, fewest=0)
+        one_of("activation", self.activation, ACTIVATIONS)
+        number("dropout", self.dropout, least=0, below=1)
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         sizes = [width(in_shape, context_shape), *self.hidden]

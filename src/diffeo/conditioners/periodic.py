@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import ConfigError
+from ..core.settings import number, wholes
 from ..core.shapes import Shape
 from .base import ConditionerFactory
 
@@ -18,6 +20,8 @@ __all__ = ["Periodic"]
 @dataclass(frozen=True)
 class Periodic:
     """Wraps a conditioner so that the listed inputs, circular on [low, high), enter as their cosine and sine.
+
+    Raises `ConfigError` unless low < high, both finite.
 
     >>> import torch, diffeo
     >>> factory = diffeo.conditioners.Periodic(diffeo.conditioners.MLP((8,)), circular=[1], low=0.0, high=1.0)
@@ -29,6 +33,11 @@ class Periodic:
     circular: Sequence[int]
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        wholes("circular", self.circular, least=0, fewest=0)
+        if not number("low", self.low) < number("high", self.high):
+            raise ConfigError(f"a circle needs low < high, got {self.low} and {self.high}")
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         (size,) = in_shape

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.settings import number, one_of, whole
 from ..core.shapes import Shape
-from .base import activation, enter, joined, linear, width, zero_linear
+from .base import ACTIVATIONS, activation, enter, joined, linear, width, zero_linear
 
 __all__ = ["ResidualMLP"]
 
@@ -19,7 +20,7 @@ class ResidualMLP:
     """h ← h + W₂ φ(W₁ φ(h)), `blocks` times, between an input and an output layer; the context joined to the input.
 
     Pre-activation residual blocks (He et al. 2016, arXiv:1603.05027), the conditioner of Neural Spline Flows. The last
-    layer starts at zero.
+    layer starts at zero. Raises `ConfigError` for sizes below 1, an unknown activation, or a dropout outside [0, 1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ResidualMLP(width=16, blocks=2)((2,), (3, 2), (4,))
@@ -31,6 +32,12 @@ class ResidualMLP:
     blocks: int = 2
     activation: str = "relu"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole("width", self.width)
+        whole("blocks", self.blocks)
+        one_of("activation", self.activation, ACTIVATIONS)
+        number("dropout", self.dropout, least=0, below=1)
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         return _Net(self, width(in_shape, context_shape), out_shape)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.errors import ContextError, ShapeError
+from ..core.errors import ConfigError, ContextError, ShapeError
+from ..core.settings import one_of, whole, wholes
 from ..core.shapes import Shape
-from .base import activation
+from .base import ACTIVATIONS, activation
 from .conv import zero_conv
 
 __all__ = ["TorusNet"]
@@ -37,7 +38,8 @@ class TorusNet:
     maps, `activation` between them; the last starts at zero. So parameters move along when the sites that condition do.
     With `odd`, the indices of those parameters of the map that are to change sign with x_A (a shift), the network
     is tanh without biases and all other parameters are even in x_A: a coupling that commutes with x → −x.
-    Albergo et al. 2021, arXiv:2101.08176. Raises `ShapeError` when H or W is odd, `ContextError` with a context.
+    Albergo et al. 2021, arXiv:2101.08176. Raises `ShapeError` when H or W is odd, `ConfigError` for an even
+    kernel, a layer without units or an unknown activation, `ContextError` with a context.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.TorusNet(diffeo.partitions.Checkerboard((1, 8, 8)))((2, 4, 4), (2, 4, 4, 2), None)
@@ -50,6 +52,14 @@ class TorusNet:
     kernel: int = 3
     odd: Sequence[int] | None = None
     activation: str = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        wholes("hidden", self.hidden, fewest=0)
+        one_of("activation", self.activation, ACTIVATIONS)
+        if whole("kernel", self.kernel) % 2 == 0:
+            raise ConfigError(f"kernel must be odd, so that it has a middle, got {self.kernel}")
+        if self.odd is not None:
+            wholes("odd", self.odd, least=0, fewest=0)
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         if context_shape is not None:

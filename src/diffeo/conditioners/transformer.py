@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from ..core.errors import ConfigError, ShapeError
+from ..core.settings import whole
 from ..core.shapes import Shape
 from .base import linear, zero_linear
 from .context import TokenContext, add_context
@@ -37,7 +38,9 @@ class Transformer:
     heads: int = 8
 
     def __post_init__(self) -> None:
-        if self.heads < 1 or self.width % self.heads:
+        for name in ("width", "depth", "heads"):
+            whole(name, getattr(self, name))
+        if self.width % self.heads:
             raise ConfigError(f"heads={self.heads} must divide width={self.width}")
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:

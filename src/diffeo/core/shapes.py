@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -15,12 +16,21 @@ Shape = tuple[int, ...]
 
 
 def as_shape(shape: int | Sequence[int]) -> Shape:
-    """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on a negative size."""
-    # The symbolic sizes of graphs that are exported stay symbolic.
-    sizes = (shape,) if isinstance(shape, int) else tuple(n if isinstance(n, torch.SymInt) else int(n) for n in shape)
+    """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on what is no whole number, or negative."""
+    several = shape if isinstance(shape, Iterable) and not isinstance(shape, str) else [shape]
+    sizes = tuple(_size(n) for n in several)
     if any(n < 0 for n in sizes):
         raise ShapeError(f"a shape cannot have negative sizes: {sizes}")
     return sizes
+
+
+def _size(n: int) -> int:
+    # The symbolic sizes of graphs that are exported stay symbolic.
+    if isinstance(n, torch.SymInt) or type(n) is int:
+        return n
+    if not isinstance(n, Integral) or isinstance(n, bool):
+        raise ShapeError(f"a shape consists of whole numbers, not {n!r}")
+    return int(n)
 
 
 def check_event(x: Tensor, event_shape: Shape, name: str = "x") -> None:

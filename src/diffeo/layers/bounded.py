@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from ..core.numerics import sum_event
+from ..core.settings import number
 from ..core.transform import Transform
 
 __all__ = ["Interval", "Positive", "Wrap"]
@@ -77,7 +78,7 @@ class Interval(Transform):
 class Wrap(Transform):
     """x on a circle [low, high), wrapped, then scaled onto [−bound, bound): log|det| = Σ log(2 bound / (high − low)).
 
-    Its inverse returns values in [low, high). Raises `ConfigError` unless low < high, both finite.
+    Its inverse returns values in [low, high). Raises `ConfigError` unless low < high, both finite, and bound > 0.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Wrap(0.0, 360.0, bound=1.0)(torch.tensor([[540.0]]))[0]
@@ -89,7 +90,7 @@ class Wrap(Transform):
     def __init__(self, low: float, high: float, bound: float = 5.0) -> None:
         super().__init__()
         self.low, self.high = _bounds(low, high)
-        self.bound = float(bound)
+        self.bound = number("bound", bound, above=0)
         self.log_scale = math.log(2 * self.bound / (self.high - self.low))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -107,8 +108,8 @@ class Wrap(Transform):
 
 
 def _bounds(low: float, high: float) -> tuple[float, float]:
-    if not -math.inf < low < high < math.inf:
-        raise ConfigError(f"bounds must be finite with low < high, got {low} and {high}")
+    if not number("low", low) < number("high", high):
+        raise ConfigError(f"bounds need low < high, got {low} and {high}")
     return float(low), float(high)
 
 

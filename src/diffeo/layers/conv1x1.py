@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..core.errors import ConfigError
 from ..core.numerics import full_precision, soft_clamp
+from ..core.settings import one_of
 from .fixed_shape import FixedShape
 
 __all__ = ["Conv1x1"]
@@ -38,9 +38,7 @@ class Conv1x1(FixedShape):
     def __init__(self, event_shape: int | Sequence[int], kind: Kind = "plu") -> None:
         super().__init__(event_shape)
         kinds: dict[str, Callable[[int], _Matrix]] = {"plain": _Plain, "plu": _PLU, "householder": _Householder}
-        if kind not in kinds:
-            raise ConfigError(f"unknown kind of 1×1 convolution {kind!r}: use one of {', '.join(kinds)}")
-        self.kind = kind
+        self.kind = one_of("kind", kind, kinds)
         self.matrix: _Matrix = kinds[kind](self.event_shape[0])
         self.each = prod(self.event_shape[1:])
 

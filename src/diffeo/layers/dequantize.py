@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..core.distribution import Distribution
 from ..core.errors import ConfigError, ExactnessError, ShapeError
+from ..core.settings import whole
 from ..core.shapes import Shape
 from ..core.transform import Transform
 
@@ -108,7 +109,7 @@ class VariationalDequantize(Transform):
 
 
 def _checked(bits: int | None) -> int | None:
-    if bits is not None and not 1 <= bits <= 8:
+    if bits is not None and not 1 <= whole("bits", bits, least=None) <= 8:
         raise ConfigError(f"images have 1 to 8 bits a channel, not {bits}")
     return bits
 

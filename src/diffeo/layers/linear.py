@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..core.numerics import full_precision, soft_clamp
+from ..core.settings import whole
 from .fixed_shape import FixedShape
 
 __all__ = ["LULinear"]
@@ -17,6 +18,7 @@ LOG_DIAGONAL = 3.0  # the diagonal of U stays within exp(±3)
 class LULinear(FixedShape):
     """y = L U x + b, L unit lower and U upper triangular, log|det| = Σ log U_ii; the identity at first.
 
+    Raises `ConfigError` unless the size is at least 1.
     The inverse solves two triangular systems, D² operations a row. Always in float32 or float64, also under autocast.
     Oliva et al. 2018 (arXiv:1801.09819); Durkan et al. 2019 (arXiv:1906.04032).
 
@@ -27,7 +29,7 @@ class LULinear(FixedShape):
     """
 
     def __init__(self, size: int) -> None:
-        super().__init__(size)
+        super().__init__(whole("size", size))
         self.lower = nn.Parameter(torch.zeros(size, size))
         self.upper = nn.Parameter(torch.zeros(size, size))
         self.log_diagonal = nn.Parameter(torch.zeros(size))

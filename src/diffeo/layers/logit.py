@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.errors import ConfigError
 from ..core.numerics import sum_event
+from ..core.settings import number
 from ..core.transform import Transform
 
 __all__ = ["Logit"]
@@ -28,9 +28,7 @@ class Logit(Transform):
 
     def __init__(self, alpha: float = 0.05) -> None:
         super().__init__()
-        if not 0 < alpha < 0.5:
-            raise ConfigError(f"alpha must lie between 0 and ½, got {alpha}")
-        self.alpha = alpha
+        self.alpha = number("alpha", alpha, above=0, below=0.5)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outside = (x < 0) | (x > 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import ShapeError
 from ..core.numerics import sum_event
+from ..core.settings import whole
 from ..core.shapes import Shape
 from .fixed_shape import FixedShape
 
@@ -31,8 +32,9 @@ class Pad(FixedShape):
 
     def __init__(self, event_shape: Sequence[int], multiple: int) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 3 or multiple < 1:
-            raise ShapeError(f"images (C, H, W) can be padded, not {self.event_shape} to multiples of {multiple}")
+        whole("multiple", multiple)
+        if len(self.event_shape) != 3:
+            raise ShapeError(f"images (C, H, W) can be padded, not {self.event_shape}")
         channels, height, width = self.event_shape
         self.padded: Shape = (channels, -height % multiple + height, -width % multiple + width)
 

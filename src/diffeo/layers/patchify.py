@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..core.errors import ShapeError
+from ..core.settings import whole
 from ..core.shapes import Shape
 from .fixed_shape import FixedShape
 
@@ -25,8 +26,8 @@ class Patchify(FixedShape):
 
     def __init__(self, event_shape: Sequence[int], patch: int) -> None:
         super().__init__(event_shape)
-        self.patch = patch
-        if len(self.event_shape) != 3 or patch < 1 or self.event_shape[1] % patch or self.event_shape[2] % patch:
+        self.patch = whole("patch", patch)
+        if len(self.event_shape) != 3 or self.event_shape[1] % patch or self.event_shape[2] % patch:
             raise ShapeError(f"patches of {patch}×{patch} do not tile an event {self.event_shape}: (C, H, W) is needed")
         channels, height, width = self.event_shape
         self.grid = (height // patch, width // patch)

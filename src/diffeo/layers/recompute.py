@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..core.chain import Chain
-from ..core.errors import ConfigError
 from ..core.links import Links
+from ..core.settings import number, one_of
 from ..core.tracing import traced
 from ..core.transform import Transform
 from .invert import Step, go, invert
@@ -46,9 +46,7 @@ class Recompute(Links):
 
     def __init__(self, transforms: Iterable[Transform], tolerance: float = 1e-3) -> None:
         super().__init__(transforms)
-        if not tolerance > 0:
-            raise ConfigError(f"the tolerance of a reconstruction must be positive, got {tolerance}")
-        self.tolerance = tolerance
+        self.tolerance = number("tolerance", tolerance, above=0)
         self.kept: dict[str, set[int]] = {"forward": set(), "inverse": set()}
         self.runs = [(inverted, list(run)) for inverted, run in groupby(range(len(self)), _inverted(list(self)).__getitem__)]
 
@@ -69,8 +67,7 @@ class Recompute(Links):
 
 def chained(transforms: Iterable[Transform], memory: Memory) -> Chain | Recompute:
     """The links in a `Chain`, or with `memory="invert"` in a `Recompute`. Raises `ConfigError` for other words."""
-    if memory not in ("store", "invert"):
-        raise ConfigError(f"memory must be store or invert, got {memory!r}")
+    one_of("memory", memory, get_args(Memory))
     return Chain(transforms) if memory == "store" else Recompute(transforms)
 
 

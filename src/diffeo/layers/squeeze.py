@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..core.errors import ConfigError, ShapeError
+from ..core.errors import ShapeError
+from ..core.settings import whole
 from ..core.shapes import Shape
 from ..core.transform import Transform
 
@@ -25,9 +26,7 @@ class Squeeze(Transform):
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__()
-        if factor < 1:
-            raise ConfigError(f"the factor of a squeeze must be at least 1, got {factor}")
-        self.factor = factor
+        self.factor = whole("factor", factor)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = x.shape

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from ..core.numerics import centre_and_scale
+from ..core.settings import one_of, wholes
 from .fixed_shape import FixedShape
 
 __all__ = ["Standardize"]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class Standardize(FixedShape):
@@ -22,7 +25,7 @@ class Standardize(FixedShape):
     It computes in the precision of its input and hands on its own (float32, unless the model was moved): the mean is
     kept as two numbers, so float64 input of 1.7e9 ± 1 loses nothing. `data_dtype="float64"` makes the inverse return
     float64, which tables use. Entries in `skip` pass unchanged. Entries constant in the training data are named in a
-    warning and only centred.
+    warning and only centred. Raises `ConfigError` for another `data_dtype` or an entry to skip that there is not.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Standardize((1,))
@@ -45,8 +48,8 @@ class Standardize(FixedShape):
         data_dtype: Literal["float32", "float64"] | None = None,
     ) -> None:
         super().__init__(event_shape)
-        self.skip = tuple(skip)
-        self.data_dtype = None if data_dtype is None else {"float32": torch.float32, "float64": torch.float64}[data_dtype]
+        self.skip = wholes("skip", skip, least=0, fewest=0)
+        self.data_dtype = None if data_dtype is None else DTYPES[one_of("data_dtype", data_dtype, DTYPES)]
         for name, value in (("mean", 0.0), ("mean_rest", 0.0), ("scale", 1.0)):
             self.register_buffer(name, torch.full(self.event_shape, value))
 

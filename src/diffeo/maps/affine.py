@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..core.errors import ConfigError
+from ..core.settings import number
 from ..kernels import Kernel, affine
 from .base import ElementwiseMap
 
@@ -30,8 +29,7 @@ class Affine(ElementwiseMap):
     log_scale: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.log_scale < math.inf:
-            raise ConfigError(f"log_scale must be positive and finite, got {self.log_scale}")
+        number("log_scale", self.log_scale, above=0)
 
     @property
     def num_params(self) -> int:

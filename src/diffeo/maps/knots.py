@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from ..core.numerics import soft_clamp
+from ..core.settings import number, whole
 
 __all__ = ["Bin", "check_spline", "find_bin", "mean_one", "on_box", "shares", "take"]
 
@@ -28,14 +28,12 @@ class Bin(NamedTuple):
 
 def check_spline(bins: int, low: float, high: float, log_slope: float, min_bin: float | None = None, fewest: int = 2) -> None:
     """Check the settings of a spline; raises `ConfigError`."""
-    if bins < fewest:
-        raise ConfigError(f"a spline needs at least {fewest} bins, got {bins}")
-    if not -math.inf < low < high < math.inf:
-        raise ConfigError(f"the box of a spline needs finite low < high, got {low} and {high}")
-    if min_bin is not None and not 0 < min_bin < 1:
-        raise ConfigError(f"min_bin is the share of the box kept for all bins together and lies in (0, 1), got {min_bin}")
-    if not 0 < log_slope < math.inf:
-        raise ConfigError(f"log_slope must be positive and finite, got {log_slope}")
+    whole("bins", bins, least=fewest)
+    if not number("low", low) < number("high", high):
+        raise ConfigError(f"the box of a spline needs low < high, got {low} and {high}")
+    if min_bin is not None:
+        number("min_bin", min_bin, above=0, below=1)
+    number("log_slope", log_slope, above=0)
 
 
 def on_box(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..core.errors import ConfigError
+from ..core.settings import number, whole
 from ..kernels import Kernel, MixtureShape, logistic_mixture
 from .base import ElementwiseMap
 
@@ -38,13 +37,10 @@ class LogisticMixture(ElementwiseMap):
     _shape: MixtureShape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.components < 1:
-            raise ConfigError(f"a mixture needs at least 1 component, got {self.components}")
-        for name, bound in (("log_scale", self.log_scale), ("log_width", self.log_width)):
-            if not 0 < bound < math.inf:
-                raise ConfigError(f"{name} must be positive and finite, got {bound}")
-        if not 0 < self.floor < 1:
-            raise ConfigError(f"floor is the share of the identity and lies in (0, 1), got {self.floor}")
+        whole("components", self.components)
+        number("log_scale", self.log_scale, above=0)
+        number("log_width", self.log_width, above=0)
+        number("floor", self.floor, above=0, below=1)
         shape = MixtureShape(self.components, float(self.log_scale), float(self.log_width), float(self.floor))
         object.__setattr__(self, "_shape", shape)
 

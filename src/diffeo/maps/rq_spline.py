@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..core.errors import ConfigError
+from ..core.settings import one_of
 from ..kernels import Kernel, SplineShape, rq_spline, rq_spline_bend
 from .base import ElementwiseMap
 from .knots import check_spline
@@ -42,8 +42,7 @@ class RQSpline(ElementwiseMap):
     _shape: SplineShape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.ends not in ("linear", "free"):
-            raise ConfigError(f"ends must be 'linear' or 'free', got {self.ends!r}")
+        one_of("ends", self.ends, ["linear", "free"])
         edges: Literal["unit", "free"] = "unit" if self.ends == "linear" else "free"
         object.__setattr__(self, "_shape", spline_shape(self.bins, self.low, self.high, edges, self.min_bin, self.log_slope))
 

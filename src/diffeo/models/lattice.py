@@ -7,7 +7,8 @@ from typing import Literal
 
 from ..bases import Normal
 from ..conditioners import TorusNet
-from ..core.errors import ConfigError, ContextError
+from ..core.errors import ContextError
+from ..core.settings import number, one_of, whole, wholes
 from ..core.shapes import as_shape
 from ..core.transform import Transform
 from ..flow import Flow
@@ -56,8 +57,11 @@ def lattice(
     """
     if context_shape is not None:
         raise ContextError("the lattice model takes no context")
-    if map not in ("affine", "spline"):
-        raise ConfigError(f"map must be affine or spline, got {map!r}")
+    one_of("map", map, ["affine", "spline"])
+    whole("layers", layers)
+    whole("bins", bins, least=2)
+    number("bound", bound, above=0)
+    wholes("hidden", hidden)
     shape = as_shape(event_shape)
     body: list[Transform] = []
     for layer in range(layers):

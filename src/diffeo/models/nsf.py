@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ..core.errors import ConfigError
+from ..core.settings import one_of
 from ..flow import Flow
 from ..layers.recompute import Memory
 from ..maps import Affine, CircularSpline, Composed, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
@@ -26,9 +26,7 @@ SPLINES: dict[str, Callable[[int, float, float], ElementwiseMap]] = {
 
 def named_spline(name: SplineName, bins: int, bound: float) -> ElementwiseMap:
     """The spline of that name on [−bound, bound]; raises `ConfigError` for an unknown one."""
-    if name not in SPLINES:
-        raise ConfigError(f"unknown spline {name!r}: use one of {', '.join(SPLINES)}")
-    return SPLINES[name](bins, -bound, bound)
+    return SPLINES[one_of("spline", name, SPLINES)](bins, -bound, bound)
 
 
 @model

@@ -5,34 +5,36 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
-
-import torch
+from numbers import Integral, Real
+from typing import Any, ParamSpec, get_type_hints
 
 from ..core.seeds import seeded
+from ..core.settings import of_type
 from ..core.shapes import as_shape
 from ..flow import Flow
 
 __all__ = ["either", "model", "options"]
 
 P = ParamSpec("P")
+LEAST: dict[str, int | None] = {"seed": None, "heads": 0}  # all other whole numbers count from 1
 
 
 def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
     """Decorate a model function: seed its weights by its `seed`, and note name and arguments in `flow.recipe`.
 
     The global random number generator is left as it was. Arguments must be numbers, strings, booleans, None or
-    sequences of these, which JSON can hold.
+    sequences of these, which JSON can hold. Raises `ConfigError` for one that is not of the type it is annotated with.
     """
-    signature = inspect.signature(build)
+    signature, hints = inspect.signature(build), get_type_hints(build)
 
     @functools.wraps(build)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Flow:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        with seeded(bound.arguments["seed"]):
-            flow = build(*args, **kwargs)
-        flow.recipe = {"model": build.__name__, "args": {k: _plain(v) for k, v in bound.arguments.items()}}
+        settings = {name: _checked(name, value, hints[name]) for name, value in bound.arguments.items()}
+        with seeded(settings["seed"]):
+            flow = build(**settings)  # type: ignore[call-arg]
+        flow.recipe = {"model": build.__name__, "args": settings}
         return flow
 
     return wrapper
@@ -63,5 +65,17 @@ def options(build: Callable[..., Flow], event_shape: int | Sequence[int]) -> lis
     return list(inspect.signature(_pick(build, event_shape)).parameters)
 
 
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    if name in ("event_shape", "context_shape"):
+        return None if value is None else list(as_shape(value))
+    of_type(name, value, hint, least=LEAST.get(name, 1))
+    return _plain(value)
+
+
 def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, (tuple, list, torch.Size)) else value
+    """As JSON has it: numbers and sequences of NumPy's become Python's."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    if isinstance(value, (bool, str)) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from ..bases import Base, GaussianMixture, Normal, Product, StudentT, Uniform
 from ..conditioners import MLP, ConditionerFactory, Periodic, ResidualMLP, StandardizeContext
 from ..core.errors import ConfigError, ShapeError
+from ..core.settings import number, one_of, whole, wholes
 from ..core.shapes import Shape, as_shape
 from ..core.support import Kind, Support
 from ..core.transform import Transform
@@ -48,13 +49,20 @@ class VectorModel:
         self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
     ) -> Flow:
         """Assemble the flow. `circular`, a map of circles, is for the columns that are circles."""
-        if layers < 1 or any(width < 1 for width in self.hidden):
-            raise ConfigError(f"layers={layers} and hidden={list(self.hidden)} must be at least 1")
+        self.check(layers)
         if circular is None and self.circles:
             raise ConfigError(f"columns {self.circles} are circular: of the vector models, nsf can do circles")
         chain = [*self.front(), *self.body(layers, map, circular), *last]
         embedding = None if self.context is None else StandardizeContext(self.context)
         return Flow(chained(chain, self.memory), self.base_distribution(), context_shape=self.context, embedding=embedding)
+
+    def check(self, layers: int) -> None:
+        """Raise `ConfigError` for settings that the parts would not see, or see late."""
+        whole("layers", layers)
+        wholes("hidden", self.hidden)
+        number("bound", self.bound, above=0)
+        for name, choices in (("split", Split), ("mixing", Mixing), ("base", BaseName)):
+            one_of(name, getattr(self, name), get_args(choices))
 
     @property
     def size(self) -> int:
@@ -135,8 +143,6 @@ class VectorModel:
             "alternating": lambda: alternating(n, flip).transformed,
             "random": lambda: _random_half(n, flip, _mix(self.seed, layer // 2)),
         }
-        if self.split not in halves:
-            raise ConfigError(f"unknown split {self.split!r}: use one of {', '.join(halves)}")
         return Indices(self.size, [among[i] for i in halves[self.split]()])
 
     def network(self) -> ConditionerFactory:
@@ -154,8 +160,6 @@ class VectorModel:
                 "mixture": lambda: GaussianMixture(n, seed=self.seed),
                 "uniform": lambda: Uniform(n, -self.bound, self.bound),
             }
-            if self.base not in names:
-                raise ConfigError(f"unknown base {self.base!r}: use one of {', '.join(names)}")
             return names[self.base]()
 
         if not self.circles:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ShapeError
+from ..core.settings import flag
 from ..core.shapes import Shape
 from ..kernels import Cut
 from .base import Partition
@@ -26,7 +27,7 @@ class Channels(Partition):
 
     def __init__(self, flip: bool = False) -> None:
         super().__init__()
-        self.flip = flip
+        self.flip = flag("flip", flip)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cut = x.shape[1] // 2

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..core.errors import ShapeError
+from ..core.settings import flag
 from ..core.shapes import Shape, as_shape
 from .base import Partition
 
@@ -33,7 +34,7 @@ class Checkerboard(Partition):
 
     def __init__(self, event_shape: Sequence[int], flip: bool = False) -> None:
         super().__init__()
-        self.event_shape, self.flip = as_shape(event_shape), flip
+        self.event_shape, self.flip = as_shape(event_shape), flag("flip", flip)
         if len(self.event_shape) != 3 or self.event_shape[1] * self.event_shape[2] < 2:
             raise ShapeError(f"Checkerboard cuts images (C, H, W) of at least 2 pixels, not {self.event_shape}")
         channels, height, width = self.event_shape

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, ShapeError
+from ..core.settings import flag, one_of, whole
 from ..core.shapes import Shape
 from .base import Partition
 from .indices import Indices
@@ -34,12 +35,13 @@ class Tokens(Partition):
         self, grid: Sequence[int], by: By = "channels", size: int | None = None, flip: bool = False, seed: int = 0
     ) -> None:
         super().__init__()
-        self.grid, self.by, self.flip = (int(grid[0]), int(grid[1])), by, flip
+        rows, columns = (whole(f"grid[{i}]", grid[i]) for i in range(2))
+        self.grid, self.by, self.flip = (rows, columns), one_of("by", by, get_args(By)), flag("flip", flip)
         self.count = self.grid[0] * self.grid[1]
         if by == "channels":
             if size is None:
                 raise ConfigError("tokens cut by channels need the size of a token: Tokens(grid, 'channels', size=D)")
-            order = torch.randperm(size, generator=torch.Generator().manual_seed(seed), device="cpu").tolist()
+            order = torch.randperm(whole("size", size), generator=torch.Generator().manual_seed(seed), device="cpu").tolist()
             chosen = order[: size // 2] if flip and size > 1 else order[size // 2 :]
         else:
             chosen = self._places(by)
@@ -47,8 +49,6 @@ class Tokens(Partition):
 
     def _places(self, by: str) -> list[int]:
         rules = {"rows": lambda i, j: i, "columns": lambda i, j: j, "checkerboard": lambda i, j: i + j}
-        if by not in rules:
-            raise ConfigError(f"unknown way to cut tokens {by!r}: use channels, {', '.join(rules)}")
         places = [(i, j) for i in range(self.grid[0]) for j in range(self.grid[1])]
         return [k for k, (i, j) in enumerate(places) if rules[by](i, j) % 2 != int(self.flip)]
 

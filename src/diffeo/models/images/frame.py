@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from ...bases import Base, Normal
 from ...conditioners import OneHot, StandardizeContext
 from ...core.errors import ConfigError, ShapeError
+from ...core.settings import one_of, whole, wholes
 from ...core.shapes import Shape, as_shape
 from ...core.transform import Transform
 from ...flow import Flow
@@ -67,7 +68,7 @@ class ImageModel:
         if self.classes is not None and self.context_shape is not None:
             raise ConfigError("give classes or context_shape, not both: with classes, contexts are class numbers")
         if self.classes is not None:
-            return (self.classes,)
+            return (whole("classes", self.classes),)
         return None if self.context_shape is None else as_shape(self.context_shape)
 
     @property
@@ -83,8 +84,7 @@ class ImageModel:
     def shape(self) -> Shape:
         """The event that the body gets: padded to a multiple."""
         shape = _padded(self.event, self.multiple)
-        if self.pad not in ("auto", "none"):
-            raise ConfigError(f"pad must be 'auto' or 'none', got {self.pad!r}")
+        one_of("pad", self.pad, get_args(Padding))
         if self.pad == "none" and shape != self.event:
             raise ShapeError(_uneven(self.event, f"{self.multiple}", EVEN))
         return shape
@@ -106,8 +106,7 @@ def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: St
 
     `before` and `after` make the links for an event shape; `prior` those that normalise what is factored out.
     """
-    if scales < 1:
-        raise ConfigError(f"scales must be at least 1, got {scales}")
+    whole("scales", scales)
     squeeze = Squeeze()
     inside = squeeze.forward_shape(shape)
     links = [*before(shape), squeeze, *after(inside)]
@@ -126,9 +125,8 @@ def dial(
     The scales or the patch of a size are as large as an image of `event_shape` has room for. Raises `ConfigError` for an
     unknown size or what is no count, `ShapeError` for more scales, or a larger patch, than there is room for.
     """
-    if size not in sizes:
-        raise ConfigError(f"unknown size {size!r}: use one of {', '.join(sizes)}")
-    chosen = {name: usual if given[name] is None else _count(name, given[name], usual) for name, usual in sizes[size].items()}
+    usual = sizes[one_of("size", size, sizes)]
+    chosen = {name: value if given[name] is None else _count(name, given[name], value) for name, value in usual.items()}
     for name in chosen.keys() & MULTIPLES.keys():
         chosen[name] = _fitting(name, chosen[name], given[name] is not None, _image(event_shape), pad)
     return chosen
@@ -137,17 +135,12 @@ def dial(
 def _count(name: str, value: Any, usual: Any) -> Any:
     """A setting of the kind of the usual one: a count of at least 1, or several that are not all 0."""
     if not isinstance(usual, tuple):
-        if not _whole(value) or value < (0 if name == "heads" else 1):  # no heads: no attention
-            raise ConfigError(f"{name} must be a whole number, at least 1, got {value!r}")
-        return int(value)
-    several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if len(several) != len(usual) or not all(_whole(n) and n >= 0 for n in several) or not any(several):
-        raise ConfigError(f"{name} must be {len(usual)} whole numbers, not negative and not all 0, got {value!r}")
-    return tuple(int(n) for n in several)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+        return whole(name, value, least=0 if name == "heads" else 1)  # no heads: no attention
+    with contextlib.suppress(ConfigError):
+        several = wholes(name, value, least=0)
+        if len(several) == len(usual) and any(several):
+            return several
+    raise ConfigError(f"{name} must be {len(usual)} whole numbers, not negative and not all 0, got {value!r}")
 
 
 def _fitting(name: str, value: int, given: bool, event: Shape, pad: Padding) -> int:
