@@ -40,7 +40,7 @@ def infer(
         int | None, typer.Option(min=1, help="D, unless FILE.py says `parameters = {...}`.", show_default=False)
     ] = None,
     support: Annotated[
-        str, typer.Option(help="real, positive, interval:LOW:HIGH, simplex, ordered ... of all of x (with --dim).")
+        str, typer.Option(help="real, positive, interval:LOW:HIGH, circular:LOW:HIGH, simplex ... of all of x (with --dim).")
     ] = "real",
     effort: Annotated[str, typer.Option(help="auto, flow, annealed, fab or mcmc.")] = "auto",
     model: Annotated[str, typer.Option(help="nsf or realnvp.")] = "nsf",

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from ..core.errors import ConfigError, InferenceError, ShapeError
@@ -17,7 +16,7 @@ from ..core.seeds import seeded
 from .batching import said
 from .bijections import Bijection
 from .space import Parameter
-from .supports import bijection, ordered, written
+from .supports import SupportLike, bijection, ordered, written
 
 __all__ = ["PyroTarget", "from_pyro"]
 
@@ -177,7 +176,7 @@ def _is_plate(site: Mapping[str, Any]) -> bool:
     return type(site["fn"]).__name__ == "_Subsample"
 
 
-def _support(name: str, fn: Any) -> Constraint:
+def _support(name: str, fn: Any) -> SupportLike:
     """The support of a latent site, in the terms of `bijection`."""
     kind, support = type(_innermost(fn)).__name__, getattr(fn, "support", None)
     if not isinstance(support, Constraint):
@@ -189,7 +188,7 @@ def _support(name: str, fn: Any) -> Constraint:
             f"site {name!r} is discrete ({kind}); it must be marginalised: sum it out in the model, for example by "
             "a mixture distribution (MixtureSameFamily) or pyro.factor with logsumexp"
         )
-    return constraints.interval(-math.pi, math.pi) if kind in CIRCULAR else _plain(name, support)
+    return f"circular:{-math.pi}:{math.pi}" if kind in CIRCULAR else _plain(name, support)
 
 
 def _plain(name: str, support: Constraint) -> Constraint:

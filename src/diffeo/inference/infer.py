@@ -20,6 +20,7 @@ from ..training.fit import lines
 from ..training.lock import locked
 from ..training.sampler import mix
 from ..training.signals import stop_on_signals
+from .cuts import climb_and_cut
 from .fitting import MODELS, Fitting, Settings
 from .laplace import laplace
 from .objectives import ReverseKL, VariationalObjective
@@ -102,7 +103,11 @@ def infer(
     with seeded(seed), stop_on_signals() as stop, guard:
         target.check(torch.Generator().manual_seed(mix(seed, 10)))
         fitting = Fitting(target, chosen, [], known, folder, resume, tell, stop)
-        fitting.maxima = laplace(target, target.space.size, scale=scale, seed=seed, over=fitting.over)
+        fitting.maxima = climb_and_cut(
+            target, lambda: laplace(target, target.space.size, scale=scale, seed=seed, over=fitting.over)
+        )
+        if known is not None:  # in the coordinates of the cuts that were chosen
+            fitting.reference = target.space.unconstrain(reference)
         search = Search(fitting, only=effort != "auto")
         for name in ORDER if effort == "auto" else (effort,):
             if search.attempt(name) or search.fitting.over():

@@ -98,17 +98,34 @@ class Posterior:
         return self.space.flatten(self.space.constrain(self.draws.double())[0])
 
     def summary(self) -> list[dict[str, float | str]]:
-        """Mean, standard deviation and 5, 50, 95 % quantiles of every entry, weighted."""
+        """Mean, standard deviation and 5, 50, 95 % quantiles of every entry, weighted.
+
+        On circles the mean is the direction of E e^{iθ}, the standard deviation √(−2 log |E e^{iθ}|), in the units of
+        the entry; quantiles are those of the distances from the mean, within half a turn, added to it and wrapped into
+        [LOW, HIGH), so that the 5 % one may be the larger number.
+        """
         x, weights = self.columns(), self.log_weights.exp().double()
-        mean = weights @ x
-        sd = (weights @ (x - mean) ** 2).sqrt()
-        rows = []
-        for i, name in enumerate(self.space.names):
-            cuts = _quantiles(x[:, i], weights, QUANTILES)
-            named = {f"q{round(100 * q)}": value for q, value in zip(QUANTILES, cuts, strict=True)}
-            row: dict[str, float | str] = {"name": name, "mean": float(mean[i]), "sd": float(sd[i]), **named}
-            rows.append(row)
-        return rows
+        return [self._row(name, x[:, i], weights) for i, name in enumerate(self.space.names)]
+
+    def unrolled(self, x: Tensor) -> Tensor:
+        """Columns (N, len(space.names)) with circles as numbers within half a turn of their mean, for pictures and ranks."""
+        x, weights = x.double().clone(), torch.ones(len(x), dtype=torch.float64)
+        for name, circle in self.space.circles.items():
+            i = self.space.names.index(name)
+            x[:, i] = circle.around(x[:, i], circle.mean_and_sd(x[:, i], weights)[0])
+        return x
+
+    def _row(self, name: str, x: Tensor, weights: Tensor) -> dict[str, float | str]:
+        circle = self.space.circles.get(name)
+        if circle is None:
+            mean = float(weights @ x)
+            sd = float((weights @ (x - mean) ** 2).sqrt())
+            cuts = _quantiles(x, weights, QUANTILES)
+        else:
+            mean, sd = circle.mean_and_sd(x, weights)
+            cuts = circle.wrap(torch.tensor(_quantiles(circle.around(x, mean), weights, QUANTILES)).double()).tolist()
+        named = {f"q{round(100 * q)}": value for q, value in zip(QUANTILES, cuts, strict=True)}
+        return {"name": name, "mean": mean, "sd": sd, **named}
 
     def to_dataframe(self, n: int | None = None, *, seed: int = 0) -> pandas.DataFrame:
         """n draws (as many as there are, by default) with a column for each entry. Needs pandas."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from numbers import Integral
@@ -14,7 +14,8 @@ from torch.distributions.constraints import Constraint
 
 from ..core.errors import ConfigError, DataError, ShapeError
 from ..core.shapes import Shape, as_shape
-from .bijections import as_rows
+from .bijections import Bijection, as_rows
+from .circles import Circle, Circular
 from .supports import SupportLike, bijection, written
 
 __all__ = ["Parameter", "Space", "Value"]
@@ -27,10 +28,10 @@ Value = Tensor | dict[str, Tensor]
 class Parameter:
     """The shape of a parameter and the values that it may take: a constraint of PyTorch or its written form.
 
-    `real`, `positive`, `greater_than:LOW`, `less_than:HIGH`, `interval:LOW:HIGH`, `simplex`, `ordered`,
-    `corr_cholesky`, `lower_cholesky`, `positive_definite`; or a list with one of the first five for each entry, in
-    row-major order. Axes before those that belong together count independent values: shape (5, 3) with `simplex` is
-    five simplexes. Closed ends count as open.
+    `real`, `positive`, `greater_than:LOW`, `less_than:HIGH`, `interval:LOW:HIGH`, `circular:LOW:HIGH` (the ends are
+    joined, values lie in [LOW, HIGH)), `simplex`, `ordered`, `corr_cholesky`, `lower_cholesky`, `positive_definite`; or
+    a list with one of the first six for each entry, in row-major order. Axes before those that belong together count
+    independent values: shape (5, 3) with `simplex` is five simplexes. Closed ends count as open.
 
     >>> Parameter((3, 3), "corr_cholesky")
     Parameter(shape=(3, 3), support='corr_cholesky')
@@ -71,6 +72,8 @@ class Space:
         entries = [(name, tuple(index)) for name, kept in self._kept.items() for index in kept.nonzero().tolist()]
         self.names: tuple[str, ...] = tuple(_entry(name, index) for name, index in entries)
         """The columns of `flatten`: entries count from 0, as in `theta[1]` and `L[2,1]`; constants are left out."""
+        self.circles = {e: Circle(float(b.low[i]), float(b.high[i])) for e, b, i in _circular(self._bijections)}
+        """The columns of `flatten` that are circles."""
         if self.size == 0:
             raise ConfigError("there is nothing to infer: the space has no free coordinate")
 
@@ -130,6 +133,20 @@ class Space:
         parts = [as_rows(x)[:, self._kept[name].flatten().to(x.device)] for name, x in self._named(value).items()]
         return torch.cat(parts, 1)
 
+    def cuts(self) -> dict[str, float]:
+        """Where circles are cut open, by the names of their columns."""
+        return {entry: float(b.cut[index]) for entry, b, index in _circular(self._bijections)}
+
+    def cut_at(self, cuts: Mapping[str, float]) -> Space:
+        """The same space with circles, by the names of their columns, cut open elsewhere.
+
+        >>> space = Space.of({"phi": "circular:0:360"}).cut_at({"phi": 180.0})
+        >>> space.constrain(torch.zeros(1, 1))[0]["phi"]
+        tensor([0.])
+        """
+        parameters = {name: Parameter(b.shape, written(_recut(name, b, cuts))) for name, b in self._bijections.items()}
+        return Space(parameters, self.structured)
+
     def describe(self) -> dict[str, Any]:
         """Shapes and supports for JSON: {"parameters": {name: {"shape", "support"}}, "structured": bool}."""
         parameters = {name: {"shape": list(b.shape), "support": written(b)} for name, b in self._bijections.items()}
@@ -176,6 +193,23 @@ class Space:
         if isinstance(support, list):
             support = support[int(torch.arange(len(support)).reshape(x.shape[1:])[tuple(index)])]
         return f"{where} in row {row} is {x[(row, *index)].tolist()}, outside its support {support}"
+
+
+def _circular(bijections: Mapping[str, Bijection]) -> Iterator[tuple[str, Circular, Shape]]:
+    """The entries that are circles: their names, the bijections they belong to and where in these they are."""
+    for name, there in bijections.items():
+        if isinstance(there, Circular):
+            yield from ((_entry(name, tuple(index)), there, tuple(index)) for index in there.circular.nonzero().tolist())
+
+
+def _recut(name: str, there: Bijection, cuts: Mapping[str, float]) -> Bijection:
+    """With its circles cut open at `cuts`, where these name one."""
+    if not isinstance(there, Circular):
+        return there
+    cut = there.cut.clone()
+    for entry, _, index in _circular({name: there}):
+        cut[index] = cuts.get(entry, float(cut[index]))
+    return Circular(there.low, there.high, there.circular, cut)
 
 
 def check_points(u: Tensor, size: int) -> None:

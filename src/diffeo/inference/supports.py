@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 from ..core.errors import ConfigError
 from ..core.shapes import Shape
 from .bijections import Bijection, Bounded, Ordered, Simplex
+from .circles import Circular
 from .matrices import CorrCholesky, LowerCholesky, PositiveDefinite
 
 __all__ = ["SupportLike", "bijection", "ordered", "written"]
@@ -40,8 +41,9 @@ _JOINT: dict[str, tuple[Constraint, int, type[Bijection]]] = {
     "lower_cholesky": (constraints.lower_cholesky, 2, LowerCholesky),
     "positive_definite": (constraints.positive_definite, 2, PositiveDefinite),
 }
-_BOUNDS = {"real": 0, "positive": 0, "greater_than": 1, "less_than": 1, "interval": 2}
-_GRAMMAR = "real, positive, greater_than:LOW, less_than:HIGH, interval:LOW:HIGH, " + ", ".join(_JOINT)
+# how many numbers a word takes; the third of a circle is where it is cut open
+_BOUNDS = {"real": (0,), "positive": (0,), "greater_than": (1,), "less_than": (1,), "interval": (2,), "circular": (2, 3)}
+_GRAMMAR = "real, positive, greater_than:LOW, less_than:HIGH, interval:LOW:HIGH, circular:LOW:HIGH, " + ", ".join(_JOINT)
 
 
 def bijection(name: str, shape: Shape, support: SupportLike) -> Bijection:
@@ -58,7 +60,8 @@ def bijection(name: str, shape: Shape, support: SupportLike) -> Bijection:
             _check_joint(name, word, axes, shape)
             return build(shape)  # type: ignore[call-arg]
     low, high = _bounds(name, support)
-    return _bounded(name, support, _fit(name, low, shape), _fit(name, high, shape))
+    cut = torch.full(shape, _cut(support), dtype=torch.float64)
+    return _bounded(name, support, _fit(name, low, shape), _fit(name, high, shape), cut)
 
 
 def written(bijection: Bijection) -> str | list[str]:
@@ -67,14 +70,17 @@ def written(bijection: Bijection) -> str | list[str]:
     >>> written(bijection("x", (2,), constraints.interval(torch.zeros(2), torch.tensor([1.0, 2.0]))))
     ['interval:0.0:1.0', 'interval:0.0:2.0']
     """
-    if not isinstance(bijection, Bounded):
+    if not isinstance(bijection, (Bounded, Circular)):
         return next(word for word, (_, _, build) in _JOINT.items() if type(bijection) is build)
-    pairs = zip(bijection.low.flatten().tolist(), bijection.high.flatten().tolist(), strict=True)
-    words = [_word(low, high) for low, high in pairs]
+    cuts = bijection.cut if isinstance(bijection, Circular) else torch.full(bijection.shape, math.nan)
+    sides = zip(*(side.flatten().tolist() for side in (bijection.low, bijection.high, cuts)), strict=True)
+    words = [_word(low, high, cut) for low, high, cut in sides]
     return words[0] if len(set(words)) == 1 else words
 
 
-def _word(low: float, high: float) -> str:
+def _word(low: float, high: float, cut: float) -> str:
+    if not math.isnan(cut):
+        return f"circular:{low}:{high}" if cut == low else f"circular:{low}:{high}:{cut}"
     if low == -math.inf:
         return "real" if high == math.inf else f"less_than:{high}"
     if high == math.inf:
@@ -87,14 +93,30 @@ def _entrywise(name: str, shape: Shape, supports: Sequence[Constraint | str]) ->
         raise ConfigError(f"{name}: {len(supports)} supports for {math.prod(shape)} entries; give one, or one for each entry")
     bounds = [_bounds(f"{name}, entry {i}", support) for i, support in enumerate(supports)]
     low, high = (torch.stack([_fit(name, side, ()) for side in sides]) for sides in zip(*bounds, strict=True))
-    return _bounded(name, supports, low.reshape(shape), high.reshape(shape))
+    cut = torch.tensor([_cut(support) for support in supports], dtype=torch.float64)
+    return _bounded(name, supports, low.reshape(shape), high.reshape(shape), cut.reshape(shape))
 
 
-def _bounded(name: str, support: SupportLike, low: Tensor, high: Tensor) -> Bounded:
+def _bounded(name: str, support: SupportLike, low: Tensor, high: Tensor, cut: Tensor) -> Bijection:
+    """`cut` is where circles are cut open, NaN for entries that are none."""
+    circular = ~cut.isnan()
     try:
-        return Bounded(low, high)
+        bounded = Bounded(low, high)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}, got {support}") from None
+    if not circular.any():
+        return bounded
+    if not ((low > -math.inf) & (high < math.inf))[circular].all() or not ((low <= cut) & (cut < high))[circular].all():
+        raise ConfigError(f"{name}: a circle has finite ends and is cut within them, got {support}")
+    return Circular(low, high, circular, cut)
+
+
+def _cut(support: Constraint | str) -> float:
+    """Where a circle is cut open, its lower end unless the text says otherwise; NaN for what is no circle."""
+    if not isinstance(support, str) or not support.startswith("circular:"):
+        return math.nan
+    _, *numbers = support.split(":")
+    return float(numbers[2] if len(numbers) == 3 else numbers[0])
 
 
 def _bounds(name: str, support: Constraint | str) -> tuple[float | Tensor, float | Tensor]:
@@ -119,10 +141,10 @@ def _parse(name: str, text: str) -> tuple[float, float]:
         values = [float(number) for number in numbers]
     except ValueError:
         values = [math.nan]
-    if _BOUNDS.get(kind) != len(values) or any(math.isnan(v) for v in values):
+    if len(values) not in _BOUNDS.get(kind, ()) or any(math.isnan(v) for v in values):
         also = " (for a whole parameter, not for one of its entries)" if text in _JOINT else ""
         raise ConfigError(f"{name}: cannot read the support {text!r}{also}; write {_GRAMMAR}")
-    if kind == "interval":
+    if kind in ("interval", "circular"):
         return values[0], values[1]
     if kind == "less_than":
         return -math.inf, values[0]

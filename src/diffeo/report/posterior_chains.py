@@ -27,7 +27,7 @@ def chains(p: Posterior) -> list[Part]:
     """R-hat and effective sample sizes of the worst entries, and traces of the worst of all."""
     assert p.chains is not None
     count, length = p.chains.samples.shape[:2]
-    x = p.columns().reshape(count, length, -1)
+    x = p.unrolled(p.columns()).reshape(count, length, -1)
     found, bulk, tail = (measure(x).numpy() for measure in (rhat, ess_bulk, ess_tail))
     order = np.argsort(-np.nan_to_num(found, nan=np.inf), kind="stable")[:LISTED]
     worst = int(order[0])

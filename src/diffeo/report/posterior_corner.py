@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,13 @@ __all__ = ["corner"]
 
 Floats = NDArray[np.float64]
 DRAWS = 4_000
+ON_CIRCLES = "Entries on circles"
 POINTS = 1_500  # in each scatter plot
 
 
 def corner(p: Posterior) -> list[Part]:
     """A corner plot of the most dependent entries, or a histogram of the only one."""
-    x = p.space.flatten(p.sample(DRAWS)).double().numpy()
+    x = p.unrolled(p.space.flatten(p.sample(DRAWS))).numpy()
     x = x[np.isfinite(x).all(1)]
     moving = [i for i in range(x.shape[1]) if len(x) and np.ptp(x[:, i]) > 0]
     words = _words(p, x, moving)
@@ -40,9 +42,17 @@ def _words(p: Posterior, x: Floats, moving: list[int]) -> list[str]:
     words = [f"{len(x):,} {kind}; {distinct:,} of them are distinct."]
     if not p.trusted:
         words.append("They are not to be trusted: this is what was found, not what the posterior is.")
+    if p.space.circles:
+        words.append(f"{ON_CIRCLES} are drawn within half a turn of their mean: {named(p.space.circles)}.")
     if still := [name for i, name in enumerate(p.space.names) if i not in moving]:
-        words.append(f"Not drawn, since they do not vary: {', '.join(still[:10])}{' …' if len(still) > 10 else ''}.")
+        words.append(f"Not drawn, since they do not vary: {named(still)}.")
     return words
+
+
+def named(names: Iterable[str]) -> str:
+    """The first of many names."""
+    names = list(names)
+    return ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
 
 
 def _one(x: Floats, labels: list[str]) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .content import Code, Fold, Grid, Heading, Part, Words, number
+from .posterior_corner import ON_CIRCLES, named
 
 if TYPE_CHECKING:
     from ..inference import Posterior
@@ -50,7 +51,13 @@ def summary(p: Posterior) -> list[Part]:
     header = ("entry", "mean", "sd", "5 %", "50 %", "95 %")
     rows = [_entry(row) for row in p.summary()]
     said = "Weighted by the importance weights." if p.chains is None else "Of all states of the chains, equally weighted."
-    parts: list[Part] = [Words([f"{said} Entries count from 0."], "note"), Grid(header, rows[:SHOWN])]
+    words = [f"{said} Entries count from 0."]
+    if p.space.circles:
+        words.append(
+            f"{ON_CIRCLES} ({named(p.space.circles)}) have circular means and standard deviations, and quantiles of the "
+            "distance from the mean, wrapped: the 5 % one may be the larger number."
+        )
+    parts: list[Part] = [Words(words, "note"), Grid(header, rows[:SHOWN])]
     if len(rows) > SHOWN:
         parts.append(Fold(f"The other {len(rows) - SHOWN:,} entries", Grid(header, rows[SHOWN:])))
     return parts
