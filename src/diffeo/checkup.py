@@ -21,6 +21,7 @@ from .core.links import Links
 from .core.passes import rows_per_pass
 from .core.seeds import seeded
 from .core.support import Support
+from .core.tensors import to_tensor
 from .core.transform import Transform
 from .flow import Flow
 from .layers import Coupling
@@ -100,18 +101,17 @@ class Checkup:
 
 
 @torch.no_grad()
-def check(
-    flow: Flow, x: Tensor, context: Tensor | None = None, *, rows: int = 10_000, jacobians: int = 16, seed: int = 0
-) -> Checkup:
+def check(flow: Flow, x: Any, context: Any = None, *, rows: int = 10_000, jacobians: int = 16, seed: int = 0) -> Checkup:
     """Measure how well a flow inverts and how right its log-dets are, on (at most `rows` of) this data.
 
-    x (N, \\*event); of images at most as many as go through a flow at a time, of 2^18 values together, or one. Raises
-    `DataError` when there are no rows.
+    x (N, \\*event), a tensor or an array, in which a masked cell is NaN; of images at most as many as go through a flow
+    at a time, of 2^18 values together, or one. Raises `DataError` when there are no rows.
 
     >>> import torch, diffeo
     >>> diffeo.check(diffeo.models.nsf((3,), layers=2), torch.randn(100, 3)).ok
     True
     """
+    x, context = to_tensor("x", x), None if context is None else to_tensor("context", context)
     if len(x) == 0:
         raise DataError("no rows to check the flow on")
     flow = copy.deepcopy(flow).eval()
@@ -120,8 +120,8 @@ def check(
         rows = min(rows, rows_per_pass(flow.event_shape))
         jacobians = min(jacobians, MOST_COPIES // math.prod(flow.event_shape))
     some = torch.randperm(len(x), generator=generator)[:rows]
-    x = torch.as_tensor(x)[some].to(flow.device)
-    context = None if context is None else torch.as_tensor(context)[some].to(flow.device)
+    x = x[some].to(flow.device)
+    context = None if context is None else context[some].to(flow.device)
     with seeded(seed):
         pixels = None
         if image and _dequantises(flow):

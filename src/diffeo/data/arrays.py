@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import as_float64, is_empty, not_numbers, odd_cells, plain
 from ..core.errors import DataError
 from .ledger import Block
 from .schema import refuse_duplicates
@@ -17,26 +18,38 @@ from .schema import refuse_duplicates
 __all__ = ["ArraySource", "ArrowSource", "arrow_source", "npy_source", "npz_source", "parquet_source"]
 
 BATCH = 65_536
+MOST_COLUMNS = 65_536  # each is looked at by itself
 
 
 class ArraySource:
-    """A two-dimensional array, a structured one, or a list of columns; without names they are called x0, x1, ..."""
+    """A two-dimensional array, a structured one, or a list of columns; without names they are called x0, x1, ...
+
+    A masked cell is an empty one. Raises `DataError` where the shape is no table's.
+    """
 
     unit = "row"
 
     def __init__(
-        self, label: str, array: Any, names: Sequence[str] | None = None, integral: frozenset[str] | None = None
+        self,
+        label: str,
+        array: Any,
+        names: Sequence[str] | None = None,
+        integral: frozenset[str] | None = None,
+        text: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
-        self.label, self.named = label, names is not None or array.dtype.names is not None
-        self._columns = _columns(label, array)
-        self.names = tuple(map(str, names if names is not None else array.dtype.names or _numbered(len(self._columns))))
+        given = array if isinstance(array, list) else plain(array)
+        fields = None if isinstance(given, list) else given.dtype.names
+        self.label, self.named, self.notes = label, names is not None or fields is not None, notes
+        self._columns = given if isinstance(given, list) else _columns(label, given)
+        self.names = tuple(map(str, names if names is not None else fields or _numbered(len(self._columns))))
         if len(self.names) != len(self._columns):
             raise DataError(f"{label}: {len(self.names)} names for {len(self._columns)} columns; give one for each")
         refuse_duplicates(label, self.names)
         pairs = list(zip(self.names, self._columns, strict=True))
-        others = [(n, c) for n, c in pairs if c.dtype.kind not in "biuf"]
-        self.text: Mapping[str, str] = {n: f"of type {c.dtype}, not numbers" for n, c in others}
-        self.integral = frozenset(n for n, c in pairs if c.dtype.kind in "biu") if integral is None else integral
+        odd = {n: words for n, c in pairs if (words := _not_numbers(c)) is not None}
+        self.text: Mapping[str, str] = odd | dict(text or {})
+        self.integral = frozenset(n for n, c in pairs if _is_integral(c)) if integral is None else integral
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Every row, in order; `values` holds the named columns."""
@@ -45,8 +58,31 @@ class ArraySource:
             part = [c[start : start + BATCH] for c in used]
             values = np.empty((len(part[0]), len(used)))
             for k, column in enumerate(part):
-                values[:, k] = column
+                values[:, k] = as_float64(f"{self.label}: column {columns[k]!r}", column, start + 1)
             yield numeric_block(values, start)
+
+
+def _not_numbers(column: NDArray[Any]) -> str | None:
+    """What a column holds other than numbers, in words, with the first such cell."""
+    if column.ndim > 1:
+        return f"of {column.shape[1:]} numbers in each row, which want columns of their own"
+    if column.dtype.kind != "O":
+        return not_numbers(column.dtype)
+    odd = np.flatnonzero(odd_cells(column))
+    if not len(odd):
+        return None
+    first = column[odd[0]]
+    shown = repr(first)[:40]
+    return f"of objects that are not numbers ({len(odd):,} of {len(column):,} cells, first {shown} in row {odd[0] + 1:,})"
+
+
+def _is_integral(column: NDArray[Any]) -> bool:
+    """True for whole numbers and truth values: by its type, or of Python objects by all that are there."""
+    if column.dtype.kind != "O":
+        return column.dtype.kind in "biu"
+    cells = np.ma.compressed(column) if isinstance(column, np.ma.MaskedArray) else column
+    there = [v for v in cells if not is_empty(v) and v == v]
+    return bool(there) and all(isinstance(v, (int, np.integer, np.bool_)) for v in there)
 
 
 def numeric_block(values: NDArray[np.float64], start: int) -> Block:
@@ -68,6 +104,8 @@ def _columns(label: str, array: Any) -> list[NDArray[Any]]:
     array = array[:, None] if array.ndim == 1 else array
     if array.shape[1] == 0:
         raise DataError(f"{label}: the array has no columns; give one of shape (rows, columns)")
+    if array.shape[1] > MOST_COLUMNS:
+        raise DataError(f"{label}: {array.shape[1]:,} columns, and a table has at most {MOST_COLUMNS:,}; is it transposed?")
     return [array[:, j] for j in range(array.shape[1])]
 
 
@@ -117,6 +155,8 @@ class ArrowSource:
 
         self.label, self._batches = label, batches
         fields = [f for f in schema if not f.name.startswith("__index_level_")]
+        index_note = "the index of the pandas frame that was stored was not read"
+        self.notes: tuple[str, ...] = (index_note,) if len(fields) < len(schema) else ()
         self.names = tuple(f.name for f in fields)
         refuse_duplicates(label, self.names)
         if not fields:
@@ -172,13 +212,11 @@ def parquet_source(path: Path) -> ArrowSource:
 
 
 def arrow_source(label: str, table: Any) -> ArrowSource:
-    """A pandas, polars, pyarrow or other object with `__arrow_c_stream__`."""
+    """A polars, pyarrow or other object with `__arrow_c_stream__`; a polars series is a table of one column."""
     import pyarrow as pa
 
-    names = [str(n) for n in table.columns] if type(table).__module__.startswith("pandas") else []
-    refuse_duplicates(label, names)
     try:
-        reader = pa.RecordBatchReader.from_stream(table)
-    except pa.ArrowException as e:
+        reader = pa.RecordBatchReader.from_stream(table.to_frame() if hasattr(table, "to_frame") else table)
+    except (pa.ArrowException, TypeError, OverflowError) as e:
         raise DataError(f"{label}: gives no Arrow stream ({one_line(e)}); give columns of numbers") from e
     return ArrowSource(label, reader.schema, lambda _columns: reader)

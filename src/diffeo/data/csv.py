@@ -30,6 +30,7 @@ class CsvSource:
     """A delimited text file (`.csv`, `.tsv`, `.txt`, gzipped or not) with a line of column names."""
 
     unit = "line"
+    notes: tuple[str, ...] = ()
     named = True
 
     def __init__(self, path: Path) -> None:

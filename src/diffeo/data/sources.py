@@ -14,6 +14,7 @@ from ..core.errors import DataError
 from ..core.files import refuse_special
 from .arrays import ArraySource, arrow_source, npy_source, npz_source, parquet_source
 from .csv import CsvSource
+from .frames import frame_source, is_pandas
 from .ledger import Block
 
 __all__ = ["Source", "open_source"]
@@ -22,7 +23,7 @@ SUFFIXES = ".csv, .tsv, .txt (also .gz), .parquet, .npy or .npz"
 
 
 class Source(Protocol):
-    """Where rows come from. `text` maps each column that holds no numbers to what it holds."""
+    """Where rows come from. `text` maps each column that holds no numbers to what it holds; `notes` say what is not read."""
 
     label: str
     unit: str
@@ -30,6 +31,7 @@ class Source(Protocol):
     named: bool
     text: Mapping[str, str]
     integral: frozenset[str]
+    notes: tuple[str, ...]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Every data row in order, as float64 values of the named columns."""
@@ -37,16 +39,24 @@ class Source(Protocol):
 
 
 def open_source(source: Any) -> Source:
-    """A source for a path, a NumPy array or an object with `__arrow_c_stream__`; `DataError` for others."""
+    """A source for a path, an array or tensor, a pandas object or one with `__arrow_c_stream__`; `DataError` for others."""
     if isinstance(source, (str, os.PathLike)):
         return _open_path(Path(source))
     if isinstance(source, np.ndarray):
         return ArraySource("array", source)
+    if is_pandas(source):
+        return frame_source(source)
     if hasattr(source, "__arrow_c_stream__"):
         return arrow_source(type(source).__name__, source)
+    if hasattr(source, "detach"):
+        from ..core.tensors import to_tensor
+
+        return ArraySource("tensor", to_tensor("tensor", source).cpu().numpy())
+    if hasattr(source, "__array__"):  # xarray, JAX
+        return ArraySource(type(source).__name__, np.asarray(source))
     raise DataError(
-        f"cannot read a table from a {type(source).__name__}; give a path ({SUFFIXES}), a NumPy array, "
-        "or a pandas, polars or Arrow table"
+        f"cannot read a table from a {type(source).__name__}; give a path ({SUFFIXES}), an array or tensor "
+        "(of a sparse matrix x.toarray()), or a pandas, polars or Arrow table"
     )
 
 

@@ -29,6 +29,7 @@ class Table:
     """Rows ready for a model: `values` (N, D) float64, `context` (N, C) or None, and the account of the intake.
 
     `lines` (N,) says where each row stood in the source: its line in a text file, else its data row counted from 1.
+    `notes` name what the source holds besides and was not read, such as the index of a pandas frame.
     """
 
     schema: Schema
@@ -37,6 +38,7 @@ class Table:
     intake: Intake
     source: str
     lines: NDArray[np.int64] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -64,6 +66,7 @@ class Table:
             lines.append("set aside as constant: " + ", ".join(f"{n} = {v:g}" for n, v in s.set_aside.items()))
         if s.dropped:
             lines.append("dropped: " + ", ".join(s.dropped))
+        lines += self.notes
         if i.rejects_file is not None and i.bad:
             lines.append(f"bad rows are listed in {i.rejects_file}")
         return lines
@@ -116,7 +119,8 @@ def read_table(
     where = np.concatenate(lines)
     if schema is not None:
         plain, cond = _stack(parts, len(where), len(names), len(context_names))
-        return Table(schema, plain, cond, ledger.intake(), src.label, where)
+        return Table(schema, plain, cond, ledger.intake(), src.label, where, src.notes)
+    _refuse_beyond(src, used, ledger, columns or {})
     constant = _constants(ledger, len(names), len(where))
     modelled = [j for j in range(len(names)) if j not in constant]
     if not modelled:
@@ -129,7 +133,7 @@ def read_table(
         set_aside={names[j]: value for j, value in constant.items()},
         dropped=tuple(drop),
     )
-    return Table(found, plain, cond, ledger.intake(), src.label, where)
+    return Table(found, plain, cond, ledger.intake(), src.label, where, src.notes)
 
 
 def iter_tables(
@@ -280,12 +284,18 @@ def _support(src: Source, name: str, values: Floats, declared: str | None, lines
             f"{src.label}: {src.unit} {lines[first]}, column {name!r}: {values[first]:g} is not {_words(support)} "
             f"({int(bad.sum()):,} such rows); mend them or declare --column {name}=real"
         )
-    if support.kind == "integer" and np.abs(values).max(initial=0.0) > EXACT:
-        raise DataError(
-            f"{src.label}: column {name!r} holds whole numbers beyond 2^53, which float64 cannot tell apart; "
-            f"leave it out with --drop {name} or declare --column {name}=real"
-        )
     return support
+
+
+def _refuse_beyond(src: Source, used: Sequence[str], ledger: Ledger, overrides: Mapping[str, str]) -> None:
+    """Refuse whole numbers that float64 has rounded already, unless they are declared to be reals."""
+    for j, name in enumerate(used):
+        whole = Support.parse(overrides[name]).kind == "integer" if name in overrides else name in src.integral
+        if whole and max(-ledger.low[j], ledger.high[j]) >= EXACT:  # 2^53 itself may be a rounded 2^53 + 1
+            raise DataError(
+                f"{src.label}: column {name!r} holds whole numbers of 2^53 or more, which float64 cannot tell apart; "
+                f"leave it out with --drop {name} or declare --column {name}=real"
+            )
 
 
 def _words(support: Support) -> str:

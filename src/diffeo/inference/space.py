@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 
 from ..core.errors import ConfigError, DataError, ShapeError
 from ..core.shapes import Shape, as_shape
+from ..core.tensors import to_tensor
 from .bijections import Bijection, as_rows
 from .circles import Circle, Circular
 from .supports import SupportLike, bijection, written
@@ -178,7 +179,7 @@ class Space:
         for name in sorted(self.parameters.keys() ^ given.keys()):
             known = f"the parameters are {', '.join(self.parameters)}"
             raise DataError(f"{name!r} is {'missing' if name in self.parameters else 'unknown'}: {known}")
-        tensors = {name: torch.as_tensor(given[name]) for name in self.parameters}
+        tensors = {n: v if isinstance(v := given[n], Tensor) else to_tensor(n, v) for n in self.parameters}
         rows = next(iter(tensors.values())).shape[:1]
         for name, x in tensors.items():
             event = self._bijections[name].shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataError
+from ..core.tensors import to_tensor
 from ..data import Table, read_table
 
 __all__ = ["Rows", "as_rows", "as_tensor"]
@@ -31,33 +33,45 @@ class Rows:
 
 
 def as_rows(x: Any, context: Any) -> Rows | None:
-    """Tensors of rows from arrays, tables, data frames or paths; None when `x` is an iterable of batches."""
-    if isinstance(x, (str, Path)) or hasattr(x, "__arrow_c_stream__"):
+    """Tensors of rows from arrays, tables, data frames or paths; None when `x` is an iterable of batches.
+
+    A masked cell is NaN. Raises `DataError` for what holds no numbers, and where float64 would round them.
+    """
+    if _is_table(x):
         x = read_table(x)
-    own = None if context is None else as_tensor(context)
+    own = None if context is None else as_tensor(context, "context")
     if isinstance(x, Table):
         own = own if own is not None or x.context is None else torch.from_numpy(x.context)
         return Rows(torch.from_numpy(x.values), own, list(x.schema.names))
-    if isinstance(x, (Tensor, np.ndarray)) or _is_nested_numbers(x):
+    if isinstance(x, (Tensor, np.ndarray)) or _is_nested_cells(x) or _is_array(x):
         return Rows(as_tensor(x), own, None)
     if isinstance(x, Iterator) or not hasattr(x, "__iter__"):
         raise DataError("data must be an array, tensor, table, path, or an iterable of batches that can be started again")
     return None
 
 
-def as_tensor(values: Any) -> Tensor:
-    """A floating-point tensor; integers become float64 so that none is rounded."""
+def as_tensor(values: Any, label: str = "data") -> Tensor:
+    """A floating-point or uint8 tensor with rows; `core.tensors.to_tensor` says what becomes of each type."""
     if isinstance(values, Table):
         return torch.from_numpy(values.values)
-    if isinstance(values, (str, Path)) or hasattr(values, "__arrow_c_stream__"):
+    if _is_table(values):
         return torch.from_numpy(read_table(values).values)
-    tensor = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.array(values, copy=True))
+    tensor = to_tensor(label, values)
     if tensor.dim() == 0:
-        raise DataError("data must have rows: an array of shape (N, ...)")
-    return tensor if tensor.is_floating_point() or tensor.dtype == torch.uint8 else tensor.double()
+        raise DataError(f"{label} must have rows: an array of shape (N, ...)")
+    return tensor
 
 
-def _is_nested_numbers(x: Any) -> bool:
+def _is_table(x: Any) -> bool:
+    return isinstance(x, (str, Path)) or hasattr(x, "__arrow_c_stream__")
+
+
+def _is_array(x: Any) -> bool:
+    """True for what becomes an array of its own accord (xarray, JAX), and for sparse matrices, which are refused by name."""
+    return hasattr(x, "__array__") or hasattr(x, "toarray")
+
+
+def _is_nested_cells(x: Any) -> bool:
     while isinstance(x, (list, tuple)) and len(x):
         x = x[0]
-    return isinstance(x, (int, float))
+    return x is None or isinstance(x, (int, float, complex, str, bytes, Decimal, np.generic))

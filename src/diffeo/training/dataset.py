@@ -125,6 +125,8 @@ class Dataset:
                 some = [t[order.to(t.device)] for t in some]
         else:
             some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))
+            for what, tensor in zip(("batch 0, row", "batch 0, context row"), some, strict=False):
+                _refuse_non_finite(what, tensor)
         flow.initialize(*some)
 
 
@@ -184,10 +186,16 @@ def _check(flow: Flow, rows: Rows) -> None:
             raise ShapeError(
                 f"the contexts have shape {tuple(tensor.shape[1:])}, the flow's context shape is {flow.context_shape}"
             )
-        if not tensor.is_floating_point():
-            continue
-        bad = (~tensor.reshape(len(tensor), -1).isfinite()).nonzero()
-        if len(bad):
-            row, column = bad[0].tolist()
-            name = rows.names[column] if rows.names and what == "row" else column
-            raise DataError(f"{what} {row}, column {name!r}: not a finite number; remove or fill such rows first")
+        _refuse_non_finite(what, tensor, rows.names if what == "row" else None)
+
+
+def _refuse_non_finite(what: str, tensor: Tensor, names: list[str] | None = None) -> None:
+    if not tensor.is_floating_point():
+        return
+    bad = (~tensor.reshape(len(tensor), -1).isfinite()).nonzero()
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise DataError(
+            f"{what} {row}, column {(names[column] if names else column)!r}: not a finite number "
+            "(empty, masked, NaN or infinite); remove or fill such rows first"
+        )

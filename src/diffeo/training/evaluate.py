@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from ..core.errors import ConfigError, DataError
 from ..core.passes import passes, rows_per_pass
 from ..core.seeds import reseed, seeded
 from ..flow import Flow
+from .arrays import as_tensor
 from .sampler import mix
 
 __all__ = ["Evaluation", "evaluate", "log_probs", "rows_per_pass"]
@@ -33,14 +35,17 @@ class Evaluation:
 
 
 @torch.no_grad()
-def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, importance: int = 1, seed: int = 0) -> Tensor:
+def log_probs(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0) -> Tensor:
     """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from `seed`.
+
+    x is (N, \\*event): a tensor, an array (a masked cell makes its row NaN), a `Table` or a data frame.
 
     With `importance=k`, the bound of a flow that dequantises is averaged over k draws of the noise, log (1/k) Σ p(x, u_i):
     the larger k, the nearer to log P(x).
     """
     if importance < 1:
         raise ConfigError(f"importance must be at least 1 sample, got {importance}")
+    x, context = as_tensor(x), None if context is None else as_tensor(context, "context")
     flow.eval()
     parts = []
     with seeded():
@@ -51,21 +56,24 @@ def log_probs(flow: Flow, x: Tensor, context: Tensor | None = None, *, importanc
     return torch.cat(parts)
 
 
-def evaluate(flow: Flow, x: Tensor, context: Tensor | None = None, *, importance: int = 1, seed: int = 0) -> Evaluation:
-    """Score rows x (N, \\*event) and average; `importance` as in `log_probs`.
+def evaluate(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0) -> Evaluation:
+    """Score rows x (N, \\*event) and average; x, context and `importance` as in `log_probs`.
 
-    Raises `DataError` when there are no rows or one is not a number.
+    Raises `DataError` when there are no rows, or one holds a cell that is empty, masked or not a number.
 
     >>> import torch, diffeo
     >>> diffeo.training.evaluate(diffeo.models.nsf((1,)), torch.zeros(4, 1)).nll
     0.9189385175704956
     """
+    x, context = as_tensor(x), None if context is None else as_tensor(context, "context")
     if len(x) == 0:
         raise DataError("no rows to evaluate")
     values = log_probs(flow, x, context, importance=importance, seed=seed).double()
     if bool(values.isnan().any()):
         row = int(values.isnan().nonzero()[0])
-        raise DataError(f"row {row} has no log-density: it, or its context, holds a value that is not a number")
+        raise DataError(
+            f"row {row} has no log-density: it, or its context, holds a value that is not a number (empty, masked or NaN)"
+        )
     nll = -values.mean().item()
     per_bit = math.log(2) * max(1, math.prod(flow.event_shape))
     spread = values.std().item() if len(values) > 1 and math.isfinite(nll) else math.nan

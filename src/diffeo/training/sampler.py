@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..core.arrays import has_mask
 from ..core.errors import DataError
 from ..core.seeds import reseed
+from ..core.tensors import to_tensor
 
 __all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
 
@@ -93,7 +95,14 @@ class StreamBatches:
             item = next(self._iterator, None)
             if item is not None:
                 parts = item if isinstance(item, (tuple, list)) else (item,)
-                return tuple(torch.as_tensor(p) for p in parts)
+                return tuple(p if isinstance(p, Tensor) else _whole(f"batch {self._next - 1}", p) for p in parts)
             reseed(mix(self.seed, 5, self._passes))
             self._passes, self._iterator = self._passes + 1, iter(self.source)
         raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
+
+
+def _whole(label: str, part: Any) -> Tensor:
+    tensor = to_tensor(label, part)
+    if has_mask(part):
+        raise DataError(f"{label}: has masked cells; remove or fill such rows first")
+    return tensor
