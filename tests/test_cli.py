@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from diffeo.cli import main
+from diffeo.core.memory import out_of_memory
 
 QUICK = ["--steps", "20", "--no-report", "--quiet", "--set", "layers=2", "--set", "hidden=[16,16]"]
 
@@ -292,6 +294,65 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, model: Path, table: 
     assert (tmp_path / "s.docx").read_text() == "old"
     assert run("score", model, table, "-o", tmp_path / "no" / "folder" / "s.csv") == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000, 2**31, 10**30])
+def test_threads_beyond_reason_are_refused(threads: int, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", table, "--out", tmp_path / "m", f"--threads={threads}", *QUICK) == 2
+    config = tmp_path / "run.toml"
+    config.write_text(f"threads = {min(threads, 2**40)}")
+    assert run("fit", table, "--out", tmp_path / "m", "--config", config, *QUICK) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("threads" in line for line in lines)
+    assert not (tmp_path / "m").exists()
+
+
+def test_out_of_memory_is_one_line(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", table, "--out", tmp_path / "m", *QUICK, "--set", "hidden=[3000000,3000000]") == 1
+    err = capsys.readouterr().err
+    assert err == (
+        "diffeo: not enough memory while building the model: take a smaller --batch-size, a smaller model "
+        "(--size, --set hidden=[64,64]), --memory invert, or fewer rows\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (np.exceptions.AxisError("axis"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
+        (
+            RuntimeError("[alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        (RuntimeError("std::bad_alloc"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (OSError(28, "No space left on device"), False),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_who_says_that_memory_ran_out(error: Exception, is_one: bool) -> None:
+    assert out_of_memory(error) is is_one
+
+
+@pytest.mark.parametrize("words", [["fit"], ["fit", "--foo"], ["nothing"], ["sample", "m", "-n", "many", "-o", "a.csv"]])
+def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("diffeo: ")
+    assert "--help" in err
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"x"', "{", "", '{"steps": "many"}', '{"columns": []}', '[["steps", 3]]'])
+def test_options_of_another_kind_are_damaged(text: str, model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model / "options.json").write_text(text)
+    assert run("fit", table, "--out", model, "--resume", "--quiet") == 2
+    err = capsys.readouterr().err
+    assert "options.json: damaged" in err
+    assert err.count("\n") == 1
 
 
 def test_help_teaches_and_does_not_import_torch() -> None:

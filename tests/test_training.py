@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 import diffeo
 from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
+from diffeo.core.files import sha256
 from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
@@ -123,6 +125,7 @@ def test_kill_9_inside_the_save_window_then_resume(tmp_path: Path, kill_at: int)
     assert (tmp_path / "out/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:step-")
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     whole = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "whole", eval_every=10)
     interrupted(tmp_path / "cut", 25, eval_every=10, checkpoint_seconds=0.0)
@@ -135,12 +138,119 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
     assert any(line.get("event") == "damaged" for line in resumed.history)
 
 
-def test_checkpoints_all_damaged_is_said(tmp_path: Path) -> None:
-    interrupted(tmp_path, 25, eval_every=10)
-    for path in (tmp_path / "checkpoints").glob("*/state.json"):
-        path.write_text("{")
-    with pytest.raises(CheckpointError, match="no undamaged checkpoint"):
-        diffeo.fit(small(), rows(), steps=60, out=tmp_path, eval_every=10, resume=True)
+def spoil_manifest(checkpoint: Path, text: str) -> None:
+    (checkpoint / "manifest.json").write_text(text)
+
+
+def spoil_state(checkpoint: Path, text: str) -> None:
+    """With a manifest that vouches for it."""
+    (checkpoint / "state.json").write_text(text)
+    hashes = {name: sha256(checkpoint / name) for name in ("state.json", "state.safetensors")}
+    (checkpoint / "manifest.json").write_text(json.dumps(hashes))
+
+
+def spoil_type(checkpoint: Path, text: str) -> None:
+    """One value of the state is of another type."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    spoil_state(checkpoint, json.dumps({**state, "step": json.loads(text)}))
+
+
+def spoil_names(checkpoint: Path, text: str) -> None:
+    """One name is missing, or one too many."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    del state["stale"]
+    spoil_state(checkpoint, json.dumps({**state, text: 0}))
+
+
+OTHER_JSON = ["[]", "null", "3", '"x"', "{}", "{", "", '{"a": ' * 2000, '[["a", 1]]']
+SPOILED = [
+    *[(spoil, text) for spoil in (spoil_manifest, spoil_state) for text in OTHER_JSON],
+    *[(spoil_type, text) for text in ("null", "[]", '"7"', "1.5", "true")],
+    (spoil_names, "other"),
+]
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
+    """A run that was stopped with two checkpoints, and the weights it would have ended with."""
+    folder = tmp_path_factory.mktemp("cut")
+    interrupted(folder, 25, eval_every=10, checkpoint_seconds=0.0)
+    return folder, weights(diffeo.fit(small(), rows(), steps=60, eval_every=10).flow)
+
+
+def resumed(folder: Path) -> diffeo.training.FitResult:
+    return diffeo.fit(small(), rows(), steps=60, out=folder, eval_every=10, resume=True)
+
+
+@pytest.mark.parametrize(("spoil", "text"), SPOILED)
+@pytest.mark.filterwarnings("ignore:step-")
+def test_json_of_another_kind_is_a_damaged_checkpoint(
+    spoil: Callable[[Path, str], None], text: str, cut: tuple[Path, Tensor], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(cut[0], tmp_path / "run")
+    older, newest = sorted((folder / "checkpoints").glob("step-*"))
+    spoil(newest, text)
+    result = resumed(folder)
+    assert any(line.get("event") == "damaged" and newest.name in line["note"] for line in result.history)
+    assert torch.equal(weights(result.flow), cut[1])
+    shutil.rmtree(folder)
+    shutil.copytree(cut[0], folder)
+    spoil(newest, text)
+    spoil(older, text)
+    with pytest.raises(CheckpointError, match="no undamaged checkpoint") as caught:
+        resumed(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_said(cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+    folder = shutil.copytree(cut[0], tmp_path / "run")
+    spoil_state(max((folder / "checkpoints").glob("step-*")), "[]")
+    with pytest.warns(UserWarning, match=r"step-\d+ is damaged"):
+        resumed(folder)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]\n", "{", '{"step": 0}\n', "\0", "\xff"])
+def test_weights_do_not_depend_on_the_diary(text: str | None, cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+    folder = shutil.copytree(cut[0], tmp_path / "run")
+    diary = folder / "metrics.jsonl"
+    diary.unlink() if text is None else diary.write_bytes(text.encode("latin1"))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl: \d+ of \d+ lines are lost"):
+        result = resumed(folder)
+    assert torch.equal(weights(result.flow), cut[1])
+    assert [json.loads(line) for line in diary.read_text().splitlines()] == result.history
+
+
+def run_of(**changes: object) -> Callable[[str], str]:
+    return lambda text: json.dumps({**json.loads(text), **changes})
+
+
+RUN_FILES = {
+    **{text: lambda _, text=text: text for text in OTHER_JSON},
+    "data a list": run_of(data=[]),
+    "data of numbers": run_of(data={"training rows": 3}),
+    "rows a word": run_of(data={"rows": {"rows": "many", "columns": {}}}),
+    "settings a list": run_of(settings=[]),
+    "eval_every a word": run_of(settings={"eval_every": "often"}),
+    "eval_every 0": run_of(settings={"eval_every": 0}),
+    "warmup null": run_of(settings={"warmup": None}),
+}
+
+
+@pytest.mark.parametrize("change", RUN_FILES.values(), ids=[name[:20] for name in RUN_FILES])
+def test_a_run_file_of_another_kind_is_damaged(change: Callable[[str], str], cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+    folder = shutil.copytree(cut[0], tmp_path / "run")
+    path = folder / "run.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(CheckpointError, match=r"run.json: damaged"):
+        diffeo.fit(small(), rows(), steps=60, out=folder, resume=True)
+
+
+def test_checkpoints_of_an_unknown_run_are_neither_resumed_nor_removed(cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+    folder = shutil.copytree(cut[0], tmp_path / "run")
+    (folder / "run.json").unlink()
+    with pytest.raises(CheckpointError, match=r"run.json is lost"):
+        resumed(folder)
+    assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
 def test_only_two_checkpoints_are_kept_and_none_is_a_pickle(tmp_path: Path) -> None:

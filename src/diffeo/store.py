@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from . import __version__
 from .core.errors import DiffeoError, StoreError
 from .core.files import atomic, fsync_folder, sha256, write_atomic
+from .core.memory import out_of_memory
 from .flow import Flow
 from .models import MODELS
 
@@ -196,6 +197,8 @@ def _build(config: Config, shapes: dict[str, tuple[int, ...]], folder: Path) -> 
     except StoreError:
         raise
     except (DiffeoError, TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        if out_of_memory(error):
+            raise
         raise StoreError(f"{folder}/{CONFIG}: arguments do not build a {config.model}: {str(error).splitlines()[0]}") from None
 
 

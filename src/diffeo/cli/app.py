@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .. import __version__
-from ..core.errors import DiffeoError, TrainingError
+from ..core.errors import ConfigError, DiffeoError, TrainingError
+from ..core.memory import out_of_memory
 from .check import check
 from .demo import demo
 from .edit import edit
@@ -19,6 +23,7 @@ from .fit import fit
 from .infer import infer
 from .info import info
 from .interpolate import interpolate
+from .memory import shortage
 from .reconstruct import reconstruct
 from .sample import sample
 from .score import score
@@ -26,6 +31,7 @@ from .signals import exits_on_signals
 
 __all__ = ["app", "main"]
 
+UsageError: Any = typer.BadParameter.__base__  # of click, which typer carries with it
 EPILOG = (
     "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]   or   "
     "[bold]diffeo fit images/ --out model[/]\n\n"
@@ -70,28 +76,64 @@ for panel, verbs in VERBS.items():
 def main() -> None:
     """The entry point: every failure is one line on stderr, with DIFFEO_DEBUG=1 a traceback as well."""
     try:
-        with exits_on_signals():
-            app()
+        _check_words(sys.argv[1:])
+        with exits_on_signals(), _plain_warnings():
+            sys.exit(app(prog_name="diffeo", standalone_mode=False))
     except DiffeoError as error:
         _fail(error, 1 if isinstance(error, TrainingError) else 2)
+    except UsageError as error:
+        _fail_usage(error)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
         sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    except MemoryError:
-        _fail("not enough memory: use fewer rows, or a smaller model", 1)
     except Exception as error:
+        if out_of_memory(error):
+            _fail(shortage(error), 1)
+        if isinstance(error, OSError):
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         text = (str(error) or type(error).__name__).splitlines()[0]
         _fail(f"internal error ({type(error).__name__}): {text}; please report it with DIFFEO_DEBUG=1's traceback", 1)
 
 
-def _fail(error: Any, code: int) -> None:
-    if os.environ.get("DIFFEO_DEBUG"):
-        import traceback
+def _check_words(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{word!a}: this word is not UTF-8: rename the file, or write it in UTF-8") from None
+        if "\0" in word:
+            raise ConfigError(f"{word!a}: no word may have a zero byte in it")
 
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """A warning is one line as well."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"diffeo: {_one_line(message)}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _fail_usage(error: Any) -> NoReturn:
+    """What typer says in a box, in a line."""
+    path = error.ctx.command_path if error.ctx is not None else "diffeo"
+    said = error.format_message().strip().rstrip(".")
+    if not said:  # without any words the help was shown
+        sys.exit(2)
+    _fail(f"{said} (see {path} --help)", 2)
+
+
+def _fail(error: Any, code: int) -> NoReturn:
+    if os.environ.get("DIFFEO_DEBUG"):
         traceback.print_exc()
-    print(f"diffeo: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"diffeo: {_one_line(error)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _one_line(words: Any) -> str:
+    line = " ".join(str(words).split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

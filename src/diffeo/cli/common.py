@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError, DiffeoError, StoreError
+from ..core.memory import out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +46,8 @@ __all__ = [
     "tensors",
     "use_threads",
 ]
+
+THREADS_PER_CORE = 8  # more are never faster, and thousands end the process
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Model = Annotated[Path, typer.Argument(help="A model folder made by `diffeo fit`.", show_default=False)]
@@ -103,11 +107,15 @@ def finite(value: Any) -> Any:
 
 
 def use_threads(threads: int | None) -> None:
-    """Set torch's number of threads."""
-    if threads is not None:
-        import torch
+    """Set torch's number of threads; raises `ConfigError` for more than the system can be asked for."""
+    if threads is None:
+        return
+    import torch
 
-        torch.set_num_threads(threads)
+    cores = os.cpu_count() or 1
+    if not 1 <= threads <= THREADS_PER_CORE * cores:
+        raise ConfigError(f"--threads {threads}: this machine has {cores} cores: give 1 to {THREADS_PER_CORE * cores}")
+    torch.set_num_threads(threads)
 
 
 def open_model(folder: Path) -> tuple[Flow, Schema]:
@@ -159,10 +167,10 @@ def built(model: str, args: dict[str, Any]) -> Iterator[None]:
     """Arguments that a model function cannot take are the user's, from `--set`: one line."""
     try:
         yield
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        if isinstance(error, DiffeoError):
+    except (TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, LookupError) as error:
+        if isinstance(error, DiffeoError) or out_of_memory(error):
             raise
-        raise ConfigError(f"--set: {model} cannot be built from {args}: {error}") from None
+        raise ConfigError(f"--set: {model} cannot be built from {args}: {str(error).splitlines()[0]}") from None
 
 
 def run_line(s: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -108,8 +107,10 @@ def remember(config: RunConfig, folder: Path) -> None:
 def _recall(folder: Path) -> dict[str, Any]:
     path = folder / OPTIONS
     try:
-        return dict(json.loads(path.read_text())) if path.exists() else {}
-    except (OSError, ValueError):
+        if not path.exists():
+            return {}
+        return RunConfig.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
+    except (OSError, pydantic.ValidationError):
         raise ConfigError(f"{path}: damaged; give the options of the run again, without --resume") from None
 
 

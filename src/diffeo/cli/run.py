@@ -119,12 +119,13 @@ def _made(folder: Path) -> Iterator[None]:
     """Make a folder and hold its lock; when reading the data fails, do not leave an empty one behind."""
     from ..training.lock import locked
 
+    new = not folder.exists()
     make_folder(folder)
     try:
         with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
             yield
     except BaseException:  # also when interrupted
-        if {path.name for path in folder.iterdir()} <= {".lock", "cache"}:
+        if new and {path.name for path in folder.iterdir()} <= {".lock", "cache"}:
             shutil.rmtree(folder)
         raise
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,6 +19,9 @@ from ..core.files import fsync_folder, sha256
 __all__ = ["read_newest", "write"]
 
 KEEP = 2
+TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+
+S = TypeVar("S")
 
 
 def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -43,30 +46,40 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], list[str]] | None:
-    """The newest undamaged checkpoint: tensors, state, and words on damaged newer ones; None when there is none."""
+def read_newest(folder: Path, parse: Callable[[bytes], S]) -> tuple[dict[str, Tensor], S, list[str]] | None:
+    """The newest undamaged checkpoint: tensors, state, and words on damaged newer ones; None when there is none.
+
+    `parse` makes the state of its JSON and raises ValueError where that is not one. Raises `CheckpointError` when there
+    are checkpoints and all are damaged.
+    """
     notes: list[str] = []
     for path in reversed(_all(folder)):
         try:
-            manifest = json.loads((path / "manifest.json").read_text())
-            for name, digest in manifest.items():
-                if sha256(path / name) != digest:
-                    raise ValueError(f"{name} does not match its sha256")
-            return load_file(path / "state.safetensors"), json.loads((path / "state.json").read_text()), notes
-        except (OSError, ValueError, SafetensorError) as error:
-            notes.append(f"{path.name} is damaged ({error}); the one before it is used")
+            _verify(path)
+            return load_file(path / TENSORS), parse((path / STATE).read_bytes()), notes
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            notes.append(f"{path.name} is damaged ({str(error).splitlines()[0]})")
     if notes:
-        raise CheckpointError(f"{folder}: no undamaged checkpoint: {'; '.join(notes)}")
+        raise CheckpointError(f"{folder}: no undamaged checkpoint: {'; '.join(notes)}; start again without --resume")
     return None
+
+
+def _verify(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    if not isinstance(manifest, dict) or set(manifest) != {TENSORS, STATE}:
+        raise ValueError(f"{MANIFEST} does not list {TENSORS} and {STATE}")
+    for name, digest in manifest.items():
+        if sha256(folder / name) != digest:
+            raise ValueError(f"{name} does not match its sha256")
 
 
 def _fill(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps(state))
-    manifest = {name: sha256(folder / name) for name in ("state.safetensors", "state.json")}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+    (folder / STATE).write_text(json.dumps(state))
+    manifest = {name: sha256(folder / name) for name in (TENSORS, STATE)}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
     for path in _files(folder):
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import torch
 from torch import Tensor, nn
 
@@ -49,7 +52,7 @@ class State:
 
     step: int = 0
     lr_scale: float = 1.0
-    best: dict[str, float] | None = None
+    best: dict[str, int | float] | None = None
     stale: int = 0  # evaluations since the best
     skipped: int = 0
     skipped_in_row: int = 0
@@ -63,6 +66,16 @@ class State:
     lines: int = 0
     seconds: float = 0.0
     finished: str | None = None
+
+    @classmethod
+    def parse(cls, text: bytes) -> State:
+        """From the JSON of a checkpoint; raises ValueError where a name is missing or a value is of another type."""
+        state = pydantic.TypeAdapter(cls).validate_json(text, strict=True)
+        if json.loads(text).keys() != {entry.name for entry in fields(cls)}:
+            raise ValueError("its state has other names")
+        if state.best is not None and state.best.keys() != {"loss", "se", "step"}:
+            raise ValueError("its best evaluation has other names")
+        return state
 
 
 @dataclass(frozen=True)
@@ -307,25 +320,29 @@ class Loop:
         checkpoint.write(self.folder / "checkpoints", state.step, tensors, asdict(state) | {"finished": finished})
 
     def _restore(self) -> bool:
-        found = checkpoint.read_newest(self.folder / "checkpoints") if self.folder is not None else None
+        found = checkpoint.read_newest(self.folder / "checkpoints", State.parse) if self.folder is not None else None
         if found is None:
             return False
         tensors, state, notes = found
+        parts = {key: _part(tensors, key) for key in ("best", "good")}
         try:
-            self.state.__dict__.update(State(**state).__dict__)
-            parts = {key: _part(tensors, key) for key in ("best", "good")}
-            self._put({n: t for n, t in tensors.items() if not n.startswith(("best.", "good."))})
+            self.objective.load_state_dict(parts["best"])
+            for part in (parts["good"], {n: t for n, t in tensors.items() if not n.startswith(("best.", "good."))}):
+                self._put(part) if part else None
         except (TypeError, KeyError, RuntimeError) as error:
             text = str(error).splitlines()[0]
             raise CheckpointError(f"{self.folder}: its checkpoint is of another model or settings: {text}") from None
+        self.state.__dict__.update(state.__dict__)
         self.best = parts["best"]
         self.average.count = self.state.average_count
         self.good = parts["good"] or {name: t.detach().clone() for name, t in self._tensors().items()}
         if self.state.finished in ("limit", "patience"):  # resumed with a later limit or more patience
             self.state.finished = self._why_stop()
-        self.diary.start(self.state.lines)
+        if lost := self.diary.start(self.state.lines):
+            notes.append(lost)
         for note in notes:
             self._write(event="damaged", note=note)
+            warnings.warn(note, stacklevel=2)
         return True
 
     # Small things

@@ -20,18 +20,22 @@ class Diary:
         self.path = None if folder is None else folder / "metrics.jsonl"
         self.history: list[dict[str, Any]] = []
 
-    def start(self, lines: int) -> None:
-        """Keep the first `lines` lines, those that a checkpoint vouches for, and drop what came after."""
+    def start(self, lines: int) -> str | None:
+        """Keep the first `lines` lines, those that a checkpoint vouches for, and drop what came after.
+
+        Weights do not depend on them: in words what is missing, None when all is there.
+        """
         if self.path is None:
-            return
+            return None
+        kept = _whole_lines(self.path, lines)
+        self.history = [json.loads(line) for line in kept]
         try:
-            kept = self.path.read_text().splitlines()[:lines] if lines and self.path.exists() else []
-            self.history = [json.loads(line) for line in kept]
-            if len(kept) < lines:
-                raise ValueError(f"{lines - len(kept)} lines are missing that its checkpoint counts on")
             write_atomic(self.path, "".join(f"{line}\n" for line in kept).encode())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.path}: cannot continue it: {error}") from None
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot write ({error.strerror or error})") from None
+        if missing := lines - len(kept):
+            return f"{self.path}: {missing} of {lines} lines are lost or damaged; the run goes on without them"
+        return None
 
     def add(self, **entry: Any) -> None:
         """Append a line; it survives the process, though not a power cut, until `sync`."""
@@ -54,3 +58,17 @@ class Diary:
                     os.fsync(file.fileno())
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot write ({error.strerror}); the last checkpoint is kept") from None
+
+
+def _whole_lines(path: Path, most: int) -> list[str]:
+    """The first lines of a file, until one is not a JSON object."""
+    kept: list[str] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if most else []
+        for line in lines[:most]:
+            if not isinstance(json.loads(line), dict):
+                break
+            kept.append(line)
+    except (OSError, ValueError, RecursionError):
+        pass
+    return kept

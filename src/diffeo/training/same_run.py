@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from ..core.errors import CheckpointError
 from ..core.files import write_atomic
 from .fingerprint import difference
@@ -32,6 +34,8 @@ def same_run(folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any,
         for reason in _differences(_read(path), now):
             raise CheckpointError(f"{folder}: cannot resume: {reason}")
         return
+    if resume and any((folder / "checkpoints").glob("step-*")):
+        raise CheckpointError(f"{folder}: cannot resume: {RUN} is lost, which says what its checkpoints were made from")
     try:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of an earlier run, which this one replaces
         write_atomic(path, json.dumps(now, indent=1).encode())
@@ -39,11 +43,32 @@ def same_run(folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any,
         raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from None
 
 
+class _Print(pydantic.BaseModel, extra="allow"):
+    """What `fingerprint` made."""
+
+    rows: int
+    columns: dict[str, str]
+
+
+class _Settings(pydantic.BaseModel, extra="allow"):
+    """Those that a resumed run takes over; the others are only compared."""
+
+    eval_every: int = pydantic.Field(default=1, gt=0)
+    warmup: int = pydantic.Field(default=0, ge=0)
+
+
+class _Run(pydantic.BaseModel):
+    """What `run.json` says."""
+
+    data: dict[str, _Print]
+    recipe: Any
+    settings: _Settings
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text())
-        return {key: run[key] for key in ("data", "recipe", "settings")}
-    except (OSError, ValueError, KeyError, TypeError):
+        return _Run.model_validate_json(path.read_bytes(), strict=True).model_dump(exclude_unset=True)
+    except (OSError, pydantic.ValidationError):
         raise CheckpointError(f"{path}: damaged; start again without --resume") from None
 
 
