@@ -60,7 +60,7 @@ class ImageJob:
         channels, height, width = self.images.event_shape
         kind = f"{height} x {width} {'grey' if channels == 1 else 'RGB'}, {self.images.bits} bits"
         classes = f", {len(self.images.classes)} classes" if self.images.classes else ""
-        return [f"{self.images.source}: {len(self.images):,} images, {kind}{classes}"]
+        return [f"{self.images.source}: {len(self.images):,} images, {kind}{classes}", *self.images.notes]
 
     def flow(self) -> Flow:
         name = self.config.model or "glow"

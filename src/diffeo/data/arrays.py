@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from ..core.arrays import as_float64, is_empty, not_numbers, odd_cells, plain
 from ..core.errors import DataError
 from .ledger import Block
-from .schema import refuse_duplicates
+from .npy import Npz, one_line, open_npy
+from .schema import refuse_duplicates, shorten
 
 __all__ = ["ArraySource", "ArrowSource", "arrow_source", "npy_source", "npz_source", "parquet_source"]
 
@@ -111,37 +111,18 @@ def _columns(label: str, array: Any) -> list[NDArray[Any]]:
 
 def npy_source(path: Path) -> ArraySource:
     """A `.npy` file, mapped into memory rather than read at once."""
-    try:
-        return ArraySource(str(path), np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError) as e:
-        raise _unreadable(path, e) from e
+    return ArraySource(str(path), open_npy(path))
 
 
 def npz_source(path: Path) -> ArraySource:
     """A `.npz` file: its array `x` or `data`, or the only one; names from an optional array `columns`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            keys = [k for k in file.files if k != "columns"]
-            key = next((k for k in ("x", "data") if k in keys), keys[0] if len(keys) == 1 else None)
-            if key is None:
-                raise DataError(f"{path}: holds the arrays {', '.join(keys) or 'none'}; name the one to read 'x'")
-            names = [str(n) for n in np.atleast_1d(file["columns"])] if "columns" in file.files else None
-            return ArraySource(str(path), file[key], names)
-    except (ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise _unreadable(path, e) from e
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    if isinstance(error, DataError):
-        return error
-    if "pickle" in str(error).lower() or "Python objects" in str(error):
-        return DataError(f"{path}: holds Python objects (pickles) or is no NumPy file; save a plain array of numbers")
-    return DataError(f"{path}: cannot be read as a NumPy file ({one_line(error)}); write it again with numpy.save")
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's text, shortened."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    with Npz(path) as file:
+        keys = [k for k in file.shapes if k != "columns"]
+        key = next((k for k in ("x", "data") if k in keys), keys[0] if len(keys) == 1 else None)
+        if key is None:
+            raise DataError(f"{path}: holds the arrays {shorten(keys) or 'none'}; name the one to read 'x'")
+        names = [str(n) for n in np.atleast_1d(file.read("columns"))] if "columns" in file.shapes else None
+        return ArraySource(str(path), file.read(key), names, notes=file.unread(key, "columns"))
 
 
 class ArrowSource:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from .npy import fill, refuse_bomb
 
 __all__ = ["is_idx", "labels_beside", "read_idx"]
 
@@ -55,7 +56,7 @@ def read_idx(path: Path, axes: tuple[int, ...]) -> NDArray[Any]:
             size = math.prod(shape) * dtype.itemsize
             _refuse_size(path, size, 4 + 4 * len(shape))
             data = np.empty(size, np.uint8)
-            got = _fill(file, data)
+            got = fill(file, data)
             if got < size:
                 raise DataError(f"{path}: cut short, {got:,} of {size:,} bytes of data; fetch it again")
             if file.read(1):
@@ -94,14 +95,7 @@ def _refuse_size(path: Path, size: int, header: int) -> None:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     room = DEFLATE * on_disk if packed else on_disk - header
+    if packed:
+        refuse_bomb(path, on_disk, min(size, room))
     if size > room:
         raise DataError(f"{path}: its header says {size:,} bytes of data, the file has room for {room:,}; fetch it again")
-
-
-def _fill(file: IO[bytes], data: NDArray[np.uint8]) -> int:
-    """Read until the array is full or the file ends; the number of bytes read."""
-    view, got = data.data, 0
-    while got < len(data) and (part := file.read(min(1 << 20, len(data) - got))):
-        view[got : got + len(part)] = part
-        got += len(part)
-    return got

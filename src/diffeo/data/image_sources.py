@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import DataError
 from ..core.files import refuse_special
 from .idx import is_idx, labels_beside, read_idx
-from .image_arrays import headers, read_array_file
+from .image_arrays import read_array_file, shapes_in
 from .image_cache import Recipe, decoded
 from .image_folder import folder_classes, labels_of_file, list_images
 from .labels import label_values
@@ -36,6 +36,7 @@ class Raw:
     bits: int | None = None
     classes: tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def _read_path(path: Path, options: Options) -> Raw:
     if suffix in (".npy", ".npz"):
         stored = read_array_file(path)
         values = None if stored.labels is None else label_values(str(path), stored.labels)
-        return _chosen(Raw(str(path), channels_first(str(path), stored.images), values, stored.bits, stored.classes), options)
+        pixels = channels_first(str(path), stored.images)
+        raw = Raw(str(path), pixels, values, stored.bits, stored.classes, notes=stored.notes)
+        return _chosen(raw, options)
     if is_idx(path) or "idx" in path.name:
         beside = labels_beside(path) if options.labels is None else None
         pixels = channels_first(str(path), read_idx(path, (3, 4)))
@@ -134,7 +137,7 @@ def path_looks(path: Path) -> bool:
     if suffix not in (".npy", ".npz"):
         return is_idx(path, (3, 4))
     try:
-        shapes = headers(path)
+        shapes = shapes_in(path)
     except DataError:
         return False
     return "images" in shapes or (not {"x", "data"} & set(shapes) and any(len(s) in (3, 4) for s in shapes.values()))

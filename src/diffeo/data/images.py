@@ -31,7 +31,7 @@ class Images:
 
     `pixels` (N, C, H, W) uint8 with C = 1 or 3 lie in 0 .. 2**bits - 1; they may be a read-only memory map and need not
     be contiguous. `labels` (N,) int64 are class numbers 0 .. K-1 and `classes` their names. `source` says what was
-    read, `names` are the files of a folder relative to it.
+    read, `names` are the files of a folder relative to it, `notes` say what was not read, or not as it stands.
     """
 
     pixels: Pixels
@@ -40,6 +40,7 @@ class Images:
     bits: int
     source: str
     names: tuple[str, ...] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is no batch of images, or has labels for another number of them."""
@@ -123,7 +124,7 @@ def read_images(
     if isinstance(source, Images):
         old = None if labels is not None else source.labels
         known = None if labels is not None else source.classes
-        raw = Raw(source.source, source.pixels, None, source.bits, known, source.names)
+        raw = Raw(source.source, source.pixels, None, source.bits, known, source.names, source.notes)
     else:
         raw, old = open_images(source, options), None
     if options.labels is not None and raw.values is None:
@@ -131,7 +132,7 @@ def read_images(
     kept = depth(raw.source, raw.pixels, raw.bits, options.bits)
     numbers, names = _numbered(raw, old, None if classes is None else tuple(classes))
     pixels = adjust(raw.pixels, options.colour, options.size, raw.bits or 8, kept)
-    return Images(pixels, numbers, names, kept, raw.source, raw.names)
+    return Images(pixels, numbers, names, kept, raw.source, raw.names, raw.notes)
 
 
 def _numbered(raw: Raw, old: Any, classes: tuple[str, ...] | None) -> tuple[Any, tuple[str, ...]]:

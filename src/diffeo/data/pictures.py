@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..core.errors import DataError
-from .arrays import one_line
+from .npy import one_line
 from .pixels import Pixels
 
 if TYPE_CHECKING:
