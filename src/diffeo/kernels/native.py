@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ def kernels() -> Kernels:
     """The kernels in use, compiled and loaded on the first call.
 
     The environment variable DIFFEO_KERNELS decides: `eager` never compiles, `native` insists (and raises `BuildError` where
-    that fails), `auto`, the default, compiles where it can. Raises `ConfigError` for another value.
+    that fails), `auto`, the default, compiles where it can, and warns where it cannot. Raises `ConfigError` for another value.
     """
     global _found
     if _found is None:
@@ -50,6 +51,7 @@ def _find(wish: str) -> Kernels:
     except (BuildError, OSError) as error:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
+        warnings.warn(f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2)
         return Kernels(False, reason=str(error))
     register()
     return Kernels(True, capability())
