@@ -47,6 +47,7 @@ from diffeo.layers import (
     Pointwise,
     Positive,
     Recompute,
+    Regress,
     Squeeze,
     Standardize,
     VariationalDequantize,
@@ -177,6 +178,12 @@ def powers(*shape: int, reach: float = 1.0) -> Draw:
 def integers(low: int, high: int, *shape: int) -> Draw:
     """Whole numbers."""
     return lambda n, g: torch.randint(low, high, (n, *shape), generator=g).double()
+
+
+def nearly_determined(n: int, g: torch.Generator) -> Tensor:
+    """Four columns, the last of which the others determine to a hundredth."""
+    x = torch.randn(n, 4, generator=g, dtype=torch.float64)
+    return torch.cat([x[:, :3], x[:, :3].sum(1, keepdim=True) + 0.01 * x[:, 3:]], 1)
 
 
 def columns(*parts: Draw) -> Draw:
@@ -373,6 +380,9 @@ def _layers() -> Iterator[tuple[str, Case]]:
     yield from _image_layers()
     for shape in ((1, 4, 4), (2, 3, 5), (1, 1, 2)):
         yield f"periodic-conv/{shape}", Case(shape, None, lambda s=shape: PeriodicConv(s), normal(*shape))
+    for share, context in ((0.05, None), (1.0, None), (0.05, (2,)), (1.0, (2, 3))):
+        build = lambda share=share, context=context: Regress(4, context, share=share)  # noqa: E731
+        yield f"regress/{share}/{context}", Case((4,), context, build, nearly_determined)
     yield "whiten", Case((3,), None, lambda: Whiten(3), normal(3, scale=4.0), identity=False)
     yield "dequantize", Case((3,), None, Dequantize, integers(-5, 9, 3), identity=False)
     yield "chain", Case((4,), None, _chain(None), normal(4))

@@ -18,10 +18,10 @@ from scipy import stats
 from sklearn.neighbors import KernelDensity as SklearnKDE
 
 import diffeo
+from diffeo.core.gaussian import Gaussian
 from diffeo.data import Column, Intake, Schema, Table
 from diffeo.report import baselines, build_report
 from diffeo.report.baselines import prepare, score_baselines
-from diffeo.report.gaussian import Gaussian
 from diffeo.report.kde import KernelDensity, Scaling
 from diffeo.report.measures import ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation
 from diffeo.training import FitResult

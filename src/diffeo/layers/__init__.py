@@ -16,6 +16,7 @@ from .periodic_conv import PeriodicConv
 from .permute import Permute
 from .pointwise import Pointwise
 from .recompute import Recompute
+from .regress import Regress
 from .squeeze import Squeeze
 from .standardize import Standardize
 from .whiten import Whiten
@@ -38,6 +39,7 @@ __all__ = [
     "Pointwise",
     "Positive",
     "Recompute",
+    "Regress",
     "Squeeze",
     "Standardize",
     "VariationalDequantize",

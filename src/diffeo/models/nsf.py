@@ -48,6 +48,7 @@ def nsf(
     base: BaseName = "normal",
     supports: Sequence[str] | None = None,
     memory: Memory = "store",
+    regress: float | None = None,
     seed: int = 0,
 ) -> Flow:
     """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): y_B = a monotone spline of x_B with knots from x_A.
@@ -60,7 +61,9 @@ def nsf(
     float64 in the data's own units. Circular columns have rational-quadratic splines of the circle (Rezende et al. 2020,
     arXiv:2002.02428) and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
 
-    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`). `regress=0.01` takes out of
+    columns, before all couplings, what others or the context determine, where at most that share of the variance is left
+    (`layers.Regress`); 0 leaves all as they are, and `fit` chooses where none is given.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.nsf(event_shape=(3,), supports=["real", "positive", "circular:0:360"])
@@ -68,7 +71,20 @@ def nsf(
     True
     """
     frame = VectorModel(
-        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, bound, seed, memory
+        event_shape,
+        context_shape,
+        supports,
+        hidden,
+        activation,
+        dropout,
+        residual,
+        split,
+        mixing,
+        base,
+        bound,
+        seed,
+        memory,
+        regress,
     )
     map = named_spline(spline, bins, bound)
     if affine:

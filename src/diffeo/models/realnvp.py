@@ -29,6 +29,7 @@ def realnvp(
     base: BaseName = "normal",
     supports: Sequence[str] | None = None,
     memory: Memory = "store",
+    regress: float | None = None,
     seed: int = 0,
 ) -> Flow:
     """RealNVP (Dinh et al. 2016, arXiv:1605.08803): y_B = x_B exp(s(x_A)) + t(x_A), |s| ≤ `log_scale`.
@@ -39,7 +40,9 @@ def realnvp(
     `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
     float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
 
-    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`). `regress=0.01` takes out of
+    columns, before all couplings, what others or the context determine, where at most that share of the variance is left
+    (`layers.Regress`); 0 leaves all as they are, and `fit` chooses where none is given.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.realnvp((3,), context_shape=(2,))
@@ -47,6 +50,19 @@ def realnvp(
     torch.Size([4, 10, 3])
     """
     frame = VectorModel(
-        event_shape, context_shape, supports, hidden, activation, dropout, residual, split, mixing, base, 5.0, seed, memory
+        event_shape,
+        context_shape,
+        supports,
+        hidden,
+        activation,
+        dropout,
+        residual,
+        split,
+        mixing,
+        base,
+        5.0,
+        seed,
+        memory,
+        regress,
     )
     return frame.build(layers, Affine(log_scale))

@@ -15,7 +15,7 @@ from ..core.shapes import Shape, as_shape
 from ..core.support import Kind, Support
 from ..core.transform import Transform
 from ..flow import Flow
-from ..layers import Columns, Coupling, Dequantize, Interval, LULinear, Permute, Positive, Standardize, Wrap
+from ..layers import Columns, Coupling, Dequantize, Interval, LULinear, Permute, Positive, Regress, Standardize, Wrap
 from ..layers.recompute import Memory, chained
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Indices, Partition, alternating, random
@@ -29,7 +29,7 @@ BaseName = Literal["normal", "student_t", "mixture", "uniform"]
 
 @dataclass(frozen=True)
 class VectorModel:
-    """The frame around the couplings of a vector model: [front, standardise, (mixing, coupling) × layers], base."""
+    """The frame around the couplings of a vector model: [front, (regress,) standardise, (mixing, coupling) × layers], base."""
 
     event_shape: int | Sequence[int]
     context_shape: int | Sequence[int] | None
@@ -44,6 +44,7 @@ class VectorModel:
     bound: float
     seed: int
     memory: Memory = "store"
+    regress: float | None = None
 
     def build(
         self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
@@ -107,7 +108,11 @@ class VectorModel:
                 yield Columns([i], Interval(support.low, support.high))
             else:
                 yield Columns([i], Wrap(support.low, support.high, self.bound))
-        yield Standardize(self.size, skip=self.circles, data_dtype="float64" if self.supports is not None else None)
+        skip = self.circles
+        if self.regress:
+            yield Regress(self.size, self.context, share=self.regress, skip=self.circles)
+            skip = list(range(self.size)) if self.regress >= 1 else skip  # it has standardised them all
+        yield Standardize(self.size, skip=skip, data_dtype="float64" if self.supports is not None else None)
 
     def body(self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None) -> Iterator[Transform]:
         for layer in range(layers):

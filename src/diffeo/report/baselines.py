@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.gaussian import Gaussian
 from ..core.support import Support
-from .gaussian import Gaussian
 from .kde import KernelDensity
 
 __all__ = ["Score", "baselines", "prepare", "score", "score_baselines"]

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .gaussian import LOG_2PI, Gaussian, folds, moments
+from ..core.gaussian import LOG_2PI, Gaussian, folds, moments
 
 __all__ = ["KernelDensity"]
 

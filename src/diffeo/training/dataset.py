@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError, ShapeError
-from ..core.seeds import reseed
 from ..data import Images, read_images
 from ..data.images import looks_like_images
 from ..flow import Flow
@@ -114,20 +113,18 @@ class Dataset:
         contexts = rows[1]
         return contexts.unique() if contexts.dim() == 1 else contexts[:64]
 
-    def set_up(self, flow: Flow, seed: int) -> None:
-        """Data-dependent set-up from training rows only; noise that it needs comes from `seed`."""
-        reseed(mix(seed, 9))
-        if self.train is not None:
-            some = self.train
-            most = SET_UP_ROWS if len(flow.event_shape) < 2 else SET_UP_PASSES * rows_per_pass(flow.event_shape)
-            if len(some[0]) > most:
-                order = torch.randperm(len(some[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:most]
-                some = [t[order.to(t.device)] for t in some]
-        else:
+    def set_up_rows(self, flow: Flow, seed: int) -> list[Tensor]:
+        """Training rows, with contexts, for data-dependent set-up: all, so many as are enough, or the first batch of a stream."""
+        if self.train is None:
             some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))
             for what, tensor in zip(("batch 0, row", "batch 0, context row"), some, strict=False):
                 _refuse_non_finite(what, tensor)
-        flow.initialize(*some)
+            return some
+        most = SET_UP_ROWS if len(flow.event_shape) < 2 else SET_UP_PASSES * rows_per_pass(flow.event_shape)
+        if len(self.train[0]) <= most:
+            return self.train
+        order = torch.randperm(len(self.train[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:most]
+        return [t[order.to(t.device)] for t in self.train]
 
 
 def _as_images(x: Any, flow: Flow, like: Images | None = None) -> tuple[Any, Images | None]:

@@ -23,11 +23,12 @@ from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
 from .lock import locked
-from .loop import Loop, LoopConfig, Progress
+from .loop import Loop, LoopConfig, Progress, State
 from .objectives import NegativeLogLikelihood
 from .same_run import earlier_settings, same_run
 from .sample_grid import SampleGrid
 from .signals import StopRequest, stop_on_signals
+from .start import Start, fall_back, set_up, take_out, undo
 from .world import World
 
 __all__ = ["FitResult", "fit", "lines"]
@@ -53,6 +54,8 @@ class FitResult:
     settings: dict[str, Any]
     train_index: Tensor | None
     valid_index: Tensor | None
+    start: Start | None = None
+    """What was taken out of which columns before the couplings, or the Gaussian that was kept instead; None for neither."""
 
 
 def fit(
@@ -98,6 +101,10 @@ def fit(
     noise go to `out/samples/STEP.png` at every evaluation. `precision="bfloat16"` computes the networks in that, but
     for coupling layers that are compiled whole: they stay in float32, which is faster (docs/performance.md).
 
+    Columns of a table of which the others or the context leave less than 1 % of the variance are taken out before the
+    couplings (`layers.Regress`) where held-out rows are likelier so. A flow that ends above the Gaussian with the same means
+    and covariances, linear in the context, becomes that Gaussian. `FitResult.start` says so. Of flows built by hand neither.
+
     `memory="invert"` trains in memory that does not grow with the depth of the flow, in 1.1 to 1.4 times the time: every `Chain`
     in it is run as a `layers.Recompute` meanwhile. What is saved is the same. A run that had to store some links
     is resumed to rounding, not bit for bit.
@@ -126,8 +133,7 @@ def fit(
     world = World.join(place)
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
-    chains = recomputing(flow) if memory == "invert" else contextlib.nullcontext()
-    with seeded(), guard, chains:
+    with seeded(), guard:
         image = len(flow.event_shape) == 3
         data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
         if data.note is not None:
@@ -157,18 +163,24 @@ def fit(
         )
         settings = asdict(chosen) | {"batch_size": size, "device": place.type}
         settings |= {"flips": flips, "precision": precision, "memory": memory}
+        earlier = flow.metadata.get("training")
+        set_it_up = initialize or (initialize is None and earlier is None)
+        if before and earlier is not None and earlier.get("start") is not None:
+            undo(flow)  # the run begins again as it began, and its checkpoint has the rest
+            set_it_up = True
         if folder is not None and world.first:
             same_run(folder, resume, data.prints(), flow.recipe, settings)
-        if initialize or (initialize is None and "training" not in flow.metadata):
-            data.set_up(flow, seed)
         tell = progress if callable(progress) else lines() if progress else None
+        beginning = _begin(flow, data, seed) if set_it_up else _Beginning()
+        if beginning.start is not None and tell is not None and world.first:
+            tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
         if image and tell is not None:
             tell = _in_bits(tell, math.prod(flow.event_shape))
         objective = NegativeLogLikelihood(flow, flips, precision).train()
         show = SampleGrid(flow, folder, seed, data.example_contexts()) if image and folder is not None else None
         with stop_on_signals() as stop:  # until here there is nothing to save
             loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
-            return _finish(loop, data, folder, settings, resume, stop)
+            return _finish(loop, data, folder, settings, resume, stop, beginning)
 
 
 def _first(*options: Any) -> Any:
@@ -176,24 +188,59 @@ def _first(*options: Any) -> Any:
     return next((option for option in options if option is not None), None)
 
 
+@dataclass(frozen=True)
+class _Beginning:
+    """The training rows that a flow was set up on, if it was, and what was taken out of their columns, if anything was."""
+
+    rows: list[Tensor] | None = None
+    start: Start | None = None
+
+
+def _begin(flow: Flow, data: Dataset, seed: int) -> _Beginning:
+    """Data-dependent set-up."""
+    rows = data.set_up_rows(flow, seed)
+    set_up(flow, rows, seed)
+    return _Beginning(rows, take_out(flow, rows, data.valid, data.names, seed))
+
+
+def _fall_back(loop: Loop, flow: Flow, state: State, rows: list[Tensor] | None) -> Start | None:
+    """The Gaussian of the same rows in place of a flow that ended above it."""
+    if rows is None or state.best is None or loop.valid is None or state.finished == "signal":
+        return None
+    start = fall_back(flow, rows, loop.config.seed, state.best["loss"], lambda: loop.validate()[0])
+    if start is not None:
+        nll, error = loop.validate()
+        state.best = {"loss": nll, "se": error, "step": 0}
+    loop.objective.eval()
+    return start
+
+
 def _finish(
-    loop: Loop, data: Dataset, folder: Path | None, settings: dict[str, Any], resume: bool, stop: StopRequest
+    loop: Loop,
+    data: Dataset,
+    folder: Path | None,
+    settings: dict[str, Any],
+    resume: bool,
+    stop: StopRequest,
+    beginning: _Beginning,
 ) -> FitResult:
     flow = loop.objective.flow
     assert isinstance(flow, Flow)
     try:
-        state = loop.run(resume)
+        with recomputing(flow) if settings["memory"] == "invert" else contextlib.nullcontext():
+            state = loop.run(resume)
     except TrainingError:
         if folder is not None and loop.world.first and loop.best:
             store.save(flow, folder)  # the best weights, which are finite
         raise
+    start = _fall_back(loop, flow, state, beginning.rows) or beginning.start
     best = {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]} if state.best else {}
     if data.valid is None:
         best = {"step": state.step}
-    flow.metadata = {
-        **flow.metadata,
-        "training": {"best": best, "rows": data.counts, "steps": state.step, "stopped": state.finished, "settings": settings},
-    }
+    summary = {"best": best, "rows": data.counts, "steps": state.step, "stopped": state.finished, "settings": settings}
+    if start is not None:
+        summary["start"] = start.as_dict()
+    flow.metadata = {**flow.metadata, "training": summary}
     if folder is not None and loop.world.first:
         store.save(flow, folder)
     return FitResult(
@@ -208,6 +255,7 @@ def _finish(
         settings=settings,
         train_index=data.train_index,
         valid_index=data.valid_index,
+        start=start,
     )
 
 

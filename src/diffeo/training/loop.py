@@ -209,7 +209,7 @@ class Loop:
     def _evaluate(self) -> None:
         state = self.state
         with self.average.swapped():
-            nll, error = self._validate()
+            nll, error = self.validate()
             finite = nll == nll and abs(nll) != float("inf")
             if not finite and state.step == 0:
                 raise DataError(
@@ -234,7 +234,7 @@ class Loop:
         self._keep_good()
 
     @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
+    def validate(self) -> tuple[float, float]:
         """Mean validation loss and its standard error; without validation rows every evaluation is the best so far."""
         if self.valid is None:
             return -float(self.state.step), 0.0

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Gaussian", "folds", "moments"]
+__all__ = ["LOG_2PI", "Gaussian", "folds", "moments"]
 
 Floats = NDArray[np.float64]
 LOG_2PI = float(np.log(2 * np.pi))
