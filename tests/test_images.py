@@ -130,7 +130,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "labels as a table": (lambda t: (noise(2, 4, 4), {"labels": np.zeros((2, 1), int)}), ["labels of shape (2, 1)"]),
     "labels from nowhere": (lambda t: (noise(2, 4, 4), {"labels": t / "l.npy"}), ["l.npy", "no such file"]),
     "unknown class": (lambda t: (noise(2, 4, 4), {"labels": ["a", "x"], "classes": ("a", "b")}), ["'x'", "'a', 'b'"]),
-    "floats": (lambda t: np.zeros((2, 4, 4)), ["float64, not uint8", "(x * 255).round()"]),
+    "floats": (lambda t: np.zeros((2, 4, 4)), ["float64, not uint8", "0..0", "(x * 255).round()"]),
     "float tensor": (lambda t: torch.zeros(2, 1, 4, 4), ["tensor", "float32, not uint8"]),
     "integers": (lambda t: npy(t / "a.npy", np.zeros((2, 4, 4), int)), ["a.npy", "int64, not uint8", "astype"]),
     "one-dimensional": (lambda t: np.zeros(9, np.uint8), ["(9,)", "no images"]),

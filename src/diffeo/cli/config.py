@@ -45,6 +45,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     labels: Path | None = None
     valid_labels: Path | None = None
     bits: int | None = pydantic.Field(default=None, ge=1, le=8)
+    depth: int | None = pydantic.Field(default=None, ge=8, le=16)
     resize: str | None = pydantic.Field(default=None, pattern=r"^\d{1,5}(x\d{1,5})?$")
     colour: Literal["grey", "rgb"] | None = None
     flips: bool = False
@@ -55,7 +56,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
 
 
 FOR_TABLES = ("columns", "drop", "max_bad")
-FOR_IMAGES = ("labels", "valid_labels", "bits", "resize", "colour", "flips", "precision")
+FOR_IMAGES = ("labels", "valid_labels", "bits", "depth", "resize", "colour", "flips", "precision")
 LABEL = "label"  # what a class-conditional model of images is conditioned on
 
 

@@ -98,6 +98,10 @@ def fit(
     valid_labels: Annotated[
         Path | None, typer.Option(help="The same for --valid.", show_default=False, rich_help_panel=IMAGES)
     ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="How many bits PNG files of 16 bits hold, 8 to 16.", show_default=False, rich_help_panel=IMAGES),
+    ] = None,
     bits: Annotated[
         int | None,
         typer.Option(help="Reduce pixels to so many bits [default: all they have].", show_default=False, rich_help_panel=IMAGES),
@@ -141,6 +145,7 @@ def fit(
         "labels": labels,
         "valid_labels": valid_labels,
         "bits": bits,
+        "depth": depth,
         "resize": resize,
         "colour": colour,
         "flips": flips or None,

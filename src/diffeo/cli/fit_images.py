@@ -33,7 +33,15 @@ class ImageJob:
     def read(cls, data: Any, out: Path, config: RunConfig) -> ImageJob:
         size = height_width(config.resize)
         cache = out / "cache"  # a folder of files is decoded once, also for the runs that resume this one
-        images = read_images(data, labels=config.labels, bits=config.bits, resize=size, colour=config.colour, cache=cache)
+        images = read_images(
+            data,
+            labels=config.labels,
+            bits=config.bits,
+            resize=size,
+            colour=config.colour,
+            cache=cache,
+            depth=config.depth,
+        )
         if len(images) < 2:
             raise DataError(f"{data}: {len(images)} image is too few to train on: at least 2 are needed")
         held_out = None
@@ -45,6 +53,7 @@ class ImageJob:
                 resize=size,
                 colour="rgb" if images.event_shape[0] == 3 else "grey",
                 cache=cache,
+                depth=config.depth,
                 classes=images.classes if config.context else None,
             )
         for place, found, option in ((data, images, "--labels"), (config.valid, held_out, "--valid-labels")):
@@ -69,7 +78,7 @@ class ImageJob:
             flow = MODELS[name](
                 self.images.event_shape, **classes, **self.config.model_args, bits=self.images.bits, seed=self.config.seed
             )
-        flow.metadata = {"images": note(self.images, self.config.resize), "source": self.images.source}
+        flow.metadata = {"images": note(self.images, self.config.resize, self.config.depth), "source": self.images.source}
         return flow
 
     def training(self) -> dict[str, Any]:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["class_numbers", "draw_images", "height_width", "note", "notes", "one_image", "read_for", "tensors"]
 
 
-def note(images: Images, resize: str | None) -> dict[str, Any]:
+def note(images: Images, resize: str | None, depth: int | None) -> dict[str, Any]:
     """What a model remembers of the images it was trained on."""
-    return {"bits": images.bits, "classes": list(images.classes), "resize": resize}
+    return {"bits": images.bits, "classes": list(images.classes), "resize": resize} | ({} if depth is None else {"depth": depth})
 
 
 def notes(flow: Flow) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str |
         bits=noted["bits"],
         resize=height_width(resize or noted["resize"]),
         colour="grey" if flow.event_shape[0] == 1 else "rgb",
+        depth=noted.get("depth"),
         classes=tuple(noted["classes"]) if by_class and need_labels else None,
     )
     if images.event_shape != flow.event_shape:

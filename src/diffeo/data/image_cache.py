@@ -17,12 +17,12 @@ import numpy as np
 
 from ..core.errors import DataError
 from ..core.files import atomic
-from .pictures import Header, decode, quiet, read_header
+from .pictures import Header, decode, depth_of, notes_on, quiet, read_header
 from .pixels import Pixels
 
 __all__ = ["Recipe", "decoded"]
 
-FORMAT = 1  # raised when the same files would be decoded to other pixels
+FORMAT = 2  # raised when the same files would be decoded to other pixels
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Recipe:
     colour: str | None
     size: tuple[int, int] | None
     shift: int
+    depth: int | None = None
+    """Bits that 16-bit files hold, where the caller says so."""
 
 
-def decoded(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None) -> Pixels:
-    """A read-only memory map (N, C, H, W) of the files, in order.
+def decoded(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None) -> tuple[Pixels, tuple[str, ...]]:
+    """A read-only memory map (N, C, H, W) of the files, in order, and notes on what was changed if it is made now.
 
     With a `cache` folder the array is kept there under a name made of paths, sizes, modification times and the recipe;
     processes that decode the same folder at once each write a file of their own and the last rename wins. Without one it
@@ -47,12 +49,13 @@ def decoded(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | No
         cache.mkdir(parents=True, exist_ok=True)
         target = cache / f"images-{_key(folder, names, recipe)}.npy"
         pixels = _reopened(target, len(names))
+        notes: tuple[str, ...] = ()
         if pixels is None:
             with atomic(target) as path, path.open("wb") as file:
-                _write(file, folder, names, recipe)
+                notes = _write(file, folder, names, recipe)
                 file.flush()
             pixels = _mapped(target)
-        return pixels
+        return pixels, notes
     except OSError as e:
         place = tempfile.gettempdir() if cache is None else cache
         raise DataError(f"{e.filename or place}: {e.strerror or e}; mend it, or name another folder as cache") from e
@@ -63,7 +66,7 @@ def _key(folder: Path, names: Sequence[str], recipe: Recipe) -> str:
 
     stats = [(folder / n).stat() for n in names]
     files = [(n, s.st_size, s.st_mtime_ns) for n, s in zip(names, stats, strict=True)]
-    parts = [FORMAT, PIL.__version__, str(folder.resolve()), recipe.colour, recipe.size, recipe.shift, files]
+    parts = [FORMAT, PIL.__version__, str(folder.resolve()), recipe.colour, recipe.size, recipe.shift, recipe.depth, files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -81,13 +84,13 @@ def _reopened(path: Path, count: int) -> Pixels | None:
     return None
 
 
-def _temporary(folder: Path, names: Sequence[str], recipe: Recipe) -> Pixels:
+def _temporary(folder: Path, names: Sequence[str], recipe: Recipe) -> tuple[Pixels, tuple[str, ...]]:
     handle, name = tempfile.mkstemp(prefix="diffeo-", suffix=".npy")
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            _write(file, folder, names, recipe)
-        return _mapped(path)
+            notes = _write(file, folder, names, recipe)
+        return _mapped(path), notes
     finally:
         _forget(path)
 
@@ -100,17 +103,21 @@ def _forget(path: Path) -> None:
         atexit.register(lambda: path.unlink(missing_ok=True))
 
 
-def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) -> None:
-    """Decode file after file; plain writes, because a full disk under a writable map would kill the process."""
+def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) -> tuple[str, ...]:
+    """Decode file after file and say what was changed.
+
+    By plain writes, because a full disk under a writable map would kill the process.
+    """
     with quiet():
         paths = [folder / n for n in names]
         headers = [read_header(p) for p in paths]
         if recipe.size is None:
             _refuse_mixed(paths, headers)
         colour = recipe.colour or ("grey" if all(h.grey for h in headers) else "rgb")
+        depth = depth_of(paths, headers, recipe.depth)
         first: Any = None
         for path in paths:
-            pixels = decode(path, colour, recipe.size) >> np.uint8(recipe.shift)
+            pixels = decode(path, colour, recipe.size, depth) >> np.uint8(recipe.shift)
             if first is None:
                 first = pixels
                 shape = (len(names), *pixels.shape)
@@ -118,6 +125,7 @@ def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) 
             if pixels.shape != first.shape:
                 raise _mixed(paths[0], first.shape[1:], path, pixels.shape[1:])
             file.write(pixels.tobytes())
+        return notes_on(headers, depth)
 
 
 def _refuse_mixed(paths: list[Path], headers: list[Header]) -> None:

@@ -10,20 +10,24 @@ from pathlib import Path, PurePosixPath
 from ..core.errors import DataError
 from ..core.files import refuse_special
 from .pictures import SUFFIXES
-from .schema import shorten
+from .schema import refuse_duplicates, shorten
 
 __all__ = ["folder_classes", "labels_of_file", "list_images"]
 
 
-def list_images(folder: Path) -> tuple[str, ...]:
-    """PNG and JPEG files below a folder, as sorted posix paths relative to it; hidden files and folders are left out.
+def list_images(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """PNG and JPEG files below a folder, as sorted posix paths relative to it, and a note on files of other kinds.
+
+    Hidden files and folders are left out.
 
     Raises `DataError` if there is none, naming files that there are instead.
     """
     found = list(_walk(folder, ()))
     images = [p for p in found if p.suffix.lower() in SUFFIXES]
     if images:
-        return tuple(p.relative_to(folder).as_posix() for p in sorted(images, key=lambda p: p.parts))
+        rest = sorted(p.relative_to(folder).as_posix() for p in set(found) - set(images))
+        notes = (f"{len(rest):,} × another kind of file, not read: {shorten(rest, 3)}",) if rest else ()
+        return tuple(p.relative_to(folder).as_posix() for p in sorted(images, key=lambda p: p.parts)), notes
     if found:
         others = shorten(sorted(p.relative_to(folder).as_posix() for p in found), 3)
         raise DataError(f"{folder}: no image in this folder, only {others}; add {', '.join(SUFFIXES)} files")
@@ -91,7 +95,10 @@ def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
             if not {"file", "label"} <= set(reader.fieldnames or ()):
                 columns = shorten(list(reader.fieldnames or ()), 5) or "none"
                 raise DataError(f"{table}: needs the columns file,label and has {columns}; name them in its first line")
+            refuse_duplicates(str(table), list(reader.fieldnames or ()))
             for row in reader:
+                if None in row:
+                    raise DataError(f"{table}: line {reader.line_num} has more fields than the first line; mend it")
                 file, label = ((row[k] or "").strip() for k in ("file", "label"))
                 if not file or not label:
                     raise DataError(f"{table}: line {reader.line_num} lacks a file or a label; complete or remove it")

@@ -17,7 +17,7 @@ from .image_arrays import read_array_file, shapes_in
 from .image_cache import Recipe, decoded
 from .image_folder import folder_classes, labels_of_file, list_images
 from .labels import label_values
-from .pictures import SUFFIXES, decode, quiet, read_header
+from .pictures import SUFFIXES, decode, depth_of, notes_on, quiet, read_header
 from .pixels import Pixels, channels_first
 
 __all__ = ["DIGITS", "Options", "Raw", "open_images", "path_looks"]
@@ -48,6 +48,7 @@ class Options:
     size: tuple[int, int] | None
     colour: str | None
     cache: Path | None
+    depth: int | None = None
 
 
 def open_images(source: Any, options: Options) -> Raw:
@@ -57,6 +58,8 @@ def open_images(source: Any, options: Options) -> Raw:
     if isinstance(source, (str, os.PathLike)):
         return _read_path(Path(source), options)
     if hasattr(source, "detach"):
+        if source.is_sparse or source.is_complex() or not hasattr(np, str(source.dtype).split(".")[-1]):
+            raise DataError(f"tensor: pixels of type {source.dtype}, {source.layout}; give a dense tensor of uint8")
         return Raw("tensor", channels_first("tensor", source.detach().cpu().numpy()))
     if isinstance(source, np.ndarray):
         return Raw("array", channels_first("array", source))
@@ -107,11 +110,12 @@ def _chosen(raw: Raw, options: Options) -> Raw:
 
 
 def _folder(path: Path, options: Options) -> Raw:
-    names = list_images(path)
+    names, left = list_images(path)
     values = folder_classes(path, names) if options.labels is None else _table(options.labels, names)
     depth = options.bits or 8
-    pixels = decoded(path, names, Recipe(options.colour, options.size, 8 - depth), options.cache)
-    return Raw(str(path), pixels, values, depth, None, names)
+    recipe = Recipe(options.colour, options.size, 8 - depth, options.depth)
+    pixels, notes = decoded(path, names, recipe, options.cache)
+    return Raw(str(path), pixels, values, depth, None, names, left + notes)
 
 
 def _table(labels: Any, names: tuple[str, ...]) -> list[str] | None:
@@ -122,9 +126,11 @@ def _table(labels: Any, names: tuple[str, ...]) -> list[str] | None:
 
 def _single(path: Path, options: Options) -> Raw:
     with quiet():
-        colour = options.colour or ("grey" if read_header(path).grey else "rgb")
-        pixels = decode(path, colour, options.size)[None]
-    return Raw(str(path), pixels, _table(options.labels, (path.name,)), 8)
+        header = read_header(path)
+        colour = options.colour or ("grey" if header.grey else "rgb")
+        depth = depth_of([path], [header], options.depth)
+        pixels = decode(path, colour, options.size, depth)[None]
+    return Raw(str(path), pixels, _table(options.labels, (path.name,)), 8, notes=notes_on([header], depth))
 
 
 def path_looks(path: Path) -> bool:

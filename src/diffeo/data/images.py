@@ -17,7 +17,7 @@ from .image_sources import DIGITS, Options, Raw, open_images, path_looks
 from .image_write import grid, write_images
 from .labels import label_values, number_labels, renumber
 from .pictures import MAX_PIXELS
-from .pixels import Pixels, adjust, depth
+from .pixels import Pixels, adjust, kept_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +89,7 @@ def read_images(
     colour: str | None = None,
     cache: str | os.PathLike[str] | None = None,
     classes: tuple[str, ...] | None = None,
+    depth: int | None = None,
 ) -> Images:
     """Read images of one size, in an order that is always the same.
 
@@ -109,6 +110,8 @@ def read_images(
         colour: "grey" or "rgb"; None keeps one channel if every file is stored as grey, else three.
         cache: a folder that keeps decoded folders for the next run; without it they live in a temporary file.
         classes: the classes of a training set; labels are numbered as there, by name.
+        depth: how many bits PNG files of 16 bits hold, 8 to 16; the upper 8 of them are kept. Without it they must hold a
+            value of 2^15 or more, which needs all 16: others are refused, for they may hold 8, 10 or 12 bits.
 
     Without `classes` the labels that occur are sorted, whole numbers by size and text as text, and numbered from 0.
 
@@ -120,7 +123,7 @@ def read_images(
     >>> len(images), images.event_shape, images.bits, images.classes[:3]
     (1797, (1, 8, 8), 5, ('0', '1', '2'))
     """
-    options = Options(labels, _bits(bits), _size(resize), _colour(colour), None if cache is None else Path(cache))
+    options = Options(labels, _bits(bits), _size(resize), _colour(colour), None if cache is None else Path(cache), _depth(depth))
     if isinstance(source, Images):
         old = None if labels is not None else source.labels
         known = None if labels is not None else source.classes
@@ -129,7 +132,7 @@ def read_images(
         raw, old = open_images(source, options), None
     if options.labels is not None and raw.values is None:
         raw.values = label_values(raw.source, options.labels)
-    kept = depth(raw.source, raw.pixels, raw.bits, options.bits)
+    kept = kept_bits(raw.source, raw.pixels, raw.bits, options.bits)
     numbers, names = _numbered(raw, old, None if classes is None else tuple(classes))
     pixels = adjust(raw.pixels, options.colour, options.size, raw.bits or 8, kept)
     return Images(pixels, numbers, names, kept, raw.source, raw.names, raw.notes)
@@ -158,6 +161,12 @@ def _bits(bits: int | None) -> int | None:
     if bits is not None and (isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8):
         raise ConfigError(f"bits={bits!r}; give a whole number from 1 to 8")
     return None if bits is None else int(bits)
+
+
+def _depth(depth: int | None) -> int | None:
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 8 <= depth <= 16):
+        raise ConfigError(f"depth={depth!r}; give a whole number from 8 to 16")
+    return None if depth is None else int(depth)
 
 
 def _size(resize: Any) -> tuple[int, int] | None:

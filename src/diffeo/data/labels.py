@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import has_mask
 from ..core.errors import DataError
 from ..core.files import refuse_special
 from .idx import is_idx, read_idx
@@ -28,12 +29,25 @@ def label_values(label: str, labels: Any) -> NDArray[Any]:
     """
     if isinstance(labels, (str, os.PathLike)):
         label, labels = str(labels), _from_file(Path(labels))
-    values = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    values = _values(label, labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if values.ndim != 1:
         raise DataError(f"{label}: labels of shape {values.shape}; give one for each image, of shape (N,)")
     if values.dtype.kind not in "biuU":
         raise DataError(f"{label}: labels of type {values.dtype}; give whole numbers or text")
     return values
+
+
+def _values(label: str, labels: Any) -> NDArray[Any]:
+    """NumPy's view of labels, of which none is masked, and all are text or none is: it makes text of numbers beside text."""
+    if has_mask(labels):
+        raise DataError(f"{label}: {np.ma.getmaskarray(labels).sum():,} masked labels; give one for each image")
+    values = np.asarray(labels)
+    if values.dtype.kind not in "UO" or values.ndim != 1:
+        return values
+    odd = [v for v in labels if not isinstance(v, str)]
+    if odd:
+        raise DataError(f"{label}: {len(odd):,} of {len(values):,} labels are no text, such as {odd[0]!r}; give all as text")
+    return values.astype(str)
 
 
 def _from_file(path: Path) -> NDArray[Any]:

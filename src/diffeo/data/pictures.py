@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..core.errors import DataError
+from .idx import DEFLATE
 from .npy import one_line
 from .pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "decode", "fit", "quiet", "read_header"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "decode", "depth_of", "fit", "notes_on", "quiet", "read_header"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 100_000_000  # read from the header and refused before anything is decoded
@@ -26,10 +28,13 @@ TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Image.
 
 
 class Header(NamedTuple):
-    """What a file says before it is decoded: upright size (h, w), and whether it is grey."""
+    """What a file says before it is decoded: upright size (h, w), and whether it is grey; what cannot stay as it is."""
 
     size: tuple[int, int]
     grey: bool
+    deep: bool = False
+    """16 bits a pixel."""
+    changes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -49,6 +54,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path, f"{image.width} × {image.height}")
+            if image.format == "PNG":
+                _refuse_png(path, image)
             yield image
     except DataError:
         raise
@@ -66,12 +73,61 @@ def _too_large(path: Path, size: str) -> DataError:
     return DataError(f"{path}: {size} pixels, beyond the limit of {MAX_PIXELS // 10**6} megapixels; scale it down first")
 
 
+def _refuse_png(path: Path, image: Image.Image) -> None:
+    """Refuse animations, of which one picture would be read, and sizes that the file cannot be packed from."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise DataError(f"{path}: an animation of {frames:,} pictures; save each in a file of its own")
+    if image.width * image.height // 8 > DEFLATE * path.stat().st_size:
+        raise DataError(f"{path}: the image is damaged or cut short, too small for its pixels; replace or remove it")
+
+
 def read_header(path: Path) -> Header:
     """Size and colour from the header alone. Raises `DataError` if the file is no image or beyond `MAX_PIXELS`."""
     with _opened(path) as image:
         swap = "exif" in image.info and _orientation(image) >= 5  # a PNG without the block would be decoded to look for it
         size = (image.width, image.height) if swap else (image.height, image.width)
-        return Header(size, _is_grey(image))
+        changes = tuple(words for words, applies in CHANGES.items() if applies(image))
+        return Header(size, _is_grey(image), _is_deep(path, image), changes)
+
+
+def _is_deep(path: Path, image: Image.Image) -> bool:
+    if image.format != "PNG":
+        return False
+    with path.open("rb") as file:
+        return file.read(25)[24:] == b"\x10"  # the depth, which Pillow does not tell of colours
+
+
+def depth_of(paths: Sequence[Path], headers: Sequence[Header], given: int | None) -> int:
+    """How many bits the 16-bit files hold: what is given, or 16 if a value needs them all.
+
+    Raises `DataError` if none does, for then they may hold fewer.
+    """
+    deep = [p for p, h in zip(paths, headers, strict=True) if h.deep]
+    top = 0
+    for path in deep if given is None else ():
+        top = max(top, _top(path))
+        if top >= 2**15:
+            break
+    if given is None and deep and top < 2**15:
+        least = max(8, top.bit_length())
+        raise DataError(
+            f"{deep[0]}: {len(deep):,} files of 16 bits hold no value above {top:,}, so they may hold {least} bits; "
+            f"say how many they hold with depth={least} (diffeo fit --depth {least}), or depth=16 if they are that dark"
+        )
+    return given or 16
+
+
+def _top(path: Path) -> int:
+    """The largest value in a 16-bit file; of colours the largest that Pillow's upper 8 bits may stand for."""
+    with _opened(path) as image:
+        top = int(np.array(image).max())
+        return top if _is_wide(image) else 256 * top + 255
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """True where Pillow keeps 16 bits, which it does of grey images alone."""
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
 def _is_grey(image: Image.Image) -> bool:
@@ -88,16 +144,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def decode(path: Path, colour: str, size: tuple[int, int] | None = None) -> Pixels:
+def decode(path: Path, colour: str, size: tuple[int, int] | None = None, bits: int = 16) -> Pixels:
     """The pixels (C, H, W) of a file, with `colour` "grey" (C = 1) or "rgb" (C = 3), scaled and cropped to `size` (h, w).
 
-    The EXIF orientation is applied, transparent pixels are laid on white, palettes are resolved, grey values of 16 bits
-    keep their upper 8 and CMYK becomes RGB. Raises `DataError` if the file is damaged or beyond `MAX_PIXELS`.
+    The EXIF orientation is applied, transparent pixels are laid on white, palettes are resolved, values of 16-bit
+    files, which hold `bits`, keep the upper 8 of them, and CMYK becomes RGB. Raises `DataError` if the file is damaged,
+    beyond `MAX_PIXELS`, or holds larger values.
     """
     with _opened(path) as image:
+        _verify(path)
+        if bits < 16 and not _is_wide(image) and _is_deep(path, image):
+            raise DataError(f"{path}: colours or transparency of 16 bits, of which {bits} cannot be read; save it with 8 bits")
         image.load()
         turn = TURNS.get(_orientation(image))
-        flat = _opaque(image).convert("L" if colour == "grey" else "RGB")
+        flat = _opaque(path, image, bits).convert("L" if colour == "grey" else "RGB")
         upright = flat if turn is None else flat.transpose(_transpose(turn))
         array = np.array(upright if size is None else fit(upright, size))
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
@@ -109,24 +169,47 @@ def _transpose(turn: int) -> Image.Transpose:
     return Image.Transpose(turn)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _verify(path: Path) -> None:
+    """Hold a PNG's check sums against its data, which Pillow leaves out when it decodes."""
+    with _opened(path) as image:
+        image.verify()
+
+
+def _opaque(path: Path, image: Image.Image, bits: int) -> Image.Image:
     from PIL import Image
 
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _upper_bits(image)
+    if _is_wide(image):
+        return _upper_bits(path, image, bits)
     if not image.has_transparency_data:
         return image
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
-def _upper_bits(image: Image.Image) -> Image.Image:
+def _upper_bits(path: Path, image: Image.Image, bits: int) -> Image.Image:
     from PIL import Image
 
-    values = np.array(image).astype(np.int64)
-    eight = (values.clip(0, 65535) >> 8).astype(np.uint8)
+    values = np.array(image).astype(np.int64).clip(0, 65535)
+    if (top := int(values.max())) >= 2**bits:
+        raise DataError(f"{path}: holds the value {top:,}, which needs more than depth={bits} bits; give {top.bit_length()}")
+    eight = (values >> (bits - 8)).astype(np.uint8)
     clear = image.info.get("transparency")  # in a grey PNG of 16 bits: the one value that is transparent
     return Image.fromarray(np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight)
+
+
+def notes_on(headers: Sequence[Header], bits: int) -> tuple[str, ...]:
+    """What of these files does not stay as it is, and of how many."""
+    found = Counter(words for h in headers for words in h.changes)
+    if deep := sum(h.deep for h in headers):
+        found[f"16 bits, of which {bits} hold values: the upper 8 of these are kept"] = deep
+    return tuple(f"{n:,} × {words}" for words, n in found.items())
+
+
+CHANGES: dict[str, Callable[[Image.Image], bool]] = {
+    "transparency: laid on white": lambda image: bool(image.has_transparency_data),
+    "CMYK: turned into RGB": lambda image: image.mode == "CMYK",
+    "more than one picture in a file: the first is read": lambda image: image.format == "MPO",
+}
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.arrays import has_mask
 from ..core.errors import ConfigError, DataError
 
-__all__ = ["Pixels", "adjust", "channels_first", "check_range", "depth"]
+__all__ = ["Pixels", "adjust", "channels_first", "check_range", "kept_bits"]
 
 Pixels = NDArray[np.uint8]
 BATCH = 1024  # images converted at a time, so that intermediate sums of 32 bits stay small
@@ -27,7 +28,10 @@ def channels_first(label: str, array: NDArray[Any]) -> Pixels:
     (5, 3, 8, 6)
     """
     _refuse_shape(label, array.shape)
-    _refuse_type(label, array.dtype)
+    _refuse_type(label, array)
+    if has_mask(array):
+        raise DataError(f"{label}: {np.ma.getmaskarray(array).sum():,} masked pixels; fill them or leave their images out")
+    array = np.asarray(array)
     if array.ndim == 3:
         return array[:, None]
     return array.transpose(0, 3, 1, 2) if array.shape[3] in (1, 3) else array
@@ -47,13 +51,19 @@ def _refuse_shape(label: str, shape: tuple[int, ...]) -> None:
         raise DataError(f"{label}: no axis of shape {shape} holds 1 or 3 channels; give (N, H, W, C) or (N, C, H, W){alpha}")
 
 
-def _refuse_type(label: str, dtype: np.dtype[Any]) -> None:
+def _refuse_type(label: str, array: NDArray[Any]) -> None:
+    dtype = array.dtype
     if dtype == np.uint8:
         return
-    if dtype.kind == "f":
-        hint = "if they lie in 0..1, convert with (x * 255).round().astype('uint8')"
+    if dtype.kind not in "biuf":
+        raise DataError(f"{label}: pixels of type {dtype}, not uint8; give whole numbers from 0 to 255")
+    low, top = np.min(array), np.max(array)
+    if dtype.kind == "f" and low >= 0 and top <= 1:
+        hint = f"they lie in {low:g}..{top:g}: convert with (x * 255).round().astype('uint8')"
+    elif low >= 0 and top <= 255:
+        hint = f"they lie in {low:g}..{top:g}: convert with x{'.round()' if dtype.kind == 'f' else ''}.astype('uint8')"
     else:
-        hint = "if they lie in 0..255, convert with x.astype('uint8')"
+        hint = f"they lie in {low:g}..{top:g}: scale them to 0..255, and convert with .astype('uint8')"
     raise DataError(f"{label}: pixels of type {dtype}, not uint8; {hint}")
 
 
@@ -100,7 +110,7 @@ def check_range(label: str, pixels: Pixels, bits: int) -> None:
         raise DataError(f"{label}: declares {bits}-bit pixels but holds the value {top}; give {bits}-bit ones or declare more")
 
 
-def depth(label: str, pixels: Pixels, declared: int | None, wanted: int | None) -> int:
+def kept_bits(label: str, pixels: Pixels, declared: int | None, wanted: int | None) -> int:
     """How many bits images that declare some, or None, are to have; the rules are in `read_images`."""
     have = 8 if declared is None else declared
     check_range(label, pixels, have)
