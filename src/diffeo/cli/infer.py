@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["infer"]
 
 DECLARED = "parameters"  # what a module may say of its log density: names, shapes and supports
+REGION = "inside"  # and where it is more than zero
 
 
 def infer(
@@ -50,7 +51,10 @@ def infer(
     samples: Annotated[int, typer.Option("-n", "--number", min=100, help="Draws to weigh and write.")] = 10_000,
     scale: Annotated[float, typer.Option(min=1e-6, help="Spread to start from: as wide as the modes lie apart.")] = 1.0,
     repeats: Annotated[int, typer.Option(min=1, help="Flows from other seeds, which must agree about log Z.")] = 1,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop trying after so long.", show_default=False)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop trying after so long; 10 with auto, else no limit.", show_default=False)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the attempts in OUT.")] = False,
     seed: Seed = 0,
     threads: Threads = None,
@@ -69,7 +73,7 @@ def infer(
 
     use_threads(threads)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever the user's file prints
-        function, parameters = _load(density)
+        function, parameters, inside = _load(density)
         if (parameters is None) == (dim is None):
             raise ConfigError(
                 f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density)
@@ -90,6 +94,8 @@ def infer(
                 scale=scale,
                 repeats=repeats,
                 minutes=minutes,
+                device=device,
+                inside=inside,
                 seed=seed,
                 out=out,
                 resume=resume,
@@ -114,8 +120,8 @@ def _report(out: Path, posterior: Posterior, source: str) -> str | None:
         return None
 
 
-def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
-    """The function of `FILE.py:NAME`, and the parameters that the file declares or that come with a model of Pyro."""
+def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None, Any]:
+    """The function of `FILE.py:NAME`, the parameters that the file declares or that come with a model of Pyro, `inside`."""
     from ..inference import PyroTarget
 
     name, colon, function = text.rpartition(":")
@@ -127,14 +133,14 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None]:
     module = _run(path)
     found = getattr(module, function, None)
     if isinstance(found, PyroTarget):
-        return found.log_density, found.parameters
+        return found.log_density, found.parameters, getattr(module, REGION, None)
     if not callable(found):
         here = [n for n, v in vars(module).items() if _usable(v, module.__name__)]
         raise ConfigError(f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}")
     declared = getattr(module, DECLARED, None)
     if declared is not None and not isinstance(declared, Mapping):
         raise ConfigError(f"{path}: `{DECLARED}` is a {type(declared).__name__}, not a mapping of names to shapes and supports")
-    return found, declared
+    return found, declared, getattr(module, REGION, None)
 
 
 def _usable(value: object, module: str) -> bool:

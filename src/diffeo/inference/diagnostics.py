@@ -69,6 +69,8 @@ class Diagnostics:
     """Share of the target's mass, by short Markov chains and wide draws, where weights exceed all that the draws met."""
     gradient_snr: float | None = None
     """Signal to noise of the gradient after training, a mean over parameters: small when there is no more to learn."""
+    declared_share: float = 0.0
+    """Share of draws outside the region that `inside` declares, part of `minus_inf_share` and no word against them."""
 
     def as_dict(self) -> dict[str, float | int | None]:
         """The figures by name."""
@@ -261,8 +263,9 @@ def _weights(found: Diagnostics) -> list[str]:
         reasons.append(f"k-hat is {found.k_hat:.2f}, above {MOST_K}: {why}")
     if found.ess < LEAST_ESS:
         reasons.append(f"the effective sample size is {found.ess:.2%} of the draws, below {LEAST_ESS:.0%}")
-    if MOST_OUTSIDE < found.minus_inf_share < 1:
-        reasons.append(f"{found.minus_inf_share:.1%} of the draws lie outside the support of the target")
+    undeclared = found.minus_inf_share - found.declared_share
+    if MOST_OUTSIDE < undeclared < 1:
+        reasons.append(f"{undeclared:.1%} of the draws lie outside the support of the target")
     return reasons
 
 

@@ -54,7 +54,8 @@ class FAB(VariationalObjective):
         if int(self.calls) % self.refresh == 0:
             self._remember(z, generator)
         self.calls += 1
-        chosen = torch.multinomial(self.log_w.softmax(0), len(z), replacement=True, generator=generator)
+        weights = self.log_w.softmax(0).to(generator.device)
+        chosen = torch.multinomial(weights, len(z), replacement=True, generator=generator).to(self.log_w.device)
         log_q = self.flow.log_prob(self.points[chosen])
         # The weight of a point is g/q at the time it was noted: both have changed by as much as q has.
         drift = (self.log_q[chosen] - log_q.detach()).clamp(-CLIP, CLIP)
@@ -69,6 +70,6 @@ class FAB(VariationalObjective):
         kept = log_w.isfinite() & x.flatten(1).isfinite().all(1)
         x, log_w = x[kept], log_w[kept]
         first = int(self.calls) // self.refresh * len(z) % len(self.points)
-        places = (first + torch.arange(len(x))) % len(self.points)
+        places = (first + torch.arange(len(x), device=x.device)) % len(self.points)
         self.points[places], self.log_w[places] = x, log_w.double()
         self.log_q[places] = self.flow.log_prob(x).double()

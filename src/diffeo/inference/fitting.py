@@ -27,14 +27,14 @@ from ..training.same_run import earlier_settings, same_run
 from ..training.sampler import mix
 from ..training.signals import StopRequest
 from .annealing import Annealed
-from .diagnostics import Diagnostics, diagnose, gradient_snr, lost_modes, verdict
+from .diagnostics import Diagnostics, diagnose, elbo, gradient_snr, lost_modes, verdict
 from .fab import FAB
 from .laplace import Laplace, all_found
 from .mcmc import Chains
 from .modes import gaussian_of, mixture_of, weigh_modes
 from .noise import NoiseBatches
 from .objectives import ReverseKL, VariationalObjective
-from .probe import beyond
+from .probe import WIDE, beyond
 from .psis import smooth
 from .target import Target
 
@@ -44,6 +44,8 @@ MODELS = {"nsf": nsf, "realnvp": realnvp}
 MORE = 4  # layers after the first attempt
 HELD_OUT = 1_024  # latents that weights are chosen on
 ROWS = 8_192  # drawn in one pass
+TIMED = 256  # draws, to know how long weighing will take
+MOST_KEPT = 0.4  # of the time left, for weighing
 GRADIENTS = 8  # batches that signal and noise of the gradient are taken from
 MOST_GRID = 0.01  # of a standard deviation between neighbouring numbers
 PROBED = 16  # points that tell one log density from another on resume
@@ -65,6 +67,8 @@ class Settings:
     scale: float
     seed: int
     deadline: float
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where flows are; points and weights that are kept are on the CPU."""
 
 
 @dataclass
@@ -84,11 +88,12 @@ class Found:
         return not self.reasons
 
 
-def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool) -> Flow:
+def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool, start: tuple[Tensor, Tensor] | None = None) -> Flow:
     """A flow over R^D: that of the caller, or one behind a fixed linear map from which it starts.
 
     It starts from Laplace's approximation where that says enough, a mixture of them where there are several maxima;
-    from N(0, scale²), with more layers, when it is to be tempered or they do not.
+    from N(0, scale²), with more layers, when it is to be tempered or they do not, or from the mean (D,) and Cholesky
+    factor (D, D) of `start`.
     """
     if isinstance(s.model, Flow):
         return _over_vectors(copy.deepcopy(s.model), size)
@@ -101,7 +106,7 @@ def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool) -> Flow
     assert isinstance(base, Base)
     assert isinstance(inner.transform, nn.Module)
     if tempered or not _enough(maxima):
-        whiten.place(torch.zeros(size), s.scale * torch.eye(size))
+        whiten.place(*(start or (torch.zeros(size), s.scale * torch.eye(size))))
     else:
         mean, lower = gaussian_of(maxima)
         whiten.place(mean, lower)
@@ -135,6 +140,8 @@ class Fitting:
     resume: bool
     tell: Callable[[Progress], None] | None
     stop: StopRequest
+    start: tuple[Tensor, Tensor] | None = None
+    """Mean and Cholesky factor to begin from where maxima do not say enough, in place of N(0, scale²)."""
     tempered: dict[int, Flow] = field(default_factory=dict)
     """Flows that were annealed, by seed: what FAB goes on from."""
 
@@ -155,7 +162,7 @@ class Fitting:
                 self("annealed", s.seed)
             flow = copy.deepcopy(self.tempered[s.seed])
             return flow, FAB(flow, self.target, seed=s.seed), s.steps
-        flow = build(self.target.space.size, s, self.maxima, tempered=name == "annealed")
+        flow = build(self.target.space.size, s, self.maxima, tempered=name == "annealed", start=self.start).to(s.device)
         plain = name == "flow" and (isinstance(s.model, Flow) or _enough(self.maxima))
         if plain:
             return flow, s.objective(flow, self.target), s.steps
@@ -165,7 +172,8 @@ class Fitting:
 
     def _train(self, name: str, objective: VariationalObjective, s: Settings, steps: int) -> list[dict[str, Any]]:
         batches = NoiseBatches(objective.flow.base, s.batch_size, s.seed)
-        minutes = None if math.isinf(s.deadline) else max(1e-3, (s.deadline - time.monotonic()) / 60)
+        left = self.until(objective.flow) - time.monotonic()
+        minutes = None if math.isinf(left) else max(1e-3, left / 60)
         folder = self._place(name, s)
         before = earlier_settings(folder, self.resume)
         config = LoopConfig(
@@ -183,7 +191,9 @@ class Fitting:
         valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
         if folder is not None:
             self._same(folder, s, config, objective)
-        loop = Loop(objective.train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name))
+        loop = Loop(
+            objective.to(s.device).train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name)
+        )
         loop.run(self.resume)
         return loop.diary.history
 
@@ -215,7 +225,7 @@ class Fitting:
     def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator) -> Found:
         draws, log_w = self.draw(flow, generator)
         known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
-        found = replace(diagnose(log_w, known), gradient_snr=self._snr(flow, s))
+        found = replace(self._declared(diagnose(log_w, known), draws, log_w), gradient_snr=self._snr(flow, s))
         lost = None if known is None else lost_modes(log_w, known)
         trusted, reasons = verdict(found, log_w, lost=lost)
         if trusted:  # what no draw met, no weight tells
@@ -228,6 +238,18 @@ class Fitting:
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
         return Found(flow, draws, weights, found, reasons, history)
 
+    def _declared(self, found: Diagnostics, draws: Tensor, log_w: Tensor) -> Diagnostics:
+        """With the ELBO of the flow cut to the declared region: its draws outside are none of it, and known to be so."""
+        region, space = self.target.region, self.target.space
+        parts = (draws if region.inside is not None else draws[:0]).to(self.settings.device).split(ROWS)
+        inside = torch.cat([region.contains(space.constrain(u)[0]).cpu() for u in parts])
+        if bool(inside.all()) or not bool(inside.any()):
+            return found
+        share = float(inside.double().mean())
+        value, error = elbo(log_w[inside])
+        lost = math.sqrt((1 - share) / (share * len(inside)))
+        return replace(found, declared_share=1 - share, elbo=value + math.log(share), elbo_se=math.hypot(error, lost))
+
     def _look_beyond(self, flow: Flow, log_w: Tensor, found: Diagnostics, s: Settings) -> tuple[Diagnostics, bool]:
         look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=s.deadline, over=self.stopped)
         error = math.hypot(found.log_z_se, -math.log1p(-min(look.share, 1 - 1e-9)))  # what was not met is missing in log Z
@@ -239,7 +261,24 @@ class Fitting:
 
     def over(self) -> bool:
         """Was a stop asked for, or has the time come?"""
-        return self.stopped() or time.monotonic() >= self.settings.deadline
+        return self.stopped() or self.late()
+
+    def late(self) -> bool:
+        """Has the time come?"""
+        return time.monotonic() >= self.settings.deadline
+
+    @torch.no_grad()
+    def until(self, flow: Flow) -> float:
+        """When training or chains have to end for the draws to be weighed by the deadline, by the time that a few take."""
+        s = self.settings
+        if math.isinf(s.deadline):
+            return s.deadline
+        start = time.monotonic()
+        u, _ = flow.sample_and_log_prob((TIMED,), generator=torch.Generator().manual_seed(0))
+        self.target(u)
+        now = time.monotonic()
+        needed = (now - start) * (s.samples + WIDE) / TIMED
+        return s.deadline - min(needed, MOST_KEPT * max(0.0, s.deadline - now))
 
     @torch.no_grad()
     def draw(self, flow: Flow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -247,13 +286,13 @@ class Fitting:
         parts = []
         for start in range(0, self.settings.samples, ROWS):
             u, log_q = flow.sample_and_log_prob((min(ROWS, self.settings.samples - start),), generator=generator)
-            parts.append((u, self.target(u).double() - log_q.double()))
+            parts.append((u.cpu(), (self.target(u).double() - log_q.double()).cpu()))
         draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
         return draws, log_w
 
     def weights(self, flow: Flow, u: Tensor) -> Tensor:
-        """log p̃ − log q at points u (B, D)."""
-        return self.target(u).double() - flow.log_prob(u).double()
+        """log p̃ − log q at points u (B, D), on the CPU."""
+        return (self.target(u).double().to(u.device) - flow.log_prob(u).double().to(u.device)).cpu()
 
     def _snr(self, flow: Flow, s: Settings) -> float:
         """Signal to noise of the path gradient of the reverse divergence, over batches as in training."""

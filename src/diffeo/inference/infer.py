@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..core.devices import usable_device
 from ..core.errors import ConfigError
 from ..core.seeds import seeded
 from ..flow import Flow
@@ -31,6 +32,7 @@ from .target import Target
 
 __all__ = ["infer"]
 
+AUTO_MINUTES = 10.0  # of effort="auto", which would else go through all attempts however slow
 LEAST = {"batch_size": 2, "samples": 100}
 
 
@@ -39,6 +41,7 @@ def infer(
     event_shape: int | Sequence[int] | Mapping[str, Any],
     *,
     support: Any = None,
+    inside: Callable[[Any], Tensor] | None = None,
     effort: Effort = "auto",
     model: Literal["nsf", "realnvp"] | Flow = "nsf",
     layers: int = 6,
@@ -52,6 +55,7 @@ def infer(
     reference: Any = None,
     scale: float = 1.0,
     minutes: float | None = None,
+    device: str | torch.device | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -60,7 +64,9 @@ def infer(
     """Draws from p(x) = p̃(x) / Z, log Z with its error, and a verdict, from `log_density` = log p̃ alone.
 
     `log_density` takes a batch of values, a tensor (B, \\*event) or with named parameters a dict of tensors, and returns
-    (B,); `event_shape` and `support` are those of `Space.of`. A flow over unconstrained coordinates is fitted by
+    (B,); `event_shape` and `support` are those of `Space.of`. Where `inside`, a function of the same values to (B,) of
+    truth values, is false the density is zero, and `log_density` is not asked: for cuts that no support describes, such
+    as `lambda x: x[:, 0] + x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by
     reverse Kullback-Leibler divergence with path gradients, and its draws are weighted by p̃/q. While the verdict is
     not to trust them, `effort="auto"` goes on; any other `effort` is that one alone:
 
@@ -75,7 +81,10 @@ def infer(
     `lambda f, p: AlphaDivergence(f, p, 0.5)`. `repeats` flows are fitted from other seeds and must agree about log Z;
     `reference`, draws of the posterior from elsewhere, gives an upper bound on log Z and shows modes that are
     missing. No check can tell of a mode that no climb, draw or chain ever met: make `scale` as wide as modes may lie
-    apart. `minutes` ends the search. With `out`, attempts leave checkpoints there, and `resume` goes on from them.
+    apart. `minutes` ends the search, whatever it is at, and stands in `warnings` when it did; `effort="auto"` has 10 by
+    default, any other has no limit. `device` is where flows are trained and where the log density gets its points, by
+    default that of a flow of your own, or the CPU; draws and weights that come back are on the CPU. With `out`, attempts
+    leave checkpoints there, and `resume` goes on from them.
 
     A first SIGINT, SIGTERM or SIGHUP ends the search: what there is is saved, and the signal is sent again, so that the
     process ends by it (SIGINT raises KeyboardInterrupt); where a handler of your own lets the program go on, a posterior
@@ -91,9 +100,13 @@ def infer(
     """
     _check(effort, model, steps=steps, batch_size=batch_size, samples=samples, repeats=repeats, layers=layers)
     _check_sizes(lr=lr, scale=scale, **({} if minutes is None else {"minutes": minutes}))
-    target = Target(log_density, Space.of(event_shape, support))
-    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    chosen = Settings(model, layers, tuple(hidden), objective, steps, batch_size, lr, samples, repeats, scale, seed, deadline)
+    place = _place(device, model)
+    target = Target(log_density, Space.of(event_shape, support), device=place, inside=inside)
+    limit = minutes if minutes is not None else AUTO_MINUTES if effort == "auto" else math.inf
+    deadline = time.monotonic() + 60 * limit
+    chosen = Settings(
+        model, layers, tuple(hidden), objective, steps, batch_size, lr, samples, repeats, scale, seed, deadline, place
+    )
     known = None if reference is None else target.space.unconstrain(reference)
     if known is not None and len(known) < 2:
         raise ConfigError(f"reference has {len(known)} draws: give at least 2")
@@ -108,11 +121,28 @@ def infer(
         )
         if known is not None:  # in the coordinates of the cuts that were chosen
             fitting.reference = target.space.unconstrain(reference)
-        search = Search(fitting, only=effort != "auto")
+        fitting.start = _inside_start(target, scale, seed)
+        search = Search(fitting, only=effort != "auto", minutes=limit, limit_is_default=minutes is None)
         for name in ORDER if effort == "auto" else (effort,):
             if search.attempt(name) or search.fitting.over():
                 break
     return search.posterior()
+
+
+def _place(device: str | torch.device | None, model: str | Flow) -> torch.device:
+    if device is None:
+        return model.device if isinstance(model, Flow) else torch.device("cpu")
+    return usable_device(device)
+
+
+def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tensor] | None:
+    """Mean and Cholesky factor of points in the declared region, where there is one."""
+    if target.region.inside is None:
+        return None
+    points = target.region.points(target.space, scale, torch.Generator().manual_seed(mix(seed, 17))).double()
+    spread = torch.cov(points.T, correction=0).reshape(points.shape[1], points.shape[1])
+    floor = 1e-6 * scale**2 * torch.eye(points.shape[1], dtype=torch.float64)
+    return points.mean(0), torch.linalg.cholesky(spread + floor)
 
 
 def _check(effort: str, model: Any, **counts: Any) -> None:

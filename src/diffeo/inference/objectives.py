@@ -17,7 +17,8 @@ from .path import decode_with_score
 __all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "ReverseKL", "VariationalObjective"]
 
 Gradient = Literal["path", "total"]
-OUTSIDE = 1e3
+OUTSIDE = 1e3  # nats of a batch that lies outside the support
+LEAST_SHARE = 0.1  # of the draws inside, so that few of them do not make a huge step
 
 
 class VariationalObjective(Objective):
@@ -35,7 +36,7 @@ class VariationalObjective(Objective):
         if self.training and torch.is_grad_enabled():
             return self.losses(z)
         x, logdet = self.flow.decode(z)
-        return _inside(self.flow.base.log_prob(z) - logdet - self.target(x))
+        return _within(self.flow.base.log_prob(z) - logdet - self.target(x))
 
     @abstractmethod
     def losses(self, z: Tensor) -> Tensor:
@@ -57,9 +58,11 @@ class ReverseKL(VariationalObjective):
     def losses(self, z: Tensor) -> Tensor:
         if self.gradient == "total":
             x, logdet = self.flow.decode(z)
-            return _inside(self.flow.base.log_prob(z) - logdet - self.target(x))
+            return _within(self.flow.base.log_prob(z) - logdet - self.target(x))
         x, log_w, slope = _weights(self.flow, self.target, z)
-        return _along(x, -slope, _inside(-log_w))
+        loss = _along(x, -slope, _within(-log_w))
+        outside = ~log_w.isfinite()
+        return loss + _inwards(self.flow, x.detach(), outside) if bool(outside.any()) else loss
 
 
 class ImportanceWeighted(VariationalObjective):
@@ -126,9 +129,32 @@ def _wide(per_row: Tensor, like: Tensor) -> Tensor:
     return per_row.view(-1, *[1] * (like.dim() - 1))
 
 
-def _inside(loss: Tensor) -> Tensor:
-    """Points outside the target's support count as `OUTSIDE` nats, so that one of them does not end a run."""
-    return torch.where(loss.isfinite(), loss, OUTSIDE)
+def _within(loss: Tensor) -> Tensor:
+    """Losses (B,) whose mean is that of the flow cut to the support, of share m, plus −log m for the draws that are lost.
+
+    The cut flow's density is q/m, so log q − log p̃ grows by −log m. With nothing inside all count as `OUTSIDE` nats.
+    """
+    inside = loss.isfinite()
+    if bool(inside.all()):
+        return loss
+    if not bool(inside.any()):
+        return torch.full_like(loss, OUTSIDE)
+    share = inside.to(loss.dtype).mean()
+    return torch.where(inside, loss, loss[inside].detach().mean()) - 2 * share.log()
+
+
+def _inwards(flow: Flow, x: Tensor, outside: Tensor) -> Tensor:
+    """Zeros (B,) with the gradient of −log m, m the share of draws inside the support: ∂m = E_q [1_inside ∂ log q].
+
+    A density of zero has no slope along which path gradients could go. Where q is p̃ inside up to a factor, this is the
+    gradient of KL(p ‖ q).
+    """
+    sound = x.flatten(1).isfinite().all(1)
+    share = (~outside).to(x.dtype).mean()
+    push = ((outside.to(x.dtype) - (1 - share)) / share.clamp_min(LEAST_SHARE)) * sound
+    log_q = flow.log_prob(torch.where(_wide(sound, x), x, 0.0))
+    moved = push * log_q
+    return moved - moved.detach()
 
 
 def _along(x: Tensor, direction: Tensor, value: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,10 +89,11 @@ class Posterior:
         return self.space.constrain(self.draws[chosen])[0]
 
     def log_prob(self, value: Value) -> Tensor:
-        """The flow's log density (B,) of values, normalised: log q(u) − log|det ∂x/∂u|."""
+        """The flow's log density (B,) of values, normalised: log q(u) − log|det ∂x/∂u|; within `inside`, where declared."""
         u = self.space.unconstrain(value)
         with torch.no_grad():
-            return self.flow.log_prob(u.to(self.flow.dtype)) - self.space.constrain(u)[1]
+            log_q = self.flow.log_prob(u.to(self.flow.dtype)).to(u.device)
+            return log_q - self.space.constrain(u)[1] - math.log1p(-min(self.diagnostics.declared_share, 1 - 1e-12))
 
     def columns(self) -> Tensor:
         """All draws as columns (N, len(space.names)), in float64."""

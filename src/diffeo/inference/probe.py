@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -53,10 +54,12 @@ def beyond(
     >>> beyond(log_p, narrow, log_p(u) - log_q).share > 0.3
     True
     """
+    if time.monotonic() >= (math.inf if deadline is None else deadline):
+        return Beyond(0.0, complete=False)
     wide = _wide(target, flow, log_weights, scale, seed)
     chains = latent_chains(target, flow, chains=CHAINS, warmup=WARMUP, steps=STEPS, seed=seed, deadline=deadline, over=over)
     u = chains.samples.flatten(0, 1)
-    near = lost_modes(log_weights, target(u).double() - flow.log_prob(u).double())
+    near = lost_modes(log_weights, (target(u).double() - flow.log_prob(u).double()).cpu())
     return Beyond(max(near, wide), chains.complete)
 
 
@@ -71,7 +74,7 @@ def _wide(target: LogDensity, flow: Flow, log_weights: Tensor, scale: float, see
     widths = scale * torch.tensor(WIDTHS, dtype=torch.float64)
     each = -0.5 * square / widths**2 - size * (widths.log() + 0.5 * math.log(2 * math.pi))
     log_r = each.logsumexp(1) - math.log(len(WIDTHS))
-    unseen = log_p - flow.log_prob(u).double() > log_weights.double().max() + 1e-3
+    unseen = log_p - flow.log_prob(u).double().to(log_p.device) > log_weights.double().max() + 1e-3
     if not unseen.any():
         return 0.0
     found = float((log_p - log_r)[unseen].logsumexp(0)) - math.log(WIDE) - log_z(log_weights)[0]

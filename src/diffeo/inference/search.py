@@ -40,6 +40,9 @@ class Search:
     fitting: Fitting
     only: bool = False
     """Is one attempt all that was asked for? Then its result is returned, trusted or not."""
+    minutes: float = math.inf
+    """The limit of the search, for words."""
+    limit_is_default: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     best: Found | None = None
 
@@ -69,7 +72,7 @@ class Search:
             log_weights=found.log_weights,
             diagnostics=found.diagnostics,
             trusted=found.trusted,
-            warnings=tried + _counted(target),
+            warnings=tried + self._ended() + _counted(target),
             attempts=self.attempts,
             counts=target.counts(),
             history=found.history,
@@ -77,9 +80,19 @@ class Search:
             signum=self.fitting.stop.signum,
         )
 
+    def _ended(self) -> list[str]:
+        """Did the clock end the search, and whose limit was it?"""
+        if not self.fitting.late():
+            return []
+        default = ", the default of effort='auto': give minutes= for another" if self.limit_is_default else ""
+        return [f"the limit of {self.minutes:g} minutes ended the search{default}"]
+
     def _flow(self, name: Effort) -> Found:
         s = self.fitting.settings
-        found, *others = [self.fitting(name, seed) for seed in range(s.seed, s.seed + s.repeats)]
+        found = self.fitting(name, s.seed)
+        others = [self.fitting(name, seed) for seed in range(s.seed + 1, s.seed + s.repeats) if not self.fitting.over()]
+        if len(others) < s.repeats - 1:
+            found.reasons.append(f"the time was over after {1 + len(others)} of {s.repeats} repeats")
         if others:
             _, reasons = verdict(found.diagnostics, repeats=[other.diagnostics for other in others])
             found.reasons += [reason for reason in reasons if reason not in found.reasons]
@@ -120,13 +133,13 @@ class Search:
             steps=STATES,
             warmup=WARMUP,
             seed=s.seed,
-            deadline=s.deadline,
+            deadline=self.fitting.until(best.flow),
             tell=self._teller(),
             over=self.fitting.stopped,
         )
         _, reasons = chains.verdict()
         reasons += self._unvisited(chains.samples)
-        draws = chains.samples.flatten(0, 1)
+        draws = chains.samples.flatten(0, 1).cpu()
         equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
         return Found(best.flow, draws, equal, self._bridged(best, chains), reasons, best.history, chains)
 
@@ -148,7 +161,7 @@ class Search:
 
     def _unvisited(self, samples: Tensor) -> list[str]:
         """Maxima that no chain came near, and reference draws that lie elsewhere: chains agree with each other all the same."""
-        x, reasons = samples.flatten(0, 1).double(), []
+        x, reasons = samples.flatten(0, 1).double().cpu(), []
         maxima = self._heavy()
         far = sum(float(m.distance(x).min()) > NEAR * math.sqrt(x.shape[1]) for m in maxima)
         if far:

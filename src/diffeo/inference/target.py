@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.errors import ConfigError, InferenceError
 from ..core.numerics import full_precision
 from .batching import LogDensity, Mode, choose_mode, evaluate, said, take
+from .region import Inside, Region
 from .space import Space, Value, check_points
 
 __all__ = ["Target"]
@@ -27,7 +28,9 @@ class Target:
 
     `log_density` takes values as `space` has them, a tensor (B, \\*event) or a dict of tensors, and returns (B,); a
     function of single points is mapped over rows. It may be −inf outside its support. NaN, and a point that is not
-    finite itself, count as −inf; such rows have gradient zero. With `max_rows` it is never given more rows at once.
+    finite itself, count as −inf; such rows have gradient zero. With `max_rows` it is never given more rows at once, with
+    `device` it gets them there; the values are back on the device of the points. Where `inside` is false the density is
+    zero by declaration: `log_density` never gets such rows.
 
     Raises `InferenceError` when it raises (its exception is the cause), returns another shape, integers, +inf, or no
     gradient where one is needed. Points of float32 are handed over as float64 if it takes only those, and the other way
@@ -40,12 +43,23 @@ class Target:
     (tensor([-1.]), 1)
     """
 
-    def __init__(self, log_density: LogDensity, space: Space, *, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        log_density: LogDensity,
+        space: Space,
+        *,
+        max_rows: int | None = None,
+        device: torch.device | str | None = None,
+        inside: Inside | None = None,
+    ) -> None:
         if not callable(log_density):
             raise ConfigError(f"a log density is a function of a batch of points, got {type(log_density).__name__}")
         if max_rows is not None and max_rows < 1:
             raise ConfigError(f"max_rows must be at least 1, got {max_rows}")
         self.log_density, self.space, self.max_rows = log_density, space, max_rows
+        self.device = None if device is None else torch.device(device)
+        """Where `log_density` gets its points, whatever device they come from; None leaves them where they are."""
+        self.region = Region(inside)
         self.mode: Mode | None = None
         """How `log_density` is called, found out at the first call from a handful of points that are not counted."""
         self.given: dict[torch.dtype, torch.dtype] = {}
@@ -58,18 +72,20 @@ class Target:
         """How many were NaN, or the point not finite."""
         self.outside_rows = 0
         """How many were −inf."""
+        self.declared_rows = 0
+        """At how many points it was not evaluated, since `inside` is false there."""
         self.nan_gradients = 0
         """How many had a finite density whose gradient is not finite; it is taken as zero."""
 
     def __call__(self, u: Tensor) -> Tensor:
         check_points(u, self.space.size)
-        if self.max_rows is None or len(u) <= self.max_rows:
-            return self._rows(u)
-        return torch.cat([self._rows(part) for part in u.split(self.max_rows)])
+        there = u if self.device is None else u.to(self.device)
+        parts = [there] if self.max_rows is None else there.split(self.max_rows)
+        return torch.cat([self._rows(part) for part in parts]).to(u.device)
 
     def counts(self) -> dict[str, int]:
         """The counters by name."""
-        names = ("evaluations", "gradients", "nan_rows", "outside_rows", "nan_gradients")
+        names = ("evaluations", "gradients", "nan_rows", "outside_rows", "declared_rows", "nan_gradients")
         return {name: getattr(self, name) for name in names}
 
     def check(self, generator: torch.Generator | None = None, *, points: int = 8, dtype: torch.dtype | None = None) -> None:
@@ -80,7 +96,11 @@ class Target:
         """
         device = generator.device if generator is not None else None
         u = torch.randn(points, self.space.size, generator=generator, dtype=dtype, device=device)
-        u = (u * torch.logspace(-1, 0, points, dtype=u.dtype, device=device)[:, None]).requires_grad_()
+        if self.region.inside is not None:
+            u = self.region.points(self.space, 1.0, torch.Generator().manual_seed(0))[:points].to(u)
+        else:
+            u = u * torch.logspace(-1, 0, points, dtype=u.dtype, device=device)[:, None]
+        u = (u if self.device is None else u.to(self.device)).requires_grad_()
         log_p = self(u)
         finite = log_p.detach().isfinite()
         if not finite.any():
@@ -130,16 +150,28 @@ class Target:
             return points.sum(1)
         if points.dtype not in self.given:
             self._settle(points.detach())
-        value, log_det = self.space.constrain(points.to(self.given[points.dtype]))
-        log_p = self._density(value, points)
-        if torch.is_grad_enabled() and u.requires_grad and not log_p.requires_grad:
+        value, log_det = self.space.constrain(points.to(self.given.get(points.dtype, points.dtype)))
+        declared = self.region.contains(value).to(points.device)
+        log_p = self._inside(value, points, declared)
+        if torch.is_grad_enabled() and u.requires_grad and not log_p.requires_grad and bool(declared.any()):
             raise InferenceError(_NO_GRADIENT)
         usable = real & log_p.detach().isfinite()
         if not usable.all():
-            self._count(log_p.detach(), real, value)
+            self._count(log_p.detach(), real, declared, value)
         if points.requires_grad:
             points.register_hook(lambda grad: self._clean(grad, usable))
         return torch.where(usable, log_p + log_det, -math.inf)
+
+    def _inside(self, value: Value, points: Tensor, declared: Tensor) -> Tensor:
+        """log p (B,), −inf outside the declared region, whose rows the log density does not get."""
+        if bool(declared.all()):
+            return self._density(value, points)
+        rows = declared.nonzero().squeeze(1)
+        outside = 0 * points.sum(1) - math.inf  # with a gradient, of zero
+        if not len(rows):
+            return outside
+        log_p = self._density(take(value, rows), points[rows])
+        return outside.to(log_p.dtype).index_put((rows,), log_p)
 
     def _density(self, value: Value, points: Tensor) -> Tensor:
         """log p (B,) of values, its form checked."""
@@ -152,7 +184,7 @@ class Target:
             raise InferenceError(f"the log density raised {said(error)}; the first of its points is {_show(value)}") from error
         return self._accept(found, points)
 
-    def _count(self, log_p: Tensor, real: Tensor, value: Value) -> None:
+    def _count(self, log_p: Tensor, real: Tensor, declared: Tensor, value: Value) -> None:
         """Count the rows that are of no use; raises at +inf."""
         top = (log_p == math.inf).nonzero()
         if len(top):
@@ -161,7 +193,8 @@ class Target:
                 "a density must be finite: declare the support of what it divides by, or bound it"
             )
         self.nan_rows += int((log_p.isnan() | ~real).sum())
-        self.outside_rows += int(((log_p == -math.inf) & real).sum())
+        self.outside_rows += int(((log_p == -math.inf) & real & declared).sum())
+        self.declared_rows += int((~declared).sum())
 
     def _settle(self, points: Tensor) -> None:
         """Find out how the log density wants to be called; raises the first complaint when no way works."""
@@ -169,6 +202,10 @@ class Target:
         own = points.dtype
         for dtype in (own, torch.float32 if own == torch.float64 else torch.float64):
             value, _ = self.space.constrain(points.to(dtype))
+            rows = self.region.contains(value).nonzero().squeeze(1)
+            if not len(rows):
+                return  # it is found out when there is a point that the log density may be given
+            value = take(value, rows.to(points.device))
             try:
                 self.mode, self.given[own] = choose_mode(self.log_density, value), dtype
                 return

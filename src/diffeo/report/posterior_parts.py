@@ -27,6 +27,7 @@ COUNTED = {
     "gradients": ("gradients", "points at which a gradient was taken too"),
     "nan_rows": ("NaN", "points where it was NaN, or that were not finite themselves: counted as zero density"),
     "outside_rows": ("outside", "points where it was −∞: outside the support"),
+    "declared_rows": ("not inside", "points where `inside` is false: the log density was not asked"),
     "nan_gradients": ("bad gradients", "points of finite density whose gradient is not finite: taken as zero"),
 }
 

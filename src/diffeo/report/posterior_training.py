@@ -15,8 +15,8 @@ __all__ = ["objective"]
 
 HELD = (
     "Orange: the negative ELBO of the target itself at held-out draws, always the same noise, with the averaged weights; the "
-    "weights kept are those where it is least. Only by chance can it fall below −log Z. A draw outside the support counts as "
-    "1,000 nats."
+    "weights kept are those where it is least. Only by chance can it fall below −log Z. Draws outside the support "
+    "count by the share that they are."
 )
 BLUE = "Blue: the objective over batches, the negative ELBO unless another was chosen."
 DRAWN = {
