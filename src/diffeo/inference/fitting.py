@@ -142,6 +142,8 @@ class Fitting:
     stop: StopRequest
     start: tuple[Tensor, Tensor] | None = None
     """Mean and Cholesky factor to begin from where maxima do not say enough, in place of N(0, scale²)."""
+    limited: bool = False
+    """Has the limit of time cut anything short?"""
     tempered: dict[int, Flow] = field(default_factory=dict)
     """Flows that were annealed, by seed: what FAB goes on from."""
 
@@ -194,7 +196,8 @@ class Fitting:
         loop = Loop(
             objective.to(s.device).train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name)
         )
-        loop.run(self.resume)
+        state = loop.run(self.resume)
+        self.limited |= state.step < steps and not self.stopped()
         return loop.diary.history
 
     def _place(self, name: str, s: Settings) -> Path | None:
@@ -253,6 +256,7 @@ class Fitting:
     def _look_beyond(self, flow: Flow, log_w: Tensor, found: Diagnostics, s: Settings) -> tuple[Diagnostics, bool]:
         look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=s.deadline, over=self.stopped)
         error = math.hypot(found.log_z_se, -math.log1p(-min(look.share, 1 - 1e-9)))  # what was not met is missing in log Z
+        self.limited |= not look.complete and not self.stopped()
         return replace(found, beyond=look.share, log_z_se=error), look.complete
 
     def stopped(self) -> bool:
@@ -264,8 +268,8 @@ class Fitting:
         return self.stopped() or self.late()
 
     def late(self) -> bool:
-        """Has the time come?"""
-        return time.monotonic() >= self.settings.deadline
+        """Has the time come, or cut something short, to leave some for weighing draws?"""
+        return self.limited or time.monotonic() >= self.settings.deadline
 
     @torch.no_grad()
     def until(self, flow: Flow) -> float:

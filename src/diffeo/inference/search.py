@@ -85,7 +85,7 @@ class Search:
         if not self.fitting.late():
             return []
         default = ", the default of effort='auto': give minutes= for another" if self.limit_is_default else ""
-        return [f"the limit of {self.minutes:g} minutes ended the search{default}"]
+        return [f"the limit of {self.minutes:.3g} minutes ended the search{default}"]
 
     def _flow(self, name: Effort) -> Found:
         s = self.fitting.settings
@@ -137,6 +137,7 @@ class Search:
             tell=self._teller(),
             over=self.fitting.stopped,
         )
+        self.fitting.limited |= not chains.complete and not self.fitting.stopped()
         _, reasons = chains.verdict()
         reasons += self._unvisited(chains.samples)
         draws = chains.samples.flatten(0, 1).cpu()
