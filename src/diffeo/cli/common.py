@@ -77,7 +77,10 @@ Resize = Annotated[
         rich_help_panel="Images",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads to use; all cores if not given.", min=1, show_default=False)]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads to use; as many as cores, mask and quota allow if not given.", min=1, show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the random numbers.", min=0, max=2**63 - 1)]
 
 
@@ -107,13 +110,18 @@ def finite(value: Any) -> Any:
 
 
 def use_threads(threads: int | None) -> None:
-    """Set torch's number of threads; raises `ConfigError` for more than the system can be asked for."""
-    if threads is None:
-        return
+    """Set torch's number of threads: without a wish, no more than this process may keep busy.
+
+    Raises `ConfigError` for more than the system can be asked for.
+    """
     import torch
 
+    from ..kernels.processors import processors
+
     cores = os.cpu_count() or 1
-    if not 1 <= threads <= THREADS_PER_CORE * cores:
+    if threads is None:
+        threads = min(torch.get_num_threads(), processors())
+    elif not 1 <= threads <= THREADS_PER_CORE * cores:
         raise ConfigError(f"--threads {threads}: this machine has {cores} cores: give 1 to {THREADS_PER_CORE * cores}")
     torch.set_num_threads(threads)
 

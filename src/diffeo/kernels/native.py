@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from .build import BuildError, binary, capability
+from .openmp import wait_asleep
 from .operators import register
+from .processors import processors
 
 __all__ = ["Kernels", "kernels", "serves", "which"]
 
@@ -38,6 +41,7 @@ def kernels() -> Kernels:
     global _found
     if _found is None:
         _found = _find(os.environ.get("DIFFEO_KERNELS") or "auto")
+        wait_asleep()
     return _found
 
 
@@ -47,12 +51,14 @@ def _find(wish: str) -> Kernels:
     if wish == "eager":
         return Kernels(False, reason="DIFFEO_KERNELS=eager")
     try:
-        torch.ops.load_library(str(binary()))
+        path = str(binary())
+        torch.ops.load_library(path)
     except (BuildError, OSError) as error:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
         warnings.warn(f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2)
         return Kernels(False, reason=str(error))
+    ctypes.CDLL(path).diffeo_limit_threads(ctypes.c_int64(processors()))
     register()
     return Kernels(True, capability())
 

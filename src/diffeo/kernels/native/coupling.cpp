@@ -183,14 +183,12 @@ template <class T> struct Sums {
 
   // The groups' sums, added up in their order, to the results.
   void finish() const {
-    parallel_for(results.size(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (groups.size() == 1 && groups[0][i].weight.data == results[i].weight.data) continue;  // there already
-        for (int64_t pixel = 0; pixel < results[i].pixels; ++pixel)
-          for (int64_t row = 0; row < results[i].outputs(); ++row)
-            add_up(results[i].inputs(), [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);
-        add_up(results[i].outputs(), [](const Layer<T>& layer) { return layer.bias; }, i);
-      }
+    share(results.size(), [&](int64_t i) {
+      if (groups.size() == 1 && groups[0][i].weight.data == results[i].weight.data) return;  // there already
+      for (int64_t pixel = 0; pixel < results[i].pixels; ++pixel)
+        for (int64_t row = 0; row < results[i].outputs(); ++row)
+          add_up(results[i].inputs(), [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);
+      add_up(results[i].outputs(), [](const Layer<T>& layer) { return layer.bias; }, i);
     });
   }
   template <class Place> void add_up(int64_t count, const Place& place, int64_t i) const {
@@ -214,28 +212,26 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
   const Memory<T> grads(blocks * state_size), contexts(2 * blocks * context_size);
   int64_t memory = 0;
   for (const Coupling<T>& layer : layers) memory = std::max(memory, layer.memory(whole()));
-  parallel_for(groups, 1, [&](int64_t begin, int64_t end) {
+  share(groups, [&](int64_t group) {
     T* own = thread_memory<T>(memory);
-    for (int64_t group = begin; group < end; ++group) {
-      const int64_t begin_block = blocks * group / groups, end_block = blocks * (group + 1) / groups;
-      for (size_t i = layers.size(); i-- > 0;)
-        for (int64_t number = begin_block; number < end_block; ++number) {
-          const Block block = block_of(number);
-          T* slot = kept + place_of(i, number);
-          const Matrix<T> state = block.layout.at(slot, x.features);
-          const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
-          const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);
-          const Matrix<T> by_context = block.layout.at(contexts.get() + (2 * number + 1) * context_size, context.features);
-          if (i + 1 == layers.size()) {
-            read(grad, grad_y, block), read(given, context, block);
-            std::fill_n(by_context.data, context_size - block.layout.margin, T(0));
-          }
-          layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
-                             grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
-                             number > begin_block, i || want_input, own);
-          if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
+    const int64_t begin_block = blocks * group / groups, end_block = blocks * (group + 1) / groups;
+    for (size_t i = layers.size(); i-- > 0;)
+      for (int64_t number = begin_block; number < end_block; ++number) {
+        const Block block = block_of(number);
+        T* slot = kept + place_of(i, number);
+        const Matrix<T> state = block.layout.at(slot, x.features);
+        const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
+        const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);
+        const Matrix<T> by_context = block.layout.at(contexts.get() + (2 * number + 1) * context_size, context.features);
+        if (i + 1 == layers.size()) {
+          read(grad, grad_y, block), read(given, context, block);
+          std::fill_n(by_context.data, context_size - block.layout.margin, T(0));
         }
-    }
+        layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
+                           grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
+                           number > begin_block, i || want_input, own);
+        if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
+      }
   });
   sums.finish();
 }

@@ -1,20 +1,31 @@
-// PyTorch's own threads, and memory for what they do.
+// Work shared among threads, and memory for what they do.
 #pragma once
 
-#include <torch/csrc/stable/c/shim.h>
-
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <stdexcept>
 
 namespace diffeo {
 
-// Calls work(begin, end) for parts of what lies from 0 to `count`, at least `grain` at a time.
+// How many threads may share a piece of work: as many as PyTorch takes, but no more than there are processors for.
+int64_t most_threads();
+
+// Calls call(i, work) once for each i from 0 to `parts`; each thread takes the next part as soon as it is free.
+// An exception of a part is thrown again here. Parts must not depend on who does them: the same bits for any number of threads.
+void share(int64_t parts, void (*call)(int64_t part, const void* work), const void* work);
+
+template <class Work> void share(int64_t parts, const Work& work) {
+  share(parts, [](int64_t part, const void* work) { (*static_cast<const Work*>(work))(part); }, &work);
+}
+
+// Calls work(begin, end) for parts of what lies from 0 to `count`, at least `grain` at a time: two parts for each thread, so
+// that one which another program holds up leaves its second part to the others.
 template <class Work> void parallel_for(int64_t count, int64_t grain, const Work& work) {
-  auto call = [](int64_t begin, int64_t end, void* work) { (*static_cast<const Work*>(work))(begin, end); };
-  if (torch_parallel_for(0, count, grain, call, const_cast<Work*>(&work)))
-    throw std::runtime_error("diffeo: threads of PyTorch failed");
+  const int64_t parts = std::min(count / std::max<int64_t>(1, grain), 2 * most_threads());
+  if (parts <= 1) return count > 0 ? work(0, count) : void();
+  share(parts, [&](int64_t part) { work(count * part / parts, count * (part + 1) / parts); });
 }
 
 // Numbers that begin where a vector may.
