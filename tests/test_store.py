@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -224,3 +227,117 @@ def test_an_unwritable_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot save the model"):
         diffeo.save(flow(), tmp_path / "file")
+
+
+def tagged(layers: int, tag: int) -> diffeo.Flow:
+    """A flow whose metadata, arguments and weights say the same."""
+    model = diffeo.models.nsf((2,), layers=layers, hidden=(4,))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(tag / 8)
+    model.metadata = {"tag": tag}
+    return model
+
+
+def is_whole(model: diffeo.Flow) -> bool:
+    """Are weights, arguments and metadata of one save?"""
+    tag = model.metadata["tag"]
+    right = tagged(model.recipe["args"]["layers"], tag).state_dict()
+    return model.recipe["args"]["layers"] == 1 + tag % 2 and all(torch.equal(t, right[n]) for n, t in model.state_dict().items())
+
+
+def while_running(change: Callable[[int], None], check: Callable[[], None], times: int) -> None:
+    """`check` so many times while `change(0)`, `change(1)`, ... go on in another thread."""
+    done, faults = threading.Event(), list[BaseException]()
+
+    def keep_on() -> None:
+        try:
+            for i in range(10**6):
+                if done.is_set():
+                    return
+                change(i)
+        except BaseException as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=keep_on)
+    thread.start()
+    try:
+        for _ in range(times):
+            check()
+    finally:
+        done.set()
+        thread.join()
+        assert not faults
+
+
+def test_a_reader_gets_one_model_while_another_saves(tmp_path: Path) -> None:
+    models = [tagged(1 + i % 2, i) for i in range(4)]
+    diffeo.save(models[0], tmp_path)
+
+    def check() -> None:
+        assert is_whole(diffeo.load(tmp_path))
+
+    while_running(lambda i: diffeo.save(models[i % 4], tmp_path) and None, check, 60)
+
+
+def test_several_may_save_to_one_folder(tmp_path: Path) -> None:
+    models = [tagged(1 + i % 2, i) for i in range(4)]
+    while_running(lambda i: diffeo.save(models[i % 4], tmp_path) and None, lambda: diffeo.save(models[3], tmp_path) and None, 20)
+    assert is_whole(diffeo.load(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([WEIGHTS, CONFIG, MANIFEST])
+
+
+def test_a_reader_gets_one_model_while_the_folder_is_replaced(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "model", tmp_path / "aside"
+    others = [diffeo.save(tagged(1 + i, i), tmp_path / f"other{i}") for i in range(2)]
+    shutil.copytree(others[0], folder)
+
+    def replace(i: int) -> None:
+        shutil.copytree(others[i % 2], aside)
+        shutil.rmtree(folder)
+        aside.rename(folder)
+
+    def check() -> None:
+        assert is_whole(diffeo.load(folder))
+
+    while_running(replace, check, 40)
+
+
+def test_a_folder_that_never_rests_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffeo.store import folder as files
+
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    (folder / CONFIG).write_text("{}")
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(files, "_stamp", lambda folder: [(next(ticks),)])
+    with pytest.raises(StoreError, match="changes faster"):
+        diffeo.load(folder)
+
+
+def test_what_a_killed_save_leaves_is_cleared(folder: Path) -> None:
+    (folder / f".{WEIGHTS}.new.abc.tmp").write_bytes(b"half")
+    (folder / f"{CONFIG}.new").write_text("{}")
+    diffeo.load(folder)
+    diffeo.save(flow(), folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([WEIGHTS, CONFIG, MANIFEST])
+
+
+def test_modules_that_share_weights_are_saved(tmp_path: Path) -> None:
+    def build() -> diffeo.Flow:
+        layer = diffeo.layers.LULinear(2)
+        return diffeo.Flow(diffeo.Chain([layer, layer]), diffeo.bases.Normal(2))
+
+    model = build()
+    torch.nn.init.normal_(model.transform[0].lower)
+    back = diffeo.load(diffeo.save(model, tmp_path), into=build())
+    assert torch.equal(back.transform[1].lower, model.transform[0].lower)
+
+
+@pytest.mark.parametrize("metadata", [{"a": object()}, {"a": "x" * (17 << 20)}, {"a": [0] * (1 << 20)}])
+def test_what_could_not_be_read_again_is_not_written(folder: Path, metadata: dict[str, object]) -> None:
+    before = (folder / MANIFEST).read_bytes()
+    model = flow()
+    model.metadata = metadata
+    with pytest.raises(StoreError, match=r"config\.json|cannot save"):
+        diffeo.save(model, folder)
+    assert (folder / MANIFEST).read_bytes() == before

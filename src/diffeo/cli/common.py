@@ -15,6 +15,7 @@ import typer
 
 from ..core.errors import ConfigError, DiffeoError, StoreError
 from ..core.memory import out_of_memory
+from ..core.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,9 +94,14 @@ def say(*lines: str) -> None:
 def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     """The result: JSON for programs, lines for people, on stdout."""
     if as_json:
-        print(json.dumps(finite(result), ensure_ascii=False))
+        print(_printable(json.dumps(finite(result), ensure_ascii=False)))
     else:
         print("\n".join(lines))
+
+
+def _printable(text: str) -> str:
+    """The same JSON, with what a terminal would act on written as escapes: names in a model may be a stranger's."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def finite(value: Any) -> Any:
@@ -133,10 +139,13 @@ def open_model(folder: Path) -> tuple[Flow, Schema]:
 
 
 def open_flow(folder: Path) -> Flow:
-    """A model of anything."""
+    """A model of anything; raises `StoreError` when its notes are not such as diffeo makes."""
     from ..store import load
+    from .notes import check_notes
 
-    return load(folder)
+    flow = load(folder)
+    check_notes(flow, folder)
+    return flow
 
 
 def open_image_model(folder: Path) -> Flow:
@@ -200,9 +209,11 @@ def schema_of(flow: Flow, folder: Path) -> Schema:
     try:
         schema = Schema.model_validate(noted)
     except pydantic.ValidationError as error:
-        raise StoreError(f"{folder}: its column schema is damaged: {error.errors()[0]['msg']}") from None
+        raise StoreError(f"{folder}: its column schema is damaged: {printable(error.errors()[0]['msg'])}") from None
     if (len(schema.columns),) != flow.event_shape:
         raise StoreError(f"{folder}: its schema has {len(schema.columns)} columns, its flow events {flow.event_shape}")
+    if (len(schema.context),) != (flow.context_shape or (0,)):
+        raise StoreError(f"{folder}: its schema has {len(schema.context)} context columns, its flow {flow.context_shape}")
     return schema
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import __version__
+from ..core.text import printable
 from .common import Json, emit, open_flow, schema_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 
+MOST = 40  # values of a list or a table of them that are written out
 HIDDEN = ("supports", "event_shape", "context_shape")  # said in other words
 
 
@@ -79,7 +81,13 @@ def _data(flow: Flow, folder: Path) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
+    """At most 40 values, each on one line and of moderate length, without what a terminal would act on."""
     if isinstance(value, dict):
-        pairs = [f"{k}={_words(v)}" for k, v in list(value.items())[:40]]
-        return ", ".join(pairs) + (f" and {len(value) - 40} more" if len(value) > 40 else "") or "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return _listed([f"{printable(k, 100)}={_words(v)}" for k, v in list(value.items())[:MOST]], len(value))
+    if isinstance(value, (list, tuple)):
+        return f"[{_listed([_words(v) for v in value[:MOST]], len(value))}]" if value else "[]"
+    return f"{value:.6g}" if isinstance(value, float) else printable(value, 200)
+
+
+def _listed(words: list[str], count: int) -> str:
+    return ", ".join(words) + (f" and {count - MOST} more" if count > MOST else "") or "none"

@@ -1,4 +1,4 @@
-"""Files: written so that a crash at any moment leaves the old content or the new, and opened only if that cannot hang."""
+"""Files: written so that a crash at any moment leaves the old content or the new, opened only if that cannot hang."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from .errors import DataError
 
-__all__ = ["atomic", "fsync_folder", "refuse_special", "sha256", "write_atomic"]
+__all__ = ["atomic", "fsync_folder", "held", "open_regular", "refuse_special", "sha256", "write_atomic"]
 
 SPECIAL = {
     stat.S_ISFIFO: "a pipe",
@@ -55,6 +57,39 @@ def fsync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises `OSError` for links, pipes, devices and folders, without waiting for any."""
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, os.O_RDONLY | careful)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience: float) -> Iterator[None]:
+    """Hold a folder against other processes and threads that ask for it; raises `TimeoutError` after `patience` seconds.
+
+    The system frees it when the process ends, however it ends. Where folders cannot be locked (Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        end = time.monotonic() + patience
+        while not _locked(fcntl, descriptor):
+            if time.monotonic() > end:
+                raise TimeoutError(None, "another process is saving there", str(folder))
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sha256(path: Path) -> str:
     """The hex digest of a file's content."""
     with path.open("rb") as file:
@@ -73,6 +108,16 @@ def refuse_special(path: Path) -> None:
     kind = next((words for test, words in SPECIAL.items() if test(mode)), None)
     if kind is not None:
         raise DataError(f"{path}: is {kind}, not a file; save what it gives to a file and name that")
+
+
+def _locked(fcntl: Any, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..conditioners import MLP, ConditionerFactory
 from ..conditioners.base import plain_layers
-from ..core.errors import ContextError
 from ..core.numerics import full_precision, gradients
 from ..core.shapes import as_shape
 from ..core.transform import Transform
@@ -54,26 +53,16 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_pair(x, context)
         layers = self._in_one_call([], x, context, inverse=False)
         return coupled(layers, x, context) if layers else self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check_pair(y, context)
         layers = self._in_one_call([], y, context, inverse=True)
         return coupled(layers, y, context) if layers else self._by_parts(y, context, self.map.inverse_by_row)
 
     def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
-        self.check_pair(x, context)
         layers = self._in_one_call(following, x, context, inverse)
         return (*coupled(layers, x, context), len(layers)) if layers else super().run(following, x, context, inverse)
-
-    def check_pair(self, x: Tensor, context: Tensor | None) -> None:
-        """Raise `ShapeError` or `ContextError` for rows or contexts of another shape than the layer was built for."""
-        self.check(x)
-        if (None if context is None else context.shape[1:]) != self.context_shape:
-            given = "none" if context is None else f"(B, *{tuple(context.shape[1:])})"
-            raise ContextError(f"Coupling reads contexts of shape {self.context_shape}, got {given}")
 
     def _in_one_call(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> list[Coupled]:
         """This layer and those of the following that one call does together; none if it goes by parts."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from ..core.errors import ShapeError
 from ..core.shapes import Shape, as_shape
 from ..core.transform import Transform
@@ -24,15 +22,6 @@ class FixedShape(Transform):
         if shape != self.event_shape:
             raise ShapeError(f"built for events of shape {self.event_shape}, got {shape}")
         return shape
-
-    def check(self, x: Tensor, shape: Shape | None = None) -> None:
-        """Raise `ShapeError` unless x is (B, \\*shape), by default (B, \\*event): each direction asks first.
-
-        A flow's rows have the right shape; a layer used alone must not broadcast, cut or resize others.
-        """
-        wanted = self.event_shape if shape is None else shape
-        if x.shape[1:] != wanted:
-            raise ShapeError(f"{type(self).__name__} takes rows (B, *{wanted}), got {tuple(x.shape)}")
 
     def inverse_shape(self, shape: Shape) -> Shape:
         return self.forward_shape(shape)

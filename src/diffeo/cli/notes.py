@@ -1,0 +1,46 @@
+"""The notes that a model folder carries beside its weights: of the kinds that the verbs rely on, whoever wrote them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from ..core.errors import StoreError
+from ..core.text import printable
+
+if TYPE_CHECKING:
+    from ..flow import Flow
+
+__all__ = ["check_notes"]
+
+
+class _OfImages(pydantic.BaseModel, extra="forbid", strict=True):
+    """What `cli.images.note` notes."""
+
+    bits: int | None = None
+    classes: list[str] = []
+    resize: str | None = None
+
+
+class _Notes(pydantic.BaseModel, extra="ignore", strict=True):
+    """What the verbs read; a `schema` is checked where it is used."""
+
+    training: dict[str, Any] = {}
+    images: _OfImages = _OfImages()
+    source: str | None = None
+
+
+def check_notes(flow: Flow, folder: Path) -> None:
+    """Raise `StoreError` when what is noted of the training, the images or the source has another form, or fits another flow."""
+    try:
+        notes = _Notes.model_validate(flow.metadata)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = printable(".".join(map(str, fault["loc"])), 60)
+        raise StoreError(f"{folder}: its metadata are damaged: {place}: {printable(fault['msg'])}") from None
+    if notes.images.bits not in (None, flow.bits):
+        raise StoreError(f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes {flow.bits}")
+    if len(notes.images.classes) not in (0, flow.classes or len(notes.images.classes)):
+        raise StoreError(f"{folder}: its metadata name {len(notes.images.classes)} classes, its flow has {flow.classes}")
