@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checkup import Density, density
 from ..data import Table, read_table
 from ..models import MODELS
 from ..training import recommend
@@ -45,7 +47,13 @@ class TableJob:
         return cls(table, held_out, advice, config)
 
     def describe(self) -> list[str]:
-        return self.table.describe()
+        return [*self.table.describe(), *self.density.lines()]
+
+    @cached_property
+    def density(self) -> Density:
+        """Whether the rows have one."""
+        table = self.table
+        return density(table.values, table.schema.supports, table.schema.names, table.context)
 
     def flow(self) -> Flow:
         name, schema = self.config.model or "nsf", self.table.schema
@@ -69,6 +77,12 @@ class TableJob:
 
     def headline(self, summary: dict[str, Any]) -> list[str]:
         s = summary
+        s["density"] = self.density.as_dict()
+        start = s.get("start")
+        said = [*(f"no density: {text}" for text in self.density.problems), *([start["reason"]] if start else [])]
+        return [*said, *self._figures(s)]
+
+    def _figures(self, s: dict[str, Any]) -> list[str]:
         if s["nll"] is None:
             return [
                 f"trained on {s['train_rows']:,} rows for {s['steps']:,} steps; no rows were held out",

@@ -108,6 +108,7 @@ def _summary(result: FitResult, out: Path) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
         "bound": not flow.exact,
+        "start": None if result.start is None else result.start.as_dict(),
         "model": (flow.recipe or {}).get("model"),
         "parameters": sum(p.numel() for p in flow.parameters()),
         "out": str(out),

@@ -85,7 +85,7 @@ def _page(
         data = data[np.unique(at)]
     made = choices(flow, table, result, 0 if held is None else held.total)
     sections = [
-        Section("How good it is", head.parts()),
+        Section("How good it is", [*_no_density(checkup), *head.parts()]),
         Section("Losses", [_loss(result)]),
         Section("Columns", _histograms(table, data, drawn, which)),
         Section("Dependence", [_corner(table, data, drawn)]),
@@ -94,6 +94,14 @@ def _page(
         *closing(made, checkup, usage(folder, table.context is not None, "schema" in flow.metadata)),
     ]
     return Page("Density model", table.source, _tags(flow, table, result, held), sections)
+
+
+def _no_density(checkup: Any) -> list[Part]:
+    """That the rows have no density comes before any figure."""
+    found = checkup.get("density", {}) if isinstance(checkup, dict) else getattr(checkup, "density", None)
+    problems = found.get("problems", []) if isinstance(found, dict) else getattr(found, "problems", [])
+    warning = "These rows have no density, so the figures in nats below do not say how good the flow is."
+    return [Words([warning, *problems], "verdict")] if problems else []
 
 
 def _tags(flow: Flow, table: Table, result: FitResult, held: Rows | None) -> list[str]:

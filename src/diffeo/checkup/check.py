@@ -9,23 +9,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .core.chain import Chain
-from .core.errors import DataError
-from .core.links import Links
-from .core.passes import rows_per_pass
-from .core.seeds import seeded
-from .core.support import Support
-from .core.tensors import to_tensor
-from .core.transform import Transform
-from .flow import Flow
-from .layers import Coupling
-from .maps import RQSpline
+from ..core.chain import Chain
+from ..core.errors import DataError
+from ..core.links import Links
+from ..core.passes import rows_per_pass
+from ..core.seeds import seeded
+from ..core.support import Support
+from ..core.tensors import to_tensor
+from ..core.transform import Transform
+from ..flow import Flow
+from ..layers import Coupling
+from ..maps import RQSpline
+from .density import Density, density
 
 __all__ = ["Checkup", "check"]
 
@@ -65,22 +66,29 @@ class Checkup:
     worst_layer_error: float
     layers: list[dict[str, Any]]
     problems: list[str]
+    density: Density = field(default_factory=Density)
+    """Whether these rows have a density at all, of flows of vectors."""
 
     @property
     def ok(self) -> bool:
-        """True when nothing is wrong."""
-        return not self.problems
+        """True when nothing is wrong, with the flow or with the rows."""
+        return not self.problems and self.density.ok
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         if self.ok:
             return f"The flow is sound on these {self.rows} rows: it inverts to {self.round_trip_max:.1e} standard deviations."
-        return "Something is off: " + "; ".join(self.problems) + "."
+        if self.density.ok:
+            return "Something is off: " + "; ".join(self.problems) + "."
+        flow = "something is off with the flow too: " + "; ".join(self.problems) if self.problems else "the flow itself inverts"
+        return "These rows have no density, so no figure in nats says how good the flow is: " + "; ".join(
+            [*self.density.problems, flow]
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with verdict."""
-        return {"ok": self.ok, "verdict": self.verdict, **asdict(self)}
+        return {"ok": self.ok, "verdict": self.verdict, **asdict(self), "density": self.density.as_dict()}
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, value) pairs for people."""
@@ -88,6 +96,8 @@ class Checkup:
         pixels = [] if self.pixels_back is None else [("pixel values that come back exactly", f"{self.pixels_back:.4%}")]
         outside = [] if self.outside_box is None else [("spline inputs outside their box", f"{self.outside_box:.3%}")]
         return [
+            *(("no density", text) for text in self.density.problems),
+            *(("note", text) for text in self.density.notes),
             *pixels,
             ("data → latent → data", f"max {self.round_trip_max:.1e} sd, p99.9 {self.round_trip_p999:.1e} sd"),
             ("latent → data → latent", f"max {self.latent_round_trip_max:.1e}, p99.9 {self.latent_round_trip_p999:.1e}"),
@@ -127,7 +137,18 @@ def check(flow: Flow, x: Any, context: Any = None, *, rows: int = 10_000, jacobi
         if image and _dequantises(flow):
             pixels = float((flow.decode(flow.encode(x, context)[0], context)[0] == x).double().mean())
             flow, x = _behind_noise(flow, x, context)
-        return _measure(flow, x, context, jacobians, generator, pixels)
+        return replace(_measure(flow, x, context, jacobians, generator, pixels), density=_density(flow, x, context))
+
+
+def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
+    """Of rows of vectors, with the kinds and names of columns that the flow knows."""
+    if x.dim() != 2:
+        return Density()
+    kinds = (flow.recipe or {}).get("args", {}).get("supports")
+    schema = flow.metadata.get("schema") or {}
+    names = [str(column.get("name")) for column in schema.get("columns", [])]
+    given = None if context is None else context.double().flatten(1).cpu().numpy()
+    return density(x.double().cpu().numpy(), kinds, names if len(names) == x.shape[1] else None, given)
 
 
 def _dequantises(flow: Flow) -> bool:

@@ -1,0 +1,6 @@
+"""Is this flow right on this data, and is this data fit for a density?"""
+
+from .check import Checkup, check
+from .density import Density, density
+
+__all__ = ["Checkup", "Density", "check", "density"]
