@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from diffeo.core.errors import ConfigError, DataError
 from diffeo.data import Column, Intake, Schema, Table, infer_support, iter_tables, read_table, write_table
 from diffeo.data import records as records_module
-from diffeo.data.dialect import is_number
+from diffeo.data.marks import Marks
 
 GOOD = "a,b,c\n1.5,2.5,3.5\n4.5,5.5,6.5\n7.5,8.5,9.25\n"
 
@@ -240,7 +240,7 @@ def reference(lines: list[str]) -> tuple[list[list[float]], int, int]:
     kept, rejected, nonfinite = [], 0, 0
     for line in lines:
         cells = ["nan" if c in ("", "NA") else c for c in line.split(",")]
-        if len(cells) != 3 or not all(is_number(c) for c in cells):
+        if len(cells) != 3 or not all(Marks().value(c) is not None for c in cells):
             rejected += 1
         elif not np.isfinite([float(c) for c in cells]).all():
             nonfinite += 1
@@ -321,10 +321,10 @@ def test_bad_cells_deep_in_a_file_do_not_change_its_column(tmp_path: Path) -> No
 
 
 def test_a_parser_that_loses_rows_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffeo.data.csv import CsvSource
+    from diffeo.data.cells import Parser
 
-    plain = CsvSource._query
-    monkeypatch.setattr(CsvSource, "_query", lambda *a: plain(*a) + " WHERE c0 < 1")
+    plain = Parser._query
+    monkeypatch.setattr(Parser, "_query", lambda *a, **k: plain(*a, **k) + " WHERE c0 < 1")
     with pytest.raises(DataError, match="of 40 rows the parser accounts for"):
         read_table(save(tmp_path, text_of(rows_of(40))))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, use_threads
+from .common import Data, Dialect, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, use_threads
 
 __all__ = ["check"]
 
@@ -15,6 +15,7 @@ def check(
     model: Model,
     data: Data,
     rows: Annotated[int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")] = 10_000,
+    dialect: Dialect = None,
     labels: Labels = None,
     resize: Resize = None,
     threads: Threads = None,
@@ -30,7 +31,7 @@ def check(
     use_threads(threads)
     flow = open_flow(model)
     most = rows_per_pass(flow.event_shape) if len(flow.event_shape) == 3 else rows
-    x, context, _ = read_rows(flow, model, data, 1.0, labels, resize, most)
+    x, context, _ = read_rows(flow, model, data, 1.0, labels, resize, most, dialect)
     result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())
     emit(result.as_dict(), json, [*(f"{label:<{width}}  {value}" for label, value in result.lines()), result.verdict])

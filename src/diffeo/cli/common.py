@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Data",
+    "Dialect",
     "Json",
     "Labels",
     "Model",
@@ -41,6 +42,7 @@ __all__ = [
     "open_model",
     "read_rows",
     "refuse_image_options",
+    "refuse_table_options",
     "run_line",
     "say",
     "schema_of",
@@ -76,6 +78,17 @@ Resize = Annotated[
         metavar="HxW",
         show_default=False,
         rich_help_panel="Images",
+    ),
+]
+Dialect = Annotated[
+    str | None,
+    typer.Option(
+        "--dialect",
+        help="How to read text tables where that is not found out: delimiter, decimal, thousands, encoding, header, missing; "
+        "such as delimiter=;,decimal=comma,header=2 (docs/tables.md).",
+        metavar="KEY=VALUE,...",
+        show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 Threads = Annotated[
@@ -157,19 +170,28 @@ def open_image_model(folder: Path) -> Flow:
 
 
 def read_rows(
-    flow: Flow, folder: Path, data: Path, max_bad: float, labels: Path | None, resize: str | None, most: int | None = None
+    flow: Flow,
+    folder: Path,
+    data: Path,
+    max_bad: float,
+    labels: Path | None,
+    resize: str | None,
+    most: int | None = None,
+    dialect: str | None = None,
 ) -> tuple[Tensor, Tensor | None, int]:
     """Rows, or (at most `most`) images, with their contexts, as a model wants them, and how many were unusable."""
     if len(flow.event_shape) == 3:
         from .images import read_for
         from .images import tensors as image_tensors
 
+        refuse_table_options(folder, dialect)
         images = read_for(flow, data, labels, resize)
         return *image_tensors(images.subset(slice(0, most)), flow.context_shape == ()), 0
     from ..data import read_table
 
     refuse_image_options(folder, labels, resize)
-    table = read_table(data, schema=schema_of(flow, folder), max_bad=max_bad)
+    table = read_table(data, schema=schema_of(flow, folder), max_bad=max_bad, dialect=dialect)
+    say(*table.account())
     return *tensors(table), table.intake.total - table.intake.kept
 
 
@@ -177,6 +199,12 @@ def refuse_image_options(folder: Path, labels: Path | None, resize: str | None) 
     """Raise `ConfigError` when a model of tables is given options for images."""
     if labels is not None or resize is not None:
         raise ConfigError(f"{folder}: a model of tables takes neither --labels nor --resize")
+
+
+def refuse_table_options(folder: Path, dialect: str | None) -> None:
+    """Raise `ConfigError` when a model of images is given options for tables."""
+    if dialect is not None:
+        raise ConfigError(f"{folder}: a model of images takes no --dialect")
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     columns: dict[str, str] = {}
     drop: list[str] = []
     max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
+    dialect: str | None = None
     labels: Path | None = None
     valid_labels: Path | None = None
     bits: int | None = pydantic.Field(default=None, ge=1, le=8)
@@ -55,7 +56,7 @@ class RunConfig(pydantic.BaseModel, extra="forbid"):
     model_args: dict[str, Any] = {}
 
 
-FOR_TABLES = ("columns", "drop", "max_bad")
+FOR_TABLES = ("columns", "drop", "max_bad", "dialect")
 FOR_IMAGES = ("labels", "valid_labels", "bits", "depth", "resize", "colour", "flips", "precision")
 LABEL = "label"  # what a class-conditional model of images is conditioned on
 

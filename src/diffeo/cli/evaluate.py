@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Data, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, say, use_threads
+from .common import Data, Dialect, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, say, use_threads
 
 if TYPE_CHECKING:
     from ..training import Evaluation
@@ -23,6 +23,7 @@ def evaluate(
     importance: Annotated[
         int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
     ] = 1,
+    dialect: Dialect = None,
     labels: Labels = None,
     resize: Resize = None,
     threads: Threads = None,
@@ -38,7 +39,7 @@ def evaluate(
 
     use_threads(threads)
     flow = open_flow(model)
-    x, context, unusable = read_rows(flow, model, data, max_bad, labels, resize)
+    x, context, unusable = read_rows(flow, model, data, max_bad, labels, resize, dialect=dialect)
     result = measure(flow, x, context, importance=importance)
     if unusable:
         say(f"{unusable} of {unusable + result.rows} rows were unusable and left out")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Data, Json, Labels, Threads, emit, use_threads
+from .common import Data, Dialect, Json, Labels, Threads, emit, use_threads
 from .signals import saves_on_signals
 
 __all__ = ["fit"]
@@ -90,6 +90,7 @@ def fit(
             help="Largest share of unusable rows to accept [default: 0.01].", show_default=False, rich_help_panel=TABLES
         ),
     ] = None,
+    dialect: Dialect = None,
     size: Annotated[
         str | None,
         typer.Option(help="tiny, small (default) or paper: how large a model.", show_default=False, rich_help_panel=IMAGES),
@@ -137,6 +138,7 @@ def fit(
         "columns": dict(_pair(text) for text in column or []),
         "drop": drop,
         "max_bad": max_bad,
+        "dialect": dialect,
         "batch_size": batch_size,
         "lr": lr,
         "memory": memory,

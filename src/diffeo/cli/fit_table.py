@@ -41,13 +41,17 @@ class TableJob:
             drop=config.drop,
             max_bad=config.max_bad,
             rejects=out / "rejects.csv",
+            dialect=config.dialect,
         )
-        held_out = None if config.valid is None else read_table(config.valid, schema=table.schema, max_bad=config.max_bad)
+        held_out = None
+        if config.valid is not None:
+            held_out = read_table(config.valid, schema=table.schema, max_bad=config.max_bad, dialect=config.dialect)
         advice = recommend(len(table), len(table.schema.columns), len(table.schema.context))
         return cls(table, held_out, advice, config)
 
     def describe(self) -> list[str]:
-        return [*self.table.describe(), *self.density.lines()]
+        beside = self.held_out.account() if self.held_out is not None else []
+        return [*self.table.describe(), *beside, *self.density.lines()]
 
     @cached_property
     def density(self) -> Density:

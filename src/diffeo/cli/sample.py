@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Model, Seed, Threads, batches, emit, open_flow, schema_of, use_threads
+from .common import (
+    Dialect,
+    Json,
+    Model,
+    Seed,
+    Threads,
+    batches,
+    emit,
+    open_flow,
+    refuse_table_options,
+    say,
+    schema_of,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from ..data import Schema
@@ -32,6 +45,7 @@ def sample(
     seed: Seed = 0,
     temperature: Annotated[float, typer.Option(min=0.01, help="Below 1: nearer the typical; above: wider.")] = 1.0,
     context: Annotated[Path | None, typer.Option(help="Table of contexts, for a conditional model.", show_default=False)] = None,
+    dialect: Dialect = None,
     class_: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +74,7 @@ def sample(
     if len(flow.event_shape) == 3:
         if context is not None:
             raise ConfigError(f"{model}: a model of images takes no --context: use --class")
+        refuse_table_options(model, dialect)
         from .images import draw_images
 
         draw_images(out, flow, n, seed, temperature, class_ or [], columns)
@@ -71,28 +86,37 @@ def sample(
     if (context is None) != (flow.context_shape is None):
         wanted = f"columns {', '.join(schema.context_names)}" if flow.context_shape is not None else "no context"
         raise ConfigError(f"{model}: this model takes {wanted}: {'add' if context is None else 'leave out'} --context")
-    rows = draw_to(out, flow, schema, n, seed, temperature, context)
+    rows = draw_to(out, flow, schema, n, seed, temperature, context, dialect)
     emit({"rows": rows, "out": str(out)}, json, [f"{rows:,} rows in {out}"])
 
 
 def draw_to(
-    out: Path, flow: Flow, schema: Schema, n: int, seed: int = 0, temperature: float = 1.0, context: Path | None = None
+    out: Path,
+    flow: Flow,
+    schema: Schema,
+    n: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    context: Path | None = None,
+    dialect: str | None = None,
 ) -> int:
     """Write n rows (for each context) to a file; how many they were."""
     from ..data import write_table
 
     names = [*schema.names, *schema.context_names, *schema.set_aside]
     whole = [c.name for c in schema.columns if c.parsed.kind == "integer"]
-    return write_table(out, names, _draws(flow, schema, n, seed, temperature, context), integers=whole)
+    return write_table(out, names, _draws(flow, schema, n, seed, temperature, context, dialect), integers=whole)
 
 
-def _draws(flow: Flow, schema: Schema, n: int, seed: int, temperature: float, context: Path | None) -> Iterator[Any]:
+def _draws(
+    flow: Flow, schema: Schema, n: int, seed: int, temperature: float, context: Path | None, dialect: str | None
+) -> Iterator[Any]:
     import numpy as np
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     constants = list(schema.set_aside.values())
-    for own in _contexts(schema, context, n):
+    for own in _contexts(schema, context, n, dialect):
         for count in batches(n, CHUNK):
             drawn = flow.sample((count,), own, temperature=temperature, generator=generator).double()
             if own is not None:  # (count, contexts, D): the rows of one context stand together
@@ -101,7 +125,7 @@ def _draws(flow: Flow, schema: Schema, n: int, seed: int, temperature: float, co
             yield np.hstack([values, np.tile(constants, (len(values), 1))]) if constants else values
 
 
-def _contexts(schema: Schema, path: Path | None, n: int) -> Iterator[Any]:
+def _contexts(schema: Schema, path: Path | None, n: int, dialect: str | None) -> Iterator[Any]:
     """Contexts (C, ...) in pieces: many when few rows are wanted of each, one at a time when many are."""
     if path is None:
         yield None
@@ -111,4 +135,6 @@ def _contexts(schema: Schema, path: Path | None, n: int) -> Iterator[Any]:
     from ..data import Schema, read_table
 
     wanted = Schema(columns=schema.context)
-    yield from torch.from_numpy(read_table(path, schema=wanted, max_bad=0.0).values).split(max(1, CHUNK // n))
+    table = read_table(path, schema=wanted, max_bad=0.0, dialect=dialect)
+    say(*table.account())
+    yield from torch.from_numpy(table.values).split(max(1, CHUNK // n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from .common import (
     Data,
+    Dialect,
     Json,
     Labels,
     Model,
@@ -19,6 +21,7 @@ from .common import (
     open_flow,
     read_rows,
     refuse_image_options,
+    say,
     schema_of,
     use_threads,
 )
@@ -40,6 +43,7 @@ def score(
     importance: Annotated[
         int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
     ] = 1,
+    dialect: Dialect = None,
     labels: Labels = None,
     resize: Resize = None,
     threads: Threads = None,
@@ -55,7 +59,7 @@ def score(
     use_threads(threads)
     flow = open_flow(model)
     counts = {"rows": 0, "unusable": 0, "outside": 0}
-    pieces = _pieces(flow, model, data, labels, resize)
+    pieces = _pieces(flow, model, data, dialect, labels, resize)
     write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]
     words += [f"{counts['unusable']:,} rows were unusable (NaN)"] if counts["unusable"] else []
@@ -64,18 +68,24 @@ def score(
 
 
 def _pieces(
-    flow: Flow, model: Path, data: Path, labels: Path | None, resize: str | None
+    flow: Flow, model: Path, data: Path, dialect: str | None, labels: Path | None, resize: str | None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A table in pieces of bounded size; images, which are bytes, whole."""
     if len(flow.event_shape) == 3:
-        yield read_rows(flow, model, data, 0.0, labels, resize)[:2]
+        yield read_rows(flow, model, data, 0.0, labels, resize, dialect=dialect)[:2]
         return
     from ..data import iter_tables
     from .common import tensors
 
     refuse_image_options(model, labels, resize)
 
-    yield from map(tensors, iter_tables(data, schema=schema_of(flow, model)))
+    reasons: Counter[str] = Counter()
+    reading: tuple[str, ...] = ()
+    for piece in iter_tables(data, schema=schema_of(flow, model), dialect=dialect):
+        reasons.update(piece.intake.reasons)
+        reading = piece.reading
+        yield tensors(piece)
+    say(*(f"{data}: {n:,} × {reason}" for reason, n in reasons.most_common(5)), *(f"{data}: {words}" for words in reading))
 
 
 def _scores(flow: Flow, pieces: Iterator[tuple[Tensor, Tensor | None]], importance: int, counts: dict[str, int]) -> Iterator[Any]:

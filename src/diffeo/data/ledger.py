@@ -54,7 +54,8 @@ class Intake:
 
 @dataclass
 class Block:
-    """Consecutive data rows of a source: `values` (n, K) float64; `codes` (n,), 0 for a row that could be parsed.
+    """Consecutive data rows of a source: `values` (n, K) float64, also the good cells of a row that is rejected for another;
+    `codes` (n,), 0 for a row that could be parsed.
 
     Code j + 1 says that the cell of used column j is no number, a negative one is a `STRUCTURE` reason. `lines` holds
     the rows' line numbers (or data row numbers, from 1, in a file without lines) and `raw(i)` is the text of row i.
@@ -67,9 +68,15 @@ class Block:
 
 
 class Ledger:
-    """Counts every row of every block, remembers examples, and writes the rejects file."""
+    """Counts every row of every block, remembers examples, and writes the rejects file.
 
-    def __init__(self, label: str, columns: Sequence[str], rejects: Path | None = None, unit: str = "line") -> None:
+    `optional` says that columns can be left out, by the options `--drop` and `--column` of whoever reads.
+    """
+
+    def __init__(
+        self, label: str, columns: Sequence[str], rejects: Path | None = None, unit: str = "line", optional: bool = True
+    ) -> None:
+        self.optional = optional
         self.label, self.columns, self.unit = label, tuple(columns), unit
         self.rejects = None if rejects is None else Path(rejects)
         self.total = 0
@@ -160,19 +167,25 @@ class Ledger:
         if bad == self.total or bad > max_bad * self.total:
             raise DataError(
                 f"{self.label}: {bad:,} of {self.total:,} rows cannot be used ({100 * bad / self.total:.2g} %, at most "
-                f"{100 * max_bad:g} % allowed): {self._top()}; mend them{self._see()}"
-                + ("" if bad == self.total else f" or allow them with --max-bad {round_up(bad / self.total):g}")
+                f"{100 * max_bad:g} % allowed): {self._top()}; mend them{self._see()}" + self._allow(bad, max_bad)
             )
+
+    def _allow(self, bad: int, max_bad: float) -> str:
+        """Advice to allow so many bad rows, unless that leaves none or every row is needed."""
+        return f" or allow them with --max-bad {round_up(bad / self.total):g}" if max_bad > 0 and bad < self.total else ""
+
+    def _mend(self, name: str) -> str:
+        return f"leave it out with --drop {name}" if self.optional else "the model needs numbers there"
 
     def _refuse_empty_columns(self) -> None:
         for j, name in enumerate(self.columns):
             if self.counts[j + 1] > 0.5 * self.total:
                 raise DataError(
                     f"{self.label}: column {name!r} is mostly text ({self.counts[j + 1]:,} of {self.total:,} cells are "
-                    f"no numbers, first on {self.unit} {self.examples[j + 1][0]}); leave it out with --drop {name}"
+                    f"no numbers, first on {self.unit} {self.examples[j + 1][0]}); {self._mend(name)}"
                 )
             if self.finite[j] == 0 and self.counts[j + 1] + self._structural() < self.total:
-                raise DataError(f"{self.label}: column {name!r} has no finite value in any row; leave it out with --drop {name}")
+                raise DataError(f"{self.label}: column {name!r} has no finite value in any row; {self._mend(name)}")
 
     def _structural(self) -> int:
         return sum(n for code, n in self.counts.items() if code < 0)

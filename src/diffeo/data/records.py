@@ -1,24 +1,21 @@
-"""A delimited text file as records: decoding, line ends, quotes, and the count of rows that everything else answers to.
+"""A delimited text file as records: quotes, and the count of rows that everything else answers to.
 
 The count is made here, without the CSV parser, so that rows the parser loses cannot go unnoticed.
 """
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from .unpack import blocks
 
-__all__ = ["CHUNK", "Chunk", "blocks", "chunks", "first_bytes"]
+__all__ = ["CHUNK", "Chunk", "chunks"]
 
 CHUNK = 8 << 20  # bytes read at a time: large enough for two threads, small enough for a flat memory
 LIMIT = 4 * CHUNK  # a single record may not be longer than this
@@ -52,72 +49,21 @@ class Chunk:
         return Chunk(b"\n".join(runs), ends - sizes + 1, ends, self.lines[keep], self.last_lines[keep])
 
 
-def first_bytes(path: Path, size: int = 1 << 20) -> bytes:
-    """The first bytes of a file, unpacked if it is gzipped but not decoded."""
-    with _open(path) as f:
-        return f.read(size)
-
-
-def _open(path: Path) -> IO[bytes]:
-    with path.open("rb") as f:
-        packed = f.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
-
-
-def encoding_of(head: bytes) -> str:
-    """Name of the encoding of a file that begins so. Not UTF-8 and not UTF-16 is read as Windows-1252 (Latin-1)."""
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if len(head) >= 4 and 0 in head[:4096]:
-        part = np.frombuffer(head[:4096], dtype=np.uint8)
-        if (part[1::2] == 0).mean() > 0.9 and (part[::2] != 0).all():
-            return "utf-16-le"
-        if (part[::2] == 0).mean() > 0.9 and (part[1::2] != 0).all():
-            return "utf-16-be"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
-
-
-def blocks(path: Path) -> Iterator[bytes]:
-    """The file in pieces of about `CHUNK` bytes: unpacked, as UTF-8 without byte order mark, lines ended by newlines."""
-    encoding = encoding_of(first_bytes(path))
-    decode = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("replace")
-    held = b""
-    try:
-        with _open(path) as f:
-            while piece := f.read(CHUNK if decode is None else CHUNK // 2):
-                piece = held + (piece if decode is None else decode.decode(piece).encode())
-                held = b"\r" if piece.endswith(b"\r") else b""  # its newline may come with the next piece
-                yield _unix(piece[: len(piece) - len(held)])
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise DataError(f"{path}: the gzip file is damaged or cut short ({e}); fetch or pack it again") from e
-    if held:
-        yield b"\n"
-
-
-def _unix(piece: bytes) -> bytes:
-    return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in piece else piece
-
-
-def chunks(path: Path, delimiter: str) -> Iterator[Chunk]:
-    """The file's records in order. Blank lines are records of no length; those at the end of the file are left out.
+def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterator[Chunk]:
+    """The file's records from line `first` on. Blank lines are records of no length; those at the file's end are left out.
 
     Raises `DataError` for a quote that is never closed, naming the line where it opens.
     """
-    carry, line, pieces = b"", 1, blocks(path)
+    carry, line, pieces = b"", first, blocks(path, encoding, CHUNK, first - 1)
     piece = next(pieces, None)
     while piece is not None:
         following = next(pieces, None)
         data = carry + piece
-        if following is None:
-            data = data.rstrip(b"\n")
+        whole = data.rstrip(b"\n")
+        blank = data[len(whole) + 1 :]  # these lines count only if more than blank lines follow
+        data = whole if following is None else data[: len(data) - len(blank)]
         used, chunk = _cut(data, delimiter, line, following is None, str(path))
-        carry, piece = data[used:], following
+        carry, piece = data[used:] + blank, following
         line += data.count(b"\n", 0, used)
         if len(carry) > LIMIT:
             raise DataError(f"{path}: line {line}: no line end in {LIMIT >> 20} MiB; is this a table of text?")

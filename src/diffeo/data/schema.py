@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -85,7 +86,7 @@ class Schema(BaseModel):
 
 def refuse_duplicates(label: str, names: Sequence[str]) -> None:
     """Raise `DataError` naming every column name that occurs more than once."""
-    twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{label}: duplicate column names {shorten(twice, 5)}; give each column its own name")
 

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 from ..core.files import refuse_special
 from .arrays import ArraySource, arrow_source, npy_source, npz_source, parquet_source
 from .csv import CsvSource
 from .frames import frame_source, is_pandas
 from .ledger import Block
+from .wanted import Wanted
 
 __all__ = ["Source", "open_source"]
 
@@ -38,10 +39,16 @@ class Source(Protocol):
         ...
 
 
-def open_source(source: Any) -> Source:
-    """A source for a path, an array or tensor, a pandas object or one with `__arrow_c_stream__`; `DataError` for others."""
+def open_source(source: Any, dialect: str | None = None) -> Source:
+    """A source for a path, an array or tensor, a pandas object or one with `__arrow_c_stream__`; `DataError` for others.
+
+    `dialect` says how to read a text table and is refused for anything else.
+    """
+    wanted = Wanted.parse(dialect)
     if isinstance(source, (str, os.PathLike)):
-        return _open_path(Path(source))
+        return _open_path(Path(source), wanted)
+    if wanted != Wanted():
+        raise ConfigError(f"--dialect {dialect}: is for text tables, not for a {type(source).__name__}; leave it out")
     if isinstance(source, np.ndarray):
         return ArraySource("array", source)
     if is_pandas(source):
@@ -60,18 +67,20 @@ def open_source(source: Any) -> Source:
     )
 
 
-def _open_path(path: Path) -> Source:
+def _open_path(path: Path, wanted: Wanted) -> Source:
     name = path.name.lower()
     try:
         _refuse_path(path)
+        if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+            return CsvSource(path, wanted)
+        if wanted != Wanted():
+            raise ConfigError(f"{path}: --dialect is for text tables (.csv, .tsv, .txt); leave it out")
         if name.endswith(".parquet"):
             return parquet_source(path)
         if name.endswith(".npy"):
             return npy_source(path)
         if name.endswith(".npz"):
             return npz_source(path)
-        if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
-            return CsvSource(path)
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions") from e
     except (EOFError, zlib.error) as e:

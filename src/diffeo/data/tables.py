@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import ConfigError, DataError
 from ..core.support import Support
 from .arrays import ArraySource
+from .csv import CsvSource
 from .infer import EXACT, infer_support, outside
 from .ledger import Block, Intake, Ledger, tally
 from .schema import Column, Schema, plan_columns, refuse_unknown, shorten
@@ -30,6 +31,7 @@ class Table:
 
     `lines` (N,) says where each row stood in the source: its line in a text file, else its data row counted from 1.
     `notes` name what the source holds besides and was not read, such as the index of a pandas frame.
+    `reading` says in words how a text file was read: its dialect, and lines that are no rows.
     """
 
     schema: Schema
@@ -39,6 +41,7 @@ class Table:
     source: str
     lines: NDArray[np.int64] = field(repr=False)
     notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -52,12 +55,17 @@ class Table:
         whole = hashlib.sha256(repr((len(self), sorted(digests.items()), self.schema.model_dump_json())).encode())
         return {"rows": len(self), "columns": list(columns), "sha256": whole.hexdigest(), "column_sha256": digests}
 
+    def account(self) -> list[str]:
+        """For people: how many rows came in and what became of them, why, and how the source was read."""
+        i = self.intake
+        rows = f"{i.kept:,} of {i.total:,} rows kept, {i.rejected:,} rejected, {i.nonfinite:,} not finite"
+        reasons = [f"  {n:,} × {reason}" for reason, n in list(i.reasons.items())[:5]]
+        return [f"{self.source}: {rows}", *reasons, *(f"  {words}" for words in self.reading)]
+
     def describe(self) -> list[str]:
-        """A few lines for people: rows in and out, columns with their supports, and what was left out."""
+        """A few lines for people: the account, columns with their supports, and what was left out."""
         i, s = self.intake, self.schema
-        account = f"{i.kept:,} of {i.total:,} rows kept, {i.rejected:,} rejected, {i.nonfinite:,} not finite"
-        lines = [f"{self.source}: {account}"]
-        lines += [f"  {n:,} × {reason}" for reason, n in list(i.reasons.items())[:5]]
+        lines = self.account()
         lines += [f"{len(s.columns)} columns: " + ", ".join(f"{c.name} ({c.support})" for c in s.columns[:20])]
         lines[-1] += f" and {len(s.columns) - 20} more" if len(s.columns) > 20 else ""
         if s.context:
@@ -82,6 +90,7 @@ def read_table(
     max_bad: float = 0.01,
     rejects: Path | None = None,
     with_context: bool = True,
+    dialect: str | None = None,
 ) -> Table:
     """Read a table whole, keeping the rows in which every used column is finite.
 
@@ -96,21 +105,23 @@ def read_table(
         max_bad: the largest share of bad rows that is accepted.
         rejects: a CSV file to be written with the line, column, reason and raw text of every bad row.
         with_context: False leaves the context columns unread.
+        dialect: how to read a text table where that is not to be found out, such as `"delimiter=;,decimal=comma,header=2"`;
+            keys are delimiter, decimal, thousands, encoding, header and missing (see docs/tables.md).
 
     Raises:
         DataError: one line that names the file and line or column and says how to mend it.
         ConfigError: an option is not valid.
     """
-    if isinstance(source, Table) and _untouched(source, columns, context, drop, schema, with_context):
+    if isinstance(source, Table) and not dialect and _untouched(source, columns, context, drop, schema, with_context):
         return source
     if not 0 <= max_bad <= 1:
         raise ConfigError(f"--max-bad {max_bad} is not a share; give a number from 0 to 1")
-    src = _open(source)
+    src = _open(source, dialect)
     names, context_names = _plan(src, columns, context, drop, schema, with_context)
     used = (*names, *context_names)
     parts: list[Floats] = []
     lines: list[NDArray[np.int64]] = []
-    with Ledger(src.label, used, rejects, src.unit) as ledger:
+    with Ledger(src.label, used, rejects, src.unit, optional=schema is None) as ledger:
         for block in src.blocks(_by_name(src, used, schema)):
             good = ledger.add(block) == 0
             parts.append(block.values if good.all() else block.values[good])
@@ -119,7 +130,7 @@ def read_table(
     where = np.concatenate(lines)
     if schema is not None:
         plain, cond = _stack(parts, len(where), len(names), len(context_names))
-        return Table(schema, plain, cond, ledger.intake(), src.label, where, src.notes)
+        return Table(schema, plain, cond, ledger.intake(), src.label, where, src.notes, _reading(src))
     _refuse_beyond(src, used, ledger, columns or {})
     constant = _constants(ledger, len(names), len(where))
     modelled = [j for j in range(len(names)) if j not in constant]
@@ -133,42 +144,65 @@ def read_table(
         set_aside={names[j]: value for j, value in constant.items()},
         dropped=tuple(drop),
     )
-    return Table(found, plain, cond, ledger.intake(), src.label, where, src.notes)
+    return Table(found, plain, cond, ledger.intake(), src.label, where, src.notes, _reading(src))
 
 
 def iter_tables(
-    source: Any, *, schema: Schema, batch_rows: int = 65_536, rejects: Path | None = None, with_context: bool = True
+    source: Any,
+    *,
+    schema: Schema,
+    batch_rows: int = 65_536,
+    rejects: Path | None = None,
+    with_context: bool = True,
+    dialect: str | None = None,
 ) -> Iterator[Table]:
     """Read a table of any size in pieces of at most `batch_rows`, with one row for **each** data row, in order.
 
     A row that is bad in any used column is NaN throughout, and each piece's `intake` counts its own rows; so the
-    log-densities of the pieces, put together, stand beside the rows of the source. Raises like `read_table`.
+    log-densities of the pieces, put together, stand beside the rows of the source. Options and errors are those of
+    `read_table`.
     """
     if batch_rows < 1:
         raise ConfigError(f"batch_rows is {batch_rows}; give at least 1")
-    src = _open(source)
+    src = _open(source, dialect)
     names, context_names = _plan(src, None, (), (), schema, with_context)
     used = (*names, *context_names)
-    with Ledger(src.label, used, rejects, src.unit) as ledger:
+    with Ledger(src.label, used, rejects, src.unit, optional=False) as ledger:
         for block in src.blocks(_by_name(src, used, schema)):
             codes = ledger.add(block)
             block.values[codes != 0] = np.nan
             for start in range(0, len(codes), batch_rows):
-                yield _piece(ledger, block, codes, slice(start, start + batch_rows), schema, len(names))
+                yield _piece(ledger, block, codes, slice(start, start + batch_rows), schema, len(names), _reading(src))
         if ledger.total == 0:
             ledger.refuse(1.0)
 
 
-def _piece(ledger: Ledger, block: Block, codes: NDArray[np.int32], rows: slice, schema: Schema, width: int) -> Table:
+def _piece(
+    ledger: Ledger,
+    block: Block,
+    codes: NDArray[np.int32],
+    rows: slice,
+    schema: Schema,
+    width: int,
+    reading: tuple[str, ...],
+) -> Table:
     values = block.values[rows]
     intake = ledger.intake(tally(codes[rows]), len(values))
     context = np.ascontiguousarray(values[:, width:]) if values.shape[1] > width else None
-    return Table(schema, np.ascontiguousarray(values[:, :width]), context, intake, ledger.label, block.lines[rows])
+    return Table(
+        schema, np.ascontiguousarray(values[:, :width]), context, intake, ledger.label, block.lines[rows], reading=reading
+    )
 
 
-def _open(source: Any) -> Source:
+def _reading(src: Source) -> tuple[str, ...]:
+    return src.reading() if isinstance(src, CsvSource) else ()
+
+
+def _open(source: Any, dialect: str | None = None) -> Source:
     if not isinstance(source, Table):
-        return open_source(source)
+        return open_source(source, dialect)
+    if dialect:
+        raise ConfigError(f"--dialect {dialect}: is for text tables, and this one has been read already; leave it out")
     names = [*source.schema.names, *(source.schema.context_names if source.context is not None else ())]
     array = source.values if source.context is None else np.hstack((source.values, source.context))
     everything = (*source.schema.columns, *source.schema.context)
@@ -209,7 +243,7 @@ def _plan(
     else:
         names, wanted = schema.names, schema.context_names if with_context else ()
         _refuse_missing(src, (*names, *wanted))
-    _refuse_text(src, (*names, *wanted))
+    _refuse_text(src, (*names, *wanted), optional=schema is None)
     return names, wanted
 
 
@@ -225,14 +259,16 @@ def _refuse_missing(src: Source, wanted: tuple[str, ...]) -> None:
         raise DataError(f"{src.label}: the model needs columns that are missing: {shorten(missing, 20)}; add them")
 
 
-def _refuse_text(src: Source, used: tuple[str, ...]) -> None:
-    if not src.named:
+def _refuse_text(src: Source, used: tuple[str, ...], optional: bool) -> None:
+    """Raise `DataError` if a used column holds no numbers; `optional` says that a column can be left out."""
+    if not src.named and not optional:
         used = src.names
     bad = [n for n in used if n in src.text]
     if bad:
         drops = " ".join(f"--drop {n}" for n in bad[:5])
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise DataError(f"{src.label}: column {bad[0]!r}{more} is {src.text[bad[0]]}; leave it out with {drops}")
+        mend = f"leave it out with {drops}" if optional else "the model needs numbers there"
+        raise DataError(f"{src.label}: column {bad[0]!r}{more} is {src.text[bad[0]]}; {mend}")
 
 
 def _by_name(src: Source, used: tuple[str, ...], schema: Schema | None) -> tuple[str, ...]:
