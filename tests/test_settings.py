@@ -85,6 +85,7 @@ RANGES = {
     "noise": (0,),
     "patch": (0,),
     "heads": (-1,),
+    "regress": (-0.1, 1.5),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from math import prod
 from typing import Any, Self
@@ -10,12 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .conditioners import StandardizeContext
+from .conditioners.embedding import initialize_contexts, readable
+from .core.constraints import Inside
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
+from .core.inputs import as_tensor
 from .core.links import Links
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
+from .core.tracing import traced
 from .core.transform import Transform
+from .layers.support import support
 
 __all__ = ["Flow"]
 
@@ -78,17 +83,41 @@ class Flow(Distribution):
         """Where the flow lives."""
         return self._tensor("_anchor").device
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_prob(self, x: Any, context: Any = None) -> Tensor:
+        x, context = as_tensor(x), _optional(context)
         rows, rows_context, batch = self._enter(x, context, self.event_shape)
-        z, logdet = self.transform(rows, rows_context)
-        log_prob: Tensor = (self.base.log_prob(z) + logdet).to(self.dtype).reshape(batch)
+        log_prob = self._density(rows, rows_context)
+        sound = log_prob.isfinite()
+        # Graphs cannot ask, and other devices would lose their head start over Python while they train.
+        blind = traced() or log_prob.is_meta or (log_prob.requires_grad and not log_prob.is_cpu)
+        if not blind and (bool(sound.all()) or not self._is_finite()):
+            return log_prob.reshape(batch)
+        lost = log_prob.isnan().reshape(batch) & ~self._unread(x, context)
+        if not blind and log_prob.requires_grad and self.exact:
+            # Once more without those rows, for their infinities would spoil the gradients of the others.
+            given = None if rows_context is None else rows_context[sound]
+            log_prob = log_prob.detach().masked_scatter(sound, self._density(rows[sound], given))
+        return log_prob.reshape(batch).masked_fill(lost, -math.inf)
+
+    def _unread(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Which rows hold NaN, in the event or in the context."""
+        rows = _holds_nan(x, self.event_shape).to(self.device)
+        return rows if context is None else rows | _holds_nan(context, self.context_shape or ()).to(self.device)
+
+    def _density(self, rows: Tensor, context: Tensor | None) -> Tensor:
+        z, logdet = self.transform(rows, context)
+        log_prob: Tensor = (self.base.log_prob(z) + logdet).to(self.dtype)
         return log_prob
+
+    def _is_finite(self) -> bool:
+        """Are all weights numbers? Of others no density follows anywhere."""
+        return all(bool(t.isfinite().all()) for t in self.state_dict().values() if t.is_floating_point())
 
     @torch.no_grad()
     def sample(
         self,
         shape: int | Sequence[int] = (),
-        context: Tensor | None = None,
+        context: Any = None,
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
@@ -101,7 +130,7 @@ class Flow(Distribution):
     def sample_and_log_prob(
         self,
         shape: int | Sequence[int] = (),
-        context: Tensor | None = None,
+        context: Any = None,
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
@@ -117,20 +146,21 @@ class Flow(Distribution):
         x, logdet = self.transform.inverse(z, rows_context)
         return x.reshape(*batch, *self.event_shape), (log_base - logdet).to(self.dtype).reshape(batch)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Any, context: Any = None) -> tuple[Tensor, Tensor]:
         """data -> latent: z (\\*S, \\*base event) and log|det dz/dx| (\\*S)."""
-        rows, rows_context, batch = self._enter(x, context, self.event_shape)
+        rows, rows_context, batch = self._enter(as_tensor(x), _optional(context), self.event_shape)
         z, logdet = self.transform(rows, rows_context)
         return z.reshape(*batch, *self.base.event_shape), logdet.to(self.dtype).reshape(batch)
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(self, z: Any, context: Any = None) -> tuple[Tensor, Tensor]:
         """latent -> data: x (\\*S, \\*event) and log|det dx/dz| (\\*S); decode(encode(x)) is x."""
-        rows, rows_context, batch = self._enter(z, context, self.base.event_shape)
+        rows, rows_context, batch = self._enter(as_tensor(z, "z"), _optional(context), self.base.event_shape)
         x, logdet = self.transform.inverse(rows.to(self.dtype), rows_context)
         return x.reshape(*batch, *self.event_shape), logdet.to(self.dtype).reshape(batch)
 
-    def unpack(self, z: Tensor) -> list[Tensor]:
+    def unpack(self, z: Any) -> list[Tensor]:
         """The latents of every scale, finest first: z (\\*S, \\*base event) -> [(\\*S, C, H, W), ...], one without scales."""
+        z = as_tensor(z, "z")
         check_event(z, self.base.event_shape, "z")
         shapes = self.transform.parts(self.event_shape)
         if len(shapes) == 1:
@@ -138,29 +168,37 @@ class Flow(Distribution):
         parts = z.split([prod(shape) for shape in shapes], -1)
         return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def pack(self, parts: Sequence[Tensor]) -> Tensor:
+    def pack(self, parts: Sequence[Any]) -> Tensor:
         """The reverse of `unpack`; raises `ShapeError` when a scale is missing or has another shape."""
         shapes = self.transform.parts(self.event_shape)
         if len(parts) != len(shapes):
             raise ShapeError(f"this flow has latents at {len(shapes)} scales, got {len(parts)}")
-        for i, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-            check_event(part, shape, f"scale {i}")
+        latents = [as_tensor(part, f"scale {i}") for i, part in enumerate(parts)]
+        for i, (latent, shape) in enumerate(zip(latents, shapes, strict=True)):
+            check_event(latent, shape, f"scale {i}")
         if len(shapes) == 1:
-            return parts[0]
-        return torch.cat([part.flatten(-len(shape)) for part, shape in zip(parts, shapes, strict=True)], -1)
+            return latents[0]
+        return torch.cat([latent.flatten(-len(shape)) for latent, shape in zip(latents, shapes, strict=True)], -1)
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Self:
+    def initialize(self, x: Any, context: Any = None) -> Self:
         """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data; returns the flow."""
-        if context is not None and isinstance(self.embedding, StandardizeContext):
-            check_event(context, self.context_shape or (), "context")
-            self.embedding.initialize(fold(context.to(self.device), self.context_shape or ())[0])
+        x, context = as_tensor(x), _optional(context)
+        if context is not None and self.context_shape is not None and self.embedding is not None:
+            check_event(context, self.context_shape, "context")
+            given = fold(context.to(self.device), self.context_shape)[0]
+            initialize_contexts(self.embedding, readable(given, self.embedding, self.dtype))
         rows, rows_context, _ = self._enter(x, context, self.event_shape)
         self.transform.initialize(rows, rows_context)
         return self
 
-    def condition(self, context: Tensor | None = None) -> torch.distributions.Distribution:
-        """The flow at one context (or batch of contexts) as a `torch.distributions.Distribution` with `rsample`."""
+    def condition(self, context: Any = None) -> torch.distributions.Distribution:
+        """The flow at one context (or batch of contexts) as a `torch.distributions.Distribution`.
+
+        Its `support` is the data's: positive, intervals, circles, whole numbers or levels column by column. It has
+        `rsample` where the flow is exact.
+        """
+        context = _optional(context)
         _, batch = fold_context(context, self.context_shape, ())
         return _Conditioned(self, context, torch.Size(batch))
 
@@ -175,8 +213,8 @@ class Flow(Distribution):
             x = x.expand(*full, *event)
         return fold(x, event)[0], rows_context, full
 
-    def _lead(self, shape: int | Sequence[int], context: Tensor | None) -> tuple[Tensor | None, Shape]:
-        lead = as_shape(shape)
+    def _lead(self, shape: int | Sequence[int], context: Any) -> tuple[Tensor | None, Shape]:
+        lead, context = as_shape(shape), _optional(context)
         _, own = fold_context(context, self.context_shape, ())
         return self._contexts(context, (*lead, *own))
 
@@ -186,29 +224,39 @@ class Flow(Distribution):
         if self.context_shape is not None and self.embedding is not None:
             # Embed each context once, however many rows share it.
             rows, own = fold_context(context.to(self.device), self.context_shape, ())
-            embedded: Tensor = self.embedding(rows)
-            return fold_context(embedded.reshape(*own, *embedded.shape[1:]), self.transform.context_shape, batch)
+            assert rows is not None
+            embedded: Tensor = self.embedding(readable(rows, self.embedding, self.dtype))
+            return fold_context(embedded.reshape((*own, *embedded.shape[1:])), self.transform.context_shape, batch)
         return fold_context(context.to(device=self.device, dtype=self.dtype), self.context_shape, batch)
 
     def _tensor(self, name: str) -> Tensor:
         return self._buffers[name]  # type: ignore[return-value]
 
 
+def _optional(context: Any) -> Tensor | None:
+    return None if context is None else as_tensor(context, "context")
+
+
+def _holds_nan(x: Tensor, event_shape: Shape) -> Tensor:
+    """Which events (S...) have an entry that is NaN."""
+    return x.isnan().flatten(-len(event_shape)).any(-1) if event_shape else x.isnan()
+
+
 class _Conditioned(torch.distributions.Distribution):
     """A flow at a fixed context, as PyTorch's own kind of distribution."""
 
-    has_rsample = True
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (PyTorch's own protocol)
 
     def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size) -> None:
-        self.flow, self.context = flow, context
+        self.flow, self.context, self.has_rsample = flow, context, flow.exact
         super().__init__(batch_shape, torch.Size(flow.event_shape), validate_args=False)
 
     @property
     def support(self) -> constraints.Constraint:
-        return constraints.independent(constraints.real, len(self.event_shape))
+        known = support(self.flow.transform, self.flow.event_shape, getattr(self.flow.base, "bounded", frozenset()))
+        return known if known is not None else Inside(self.log_prob, len(self.event_shape))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Any) -> Tensor:
         found = self.flow.log_prob(value, self.context)
         return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core.distribution import Distribution
 from ..core.errors import ContextError
+from ..core.inputs import as_tensor
 from ..core.shapes import as_shape, check_event, fold
 
 __all__ = ["Base", "randn", "uniform"]
@@ -22,6 +23,11 @@ class Base(Distribution):
     To write one: implement `draw` and `density`, add one line to `tests/cases.py`.
     """
 
+    @property
+    def bounded(self) -> frozenset[int]:
+        """The entries, counted as if flattened, for which not every real number has a density."""
+        return frozenset()
+
     @abstractmethod
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
         """n reparametrised draws, (n, \\*event), their spread about the centre(s) scaled by `temperature`."""
@@ -32,6 +38,7 @@ class Base(Distribution):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         _refuse(context)
+        x = as_tensor(x)
         check_event(x, self.event_shape)
         rows, batch = fold(x, self.event_shape)
         return self.density(rows).reshape(batch)

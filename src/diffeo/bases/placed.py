@@ -63,7 +63,9 @@ class PlacedMixture(Base):
         return self.means[k] + temperature * torch.einsum("nij,nj->ni", self.lowers[k], noise)
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        return self.each(x, temperature).logsumexp(1)
+        log_prob = self.each(x, temperature).logsumexp(1)
+        # Far out infinities meet the zeros of the factors.
+        return log_prob.masked_fill(log_prob.isnan() & ~x.isnan().any(1), -math.inf)
 
     def each(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         """log w_k N(x; μ_k, L_k L_kᵀ) of every component, (B, K)."""

@@ -34,8 +34,14 @@ class Product(Base):
             raise ShapeError("each part must be a distribution over as many entries as it has indices")
         super().__init__(len(order))
         self.parts = nn.ModuleList(part for _, part in parts)
+        self.indices = [tuple(indices) for indices, _ in parts]
         self.sizes = [len(indices) for indices, _ in parts]
         self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
+
+    @property
+    def bounded(self) -> frozenset[int]:
+        pairs = zip(self.indices, self.parts, strict=True)
+        return frozenset(indices[k] for indices, part in pairs for k in part.bounded)  # type: ignore[union-attr]
 
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
         drawn = torch.cat([part.draw(n, temperature, generator) for part in self.parts], dim=1)  # type: ignore[operator]

@@ -43,5 +43,6 @@ class StudentT(Base):
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         nu = self.df
         const = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi) - math.log(temperature)
-        scaled = full_precision(x) / temperature
-        return sum_event(const - 0.5 * (nu + 1) * torch.log1p(scaled * scaled / nu))
+        scaled = full_precision(x) / (temperature * math.sqrt(nu))
+        # 1 + z² is the square of a hypotenuse, which does not overflow where z² would.
+        return sum_event(const - (nu + 1) * torch.hypot(scaled, torch.ones_like(scaled)).log())

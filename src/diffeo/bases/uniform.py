@@ -35,11 +35,16 @@ class Uniform(Base):
         self.low, self.high = float(low), float(high)
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
+    @property
+    def bounded(self) -> frozenset[int]:
+        return frozenset(range(math.prod(self.event_shape)))
+
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
         return self.low + (self.high - self.low) * uniform((n, *self.event_shape), self._like, generator)
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         x = full_precision(x).flatten(1)
         outside = ((x < self.low) | (x > self.high)).any(1)
-        inside = x.sum(1) * 0.0 - math.log(self.high - self.low) * math.prod(self.event_shape)  # NaN rows stay NaN
-        return inside.masked_fill(outside, -math.inf)
+        level = -math.log(self.high - self.low) * math.prod(self.event_shape)
+        inside = x.clamp(self.low, self.high).sum(1) * 0.0 + level  # a NaN stays one
+        return inside - torch.zeros_like(inside).masked_fill(outside, math.inf)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.settings import one_of
-from ..core.shapes import Shape
+from ..core.shapes import Shape, flat
 from ..kernels import few_inputs
 
 __all__ = ["ConditionerFactory", "activation", "enter", "joined", "linear", "plain_layers", "zero_linear"]
@@ -41,8 +41,8 @@ def activation(name: str, inplace: bool = False) -> nn.Module:
 
 def joined(x: Tensor, context: Tensor | None) -> Tensor:
     """Input and context side by side as vectors."""
-    flat = x.flatten(1)
-    return flat if context is None else torch.cat([flat, context.flatten(1).to(flat.dtype)], dim=1)
+    rows = x.flatten(1)
+    return rows if context is None else torch.cat([rows, flat(context).to(rows.dtype)], dim=1)
 
 
 def enter(layer: nn.Module, h: Tensor) -> Tensor:

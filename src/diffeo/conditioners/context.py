@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..core.shapes import Shape
+from ..core.shapes import Shape, flat
 
 __all__ = ["ImageContext", "TokenContext"]
 
@@ -29,7 +29,7 @@ class ImageContext(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         if not self.image:
-            bias: Tensor = self.read(context.flatten(1))
+            bias: Tensor = self.read(flat(context))
             return bias[:, :, None, None]
         if context.shape[2:] != self.grid:
             context = adaptive_avg_pool2d(context, self.grid)
@@ -45,7 +45,7 @@ class TokenContext(nn.Module):
         self.read = nn.Linear(math.prod(context_shape), width)
 
     def forward(self, context: Tensor) -> Tensor:
-        bias: Tensor = self.read(context.flatten(1))
+        bias: Tensor = self.read(flat(context))
         return bias[:, None]
 
 

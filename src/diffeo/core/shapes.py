@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import ContextError, ShapeError
 
-__all__ = ["as_shape", "check_event", "fold", "fold_context"]
+__all__ = ["as_shape", "check_event", "flat", "fold", "fold_context"]
 
 Shape = tuple[int, ...]
 
@@ -38,6 +38,11 @@ def check_event(x: Tensor, event_shape: Shape, name: str = "x") -> None:
     n = len(event_shape)
     if x.dim() < n or tuple(x.shape[x.dim() - n :]) != event_shape:
         raise ShapeError(f"{name} has shape {tuple(x.shape)}, which does not end in the event shape {event_shape}")
+
+
+def flat(x: Tensor) -> Tensor:
+    """`(B, *event) -> (B, D)`, where a scalar is an event of one number."""
+    return x.flatten(1) if x.dim() > 1 else x[:, None]
 
 
 def fold(x: Tensor, event_shape: Shape) -> tuple[Tensor, Shape]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
 from .shapes import Shape
 
@@ -33,6 +34,11 @@ class Transform(nn.Module, ABC):
 
     settles_dtype: bool = False
     """True: hands on the dtype of the model whatever it was given (standardisation does)."""
+
+    @property
+    def support(self) -> Constraint | None:
+        """What each entry of x may be, where that is less than every real number; None says nothing."""
+        return None
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -90,7 +96,7 @@ class Inverse(Transform):
         self.transform = transform
         self.exact = transform.exact
         self.context_shape = transform.context_shape
-        self.any_dtype = transform.any_dtype
+        self.any_dtype = transform.any_dtype and not transform.settles_dtype  # which comes from the model's side now
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform.inverse(x, context)

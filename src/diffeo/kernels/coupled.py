@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..core.shapes import flat
 from ..core.tracing import traced
 from .fused import Kernel, Pair
 from .native import serves
@@ -66,7 +67,7 @@ def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pai
     Blocks of few rows or images go through each layer, so what a network makes is used where it was made; splitting, joining,
     biases and ReLUs are part of the same pass.
     """
-    context = None if context is None else context.flatten(1).to(x.dtype)
+    context = None if context is None else flat(context).to(x.dtype)
     kernel, cuts = layers[0].kernel, [number for layer in layers for number in layer.cut]
     weights, biases = [w for layer in layers for w in layer.weights], [b for layer in layers for b in layer.biases]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, context, *weights, *biases)):
@@ -111,7 +112,7 @@ def retraced(
 ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
     """x of y, by a layer that inverts, and from the gradients by the pair that `kernel`, the map of the other direction, makes
     of x, those by x and by others (weights, biases, context). The network is evaluated once: what it reads is the same."""
-    given = (None if context is None else context.flatten(1).to(y.dtype), layer.weights, layer.biases)
+    given = (None if context is None else flat(context).to(y.dtype), layer.weights, layer.biases)
     kept = _pool.empty(_kept_size(y, layer.weights, 1), y.dtype)
     settings = (layer.cut, _block(y))
     x, _ = torch.ops.diffeo.coupling_keep(y, *given, kept, *settings, layer.kernel.name, layer.kernel.settings)

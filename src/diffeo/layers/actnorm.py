@@ -43,6 +43,7 @@ class ActNorm(FixedShape):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.check(x)
         rows = x.movedim(1, -1).reshape(-1, x.shape[1])
         mean, scale, constant = centre_and_scale(rows)
         if len(rows) > 1 and bool(constant.any()):
@@ -53,9 +54,11 @@ class ActNorm(FixedShape):
         self.initialized.fill_(True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         log_scale = soft_clamp(self.log_scale, LOG_SCALE)
         return full_precision(x) * log_scale.exp() + self.shift, (log_scale.sum() * self.each).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         log_scale = soft_clamp(self.log_scale, LOG_SCALE)
         return (full_precision(y) - self.shift) * (-log_scale).exp(), (-log_scale.sum() * self.each).expand(y.shape[0])

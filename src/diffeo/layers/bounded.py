@@ -6,7 +6,10 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
+from ..core.constraints import between
 from ..core.errors import ConfigError
 from ..core.numerics import sum_event
 from ..core.settings import number
@@ -24,6 +27,10 @@ class Positive(Transform):
     """
 
     any_dtype = True
+
+    @property
+    def support(self) -> Constraint:
+        return constraints.positive
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = _floating(x)
@@ -52,6 +59,10 @@ class Interval(Transform):
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
         self.low, self.high = _bounds(low, high)
+
+    @property
+    def support(self) -> Constraint:
+        return between(self.low, self.high)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = _floating(x)
@@ -92,6 +103,10 @@ class Wrap(Transform):
         self.low, self.high = _bounds(low, high)
         self.bound = number("bound", bound, above=0)
         self.log_scale = math.log(2 * self.bound / (self.high - self.low))
+
+    @property
+    def support(self) -> Constraint:
+        return constraints.half_open_interval(self.low, self.high)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         turn = torch.remainder((_floating(x) - self.low) / (self.high - self.low), 1.0)

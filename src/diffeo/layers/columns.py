@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
@@ -29,7 +30,8 @@ class Columns(Transform):
 
     def __init__(self, indices: Sequence[int], transform: Transform) -> None:
         super().__init__()
-        self.indices, self.transform = tuple(indices), transform
+        self.indices = tuple(indices)
+        self.transform: Transform = transform
         self.exact, self.context_shape = transform.exact, transform.context_shape
         self.any_dtype, self.settles_dtype = transform.any_dtype, transform.settles_dtype
         if not indices or len(set(indices)) != len(indices) or min(indices) < 0:
@@ -38,11 +40,18 @@ class Columns(Transform):
             raise ShapeError(f"{type(transform).__name__} changes the number of entries")
         self.register_buffer("index", torch.tensor(self.indices, dtype=torch.long), persistent=False)
 
+    def support_of_columns(self) -> dict[int, Constraint] | None:
+        """What the listed entries may be; None where the transform does not say."""
+        own = self.transform.support
+        return None if own is None else dict.fromkeys(self.indices, own)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(tuple(x.shape[1:]))
         y, logdet = self.transform(x.index_select(1, self.index), context)
         return x.to(y.dtype).index_copy(1, self.index, y), logdet
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(tuple(y.shape[1:]))
         x, logdet = self.transform.inverse(y.index_select(1, self.index), context)
         return y.to(x.dtype).index_copy(1, self.index, x), logdet
 

@@ -43,11 +43,13 @@ class Conv1x1(FixedShape):
         self.each = prod(self.event_shape[1:])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         with torch.autocast(x.device.type, enabled=False):
             weight, logdet = self.matrix.forward()
             return _mix(full_precision(x), weight), (logdet * self.each).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         with torch.autocast(y.device.type, enabled=False):
             weight, logdet = self.matrix.inverse()
             return _mix(full_precision(y), weight), (logdet * self.each).expand(y.shape[0])

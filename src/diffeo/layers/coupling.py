@@ -53,14 +53,17 @@ class Coupling(FixedShape):
         self.conditioner = factory(part_a, (*part_b, map.num_params), self.context_shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_pair(x, context)
         layers = self._in_one_call([], x, context, inverse=False)
         return coupled(layers, x, context) if layers else self._by_parts(x, context, self.map.forward_by_row)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_pair(y, context)
         layers = self._in_one_call([], y, context, inverse=True)
         return coupled(layers, y, context) if layers else self._by_parts(y, context, self.map.inverse_by_row)
 
     def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
+        self.check_pair(x, context)
         layers = self._in_one_call(following, x, context, inverse)
         return (*coupled(layers, x, context), len(layers)) if layers else super().run(following, x, context, inverse)
 

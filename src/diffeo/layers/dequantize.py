@@ -6,7 +6,10 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
+from ..core.constraints import integer
 from ..core.distribution import Distribution
 from ..core.errors import ConfigError, ExactnessError, ShapeError
 from ..core.settings import whole
@@ -20,7 +23,8 @@ class Dequantize(Transform):
     """y = x + u, u ~ U[0, 1): a density on reals whose integral over [n, n + 1) bounds the probability of n.
 
     E_u log p(x + u) ≤ log P(x) (Theis et al. 2016, arXiv:1511.01844), hence `exact = False`: log-densities are terms of
-    a lower bound, and noise comes from torch's global generator. The inverse rounds down to the integers.
+    a lower bound, −∞ for rows with a value between the integers; noise comes from torch's global generator. The inverse
+    rounds down to the integers.
 
     With `bits=n`, for images: x is uint8 with values below 2ⁿ, y = (x + u) / 2ⁿ lies in [0, 1), log|det| = −D n log 2,
     and −∞ for rows with a value that is no level; the inverse returns uint8, values beyond the unit interval going to
@@ -44,12 +48,17 @@ class Dequantize(Transform):
         self.settles_dtype = bits is not None
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
+    @property
+    def support(self) -> Constraint:
+        return integer if self.bits is None else constraints.integer_interval(0, 2**self.bits - 1)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.bits is not None:
             levels = x.to(self._like.dtype)
             return _to_unit(levels, torch.rand_like(levels), self.bits, _wrong(x, self.bits))
         x = x if x.is_floating_point() else x.double()
-        return _below_next(x, torch.rand_like(x)), x.new_zeros(x.shape[0])
+        weight = x.new_zeros(x.shape[0]).masked_fill((x != x.floor()).flatten(1).any(1), -math.inf)
+        return _below_next(x, torch.rand_like(x)), weight
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.bits is not None:
@@ -90,13 +99,19 @@ class VariationalDequantize(Transform):
         self.noise, self.bits = noise, _checked(bits) or 8
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
+    @property
+    def support(self) -> Constraint:
+        return constraints.integer_interval(0, 2**self.bits - 1)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(tuple(x.shape[1:]))
         levels = x.to(self._like.dtype)
         u, log_prob = self.noise.sample_and_log_prob((), levels / 2**self.bits - 0.5)
         y, weight = _to_unit(levels, u, self.bits, _wrong(x, self.bits))
         return y, weight - log_prob
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.inverse_shape(tuple(y.shape[1:]))
         return _from_unit(y, self.bits)
 
     def forward_shape(self, shape: Shape) -> Shape:
@@ -123,6 +138,7 @@ def _wrong(x: Tensor, bits: int) -> Tensor | None:
     """Which rows (B,) hold a value that is no level; None when none can."""
     if x.dtype == torch.uint8:
         return None if bits == 8 else (x >= 2**bits).flatten(1).any(1)
+    x = x if x.is_floating_point() else x.long()
     wrong: Tensor = ((x < 0) | (x >= 2**bits) | (x != x.floor())).flatten(1).any(1)
     return wrong
 

@@ -39,16 +39,19 @@ class FactorOut(FixedShape):
         self.latent = inner.forward_shape(self.kept)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         kept, done = x[:, : self.kept[0]], x[:, self.kept[0] :]
         z, logdet = self.inner(kept, context)
         return torch.cat([done.flatten(1), z.flatten(1)], 1), logdet
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y, (prod(self.event_shape),))
         size = prod(self.done)
         kept, logdet = self.inner.inverse(y[:, size:].reshape(-1, *self.latent), context)
         return torch.cat([kept, y[:, :size].reshape(-1, *self.done)], 1), logdet
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.check(x)
         self.inner.initialize(x[:, : self.kept[0]], context)
 
     def parts(self, shape: Shape) -> tuple[Shape, ...]:

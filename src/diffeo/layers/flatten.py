@@ -24,9 +24,11 @@ class Flatten(FixedShape):
     any_dtype = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         return x.flatten(1), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y, (prod(self.event_shape),))
         return y.unflatten(1, self.event_shape), y.new_zeros(y.shape[0])
 
     def forward_shape(self, shape: Shape) -> Shape:

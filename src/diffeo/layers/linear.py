@@ -36,11 +36,13 @@ class LULinear(FixedShape):
         self.bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         with torch.autocast(x.device.type, enabled=False):
             lower, upper, logdet = self._factors()
             return linear(full_precision(x), lower @ upper, self.bias), logdet.expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         with torch.autocast(y.device.type, enabled=False):
             lower, upper, logdet = self._factors()
             middle = torch.linalg.solve_triangular(lower, (full_precision(y) - self.bias).T, upper=False, unitriangular=True)

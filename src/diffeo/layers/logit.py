@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from ..core.numerics import sum_event
 from ..core.settings import number
@@ -29,6 +31,10 @@ class Logit(Transform):
     def __init__(self, alpha: float = 0.05) -> None:
         super().__init__()
         self.alpha = number("alpha", alpha, above=0, below=0.5)
+
+    @property
+    def support(self) -> Constraint:
+        return constraints.unit_interval
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outside = (x < 0) | (x > 1)

@@ -39,6 +39,7 @@ class Pad(FixedShape):
         self.padded: Shape = (channels, -height % multiple + height, -width % multiple + width)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         _, height, width = self.event_shape
         y = torch.randn(x.shape[0], *self.padded, dtype=x.dtype, device=x.device)
         log_noise = self._log_noise(y)
@@ -46,6 +47,7 @@ class Pad(FixedShape):
         return y, -log_noise
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y, self.padded)
         _, height, width = self.event_shape
         return y[:, :, :height, :width], self._log_noise(y)
 

@@ -34,11 +34,13 @@ class Patchify(FixedShape):
         self.tokens: Shape = (self.grid[0] * self.grid[1], channels * patch * patch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         (rows, columns), p = self.grid, self.patch
         blocks = x.reshape(x.shape[0], self.event_shape[0], rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
         return blocks.reshape(x.shape[0], *self.tokens), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y, self.tokens)
         (rows, columns), p = self.grid, self.patch
         blocks = y.reshape(y.shape[0], rows, columns, self.event_shape[0], p, p).permute(0, 3, 1, 4, 2, 5)
         return blocks.reshape(y.shape[0], *self.event_shape), y.new_zeros(y.shape[0])

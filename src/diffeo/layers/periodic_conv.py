@@ -47,9 +47,11 @@ class PeriodicConv(FixedShape):
         self.register_buffer("count", 1.0 + twice, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         return self._scale(x, 1.0)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         return self._scale(y, -1.0)
 
     def _scale(self, x: Tensor, sign: float) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,9 @@ class Permute(FixedShape):
         return cls(torch.randperm(size, generator=generator, device="cpu").tolist())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         return x.index_select(1, self.order), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         return y.index_select(1, self.back), y.new_zeros(y.shape[0])

@@ -29,9 +29,11 @@ class Pointwise(FixedShape):
         self.params = nn.Parameter(torch.zeros(*self.event_shape, map.num_params))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         return self.map.forward_by_row(full_precision(x), self.params.expand(x.shape[0], *self.params.shape))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         return self.map.inverse_by_row(full_precision(y), self.params.expand(y.shape[0], *self.params.shape))
 
     def extra_repr(self) -> str:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from ..core.errors import ConfigError, ShapeError
+from ..core.errors import ShapeError
 from ..core.gaussian import Gaussian
 from ..core.numerics import centre_and_scale, full_precision
-from ..core.shapes import as_shape
+from ..core.settings import number, wholes
+from ..core.shapes import as_shape, flat
 from .fixed_shape import FixedShape
 
 __all__ = ["Regress"]
@@ -66,10 +67,8 @@ class Regress(FixedShape):
         super().__init__(event_shape)
         if len(self.event_shape) != 1:
             raise ShapeError(f"Regress takes vectors (D,), not {self.event_shape}: put layers.Flatten before it")
-        if not 0 < share <= 1:
-            raise ConfigError(f"the share of its variance that a column may keep must lie in (0, 1], got {share}")
         size = self.event_shape[0]
-        self.share, self.skip = share, tuple(skip)
+        self.share, self.skip = number("share", share, above=0, most=1), wholes("skip", skip, least=0, fewest=0)
         self.context_shape = None if context_shape is None else as_shape(context_shape)
         contexts = 0 if self.context_shape is None else math.prod(self.context_shape)
         self.register_buffer("taken", torch.zeros(size, dtype=torch.bool))
@@ -83,13 +82,14 @@ class Regress(FixedShape):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.check_pair(x, context)
         rows = x.double()
         mean, scale, constant = centre_and_scale(rows)
         scale = scale.float().double()
         free = ~constant & scale.isfinite() & (scale > 0)
         free[list(self.skip)] = False
         scale = torch.where(free, scale, 1.0)
-        given = rows.new_zeros(len(rows), 0) if context is None else context.double().flatten(1)
+        given = rows.new_zeros(len(rows), 0) if context is None else flat(context.double())
         centre, spread, fixed = centre_and_scale(given)
         live = torch.cat([~fixed, free])
         columns = torch.where(live, torch.cat([(given - centre) / spread, (rows - mean) / scale], 1), 0.0)
@@ -104,6 +104,7 @@ class Regress(FixedShape):
             rest.copy_(value - main)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_pair(x, context)
         with torch.autocast(x.device.type, enabled=False):
             x = full_precision(x if x.is_floating_point() else x.double())
             u = self._standardised(x)
@@ -111,6 +112,7 @@ class Regress(FixedShape):
             return torch.where(self.taken, y, x), (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_pair(y, context)
         with torch.autocast(y.device.type, enabled=False):
             y = full_precision(y)
             residuals = y * self.residual + self._of_context(context, y.dtype)
@@ -127,7 +129,7 @@ class Regress(FixedShape):
     def _of_context(self, context: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What a column is expected to be, in its standard deviations, for what the context is."""
         bias = self._whole("bias", dtype)
-        return bias if context is None else bias + context.to(dtype).flatten(1) @ self._whole("gain", dtype).T
+        return bias if context is None else bias + flat(context.to(dtype)) @ self._whole("gain", dtype).T
 
     def _log_scale(self) -> Tensor:
         """Σ log s_j r_j over the columns taken out."""

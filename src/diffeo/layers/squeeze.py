@@ -29,6 +29,7 @@ class Squeeze(Transform):
         self.factor = whole("factor", factor)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.forward_shape(tuple(x.shape[1:]))
         batch, channels, height, width = x.shape
         f = self.factor
         blocks = x.reshape(batch, channels, height // f, f, width // f, f).permute(0, 2, 4, 1, 3, 5)
@@ -37,6 +38,7 @@ class Squeeze(Transform):
         return y, x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.inverse_shape(tuple(y.shape[1:]))
         batch, channels, height, width = y.shape
         f = self.factor
         blocks = y.movedim(1, -1).reshape(batch, height, width, channels // f**2, f, f).permute(0, 3, 1, 4, 2, 5)

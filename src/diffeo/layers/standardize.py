@@ -54,6 +54,7 @@ class Standardize(FixedShape):
             self.register_buffer(name, torch.full(self.event_shape, value))
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.check(x)
         mean, scale, constant = centre_and_scale(x)
         mean[list(self.skip)], scale[list(self.skip)], constant[list(self.skip)] = 0.0, 1.0, False
         if bool(constant.any()):
@@ -64,11 +65,13 @@ class Standardize(FixedShape):
         self.scale.copy_(scale)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         x = x if x.is_floating_point() else x.double()
         y = ((x - self.mean - self.mean_rest) / self.scale).to(self.mean.dtype)
         return y, (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         y = y.to(self.data_dtype) if self.data_dtype is not None else y
         return y * self.scale + self.mean_rest + self.mean, self._log_scale().expand(y.shape[0])
 

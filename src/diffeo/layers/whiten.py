@@ -46,17 +46,20 @@ class Whiten(FixedShape):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.check(x)
         x = x.double()
         variance = x.var(0, correction=0).clamp_min(1e-12)
         covariance = torch.cov(x.T, correction=0).reshape(len(variance), -1) + (1e-6 * variance).diag()
         self.place(x.mean(0), torch.linalg.cholesky(covariance))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
         with torch.autocast(x.device.type, enabled=False):
             y = solve_triangular(self.lower, (full_precision(x) - self.mean).T, upper=False).T
             return y, (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(y)
         with torch.autocast(y.device.type, enabled=False):
             return full_precision(y) @ self.lower.T + self.mean, self._log_scale().expand(y.shape[0])
 

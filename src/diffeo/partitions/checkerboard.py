@@ -47,6 +47,7 @@ class Checkerboard(Partition):
         self.register_buffer("columns", columns[:, None, None, :, None], persistent=False)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.shapes(tuple(x.shape[1:]))
         if any(self.odd):
             x = pad(x, (0, self.odd[1], 0, self.odd[0]))
         even = torch.cat([x[:, :, 0::2, 0::2], x[:, :, 1::2, 1::2]], 1)
@@ -54,6 +55,8 @@ class Checkerboard(Partition):
         return (odd, even) if self.flip else (even, odd)
 
     def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        if a.shape[1:] != self.folded or b.shape[1:] != self.folded:
+            raise ShapeError(f"the parts of a checkerboard of {self.event_shape} are images of shape {self.folded}")
         (upper, lower), (right, left) = (part.chunk(2, 1) for part in ((b, a) if self.flip else (a, b)))
         blocks: Tensor = torch.stack([upper, right, left, lower], 2).unflatten(2, (2, 2)).permute(0, 1, 4, 2, 5, 3)
         _, height, width = self.event_shape

@@ -44,11 +44,17 @@ class Indices(Partition):
         self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[1] != self.size:
+            raise ShapeError(f"this partition cuts {self.size} entries, got {x.shape[1]}")
         if self.turn is not None:
             return x[:, 1 - self.turn :: 2], x[:, self.turn :: 2]
         return x.index_select(1, self.a_index), x.index_select(1, self.b_index)
 
     def merge(self, a: Tensor, b: Tensor) -> Tensor:
+        if (a.shape[1], b.shape[1]) != (len(self.conditioning), len(self.transformed)):
+            raise ShapeError(
+                f"the parts of {self.size} entries have {len(self.conditioning)} and {len(self.transformed)} of them"
+            )
         if self.turn is not None:
             return torch.stack([b, a] if self.turn == 0 else [a, b], 2).flatten(1, 2)
         return torch.cat([a, b], dim=1).index_select(1, self.order)
