@@ -10,15 +10,18 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
 from ..core.errors import DiffeoError
+from . import cache
 
 __all__ = ["BuildError", "binary", "build", "capability"]
 
@@ -28,6 +31,8 @@ SHIPPED = SOURCES / "lib"  # what a wheel carries
 X86 = {"AVX512": "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx2 -mfma -mbmi2", "AVX2": "-mavx2 -mfma -mbmi2"}
 FLAGS = "-std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
 ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+TIMEOUT = 120.0  # seconds, for a compiler or another process that compiles
+LONGEST = 1 << 16  # bytes of a compiler's messages that are looked at
 
 
 class BuildError(DiffeoError, RuntimeError):
@@ -48,16 +53,15 @@ def binary() -> Path:
     name = f"{capability()}{'.dll' if os.name == 'nt' else '.so'}"
     if (SHIPPED / name).is_file():
         return SHIPPED / name
-    path = _cache() / f"{_key()}-{name}"
-    if path.is_file():
-        return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
-            if not path.is_file():
-                build(path, capability())
+        path = cache.folder() / f"{_key()}-{name}"
+        if not cache.whole(path):
+            with cache.locked(path.with_suffix(".lock"), TIMEOUT):
+                if not cache.whole(path):  # another process may have made it meanwhile
+                    build(path, capability())
     except OSError as error:
-        raise BuildError(f"{path.parent} cannot be written ({error.strerror or error}): set DIFFEO_CACHE to a folder") from None
+        where = error.filename or "the cache"
+        raise BuildError(f"{where} cannot be written ({error.strerror or error}): set DIFFEO_CACHE to a folder") from None
     return path
 
 
@@ -66,14 +70,27 @@ def build(path: Path, instructions: str) -> None:
     compiler = _compiler()
     root = Path(torch.__file__).parent
     flags = [*FLAGS.split(), ABI, *X86.get(instructions, "").split(), f"-I{root / 'include'}"]
+    end = time.monotonic() + TIMEOUT
     with tempfile.TemporaryDirectory(prefix=".build-", dir=path.parent) as folder:
         objects = {source: Path(folder) / f"{source.stem}.o" for source in sorted(SOURCES.glob("*.cpp"))}
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda pair: _run([compiler, *flags, "-c", pair[0], "-o", pair[1]]), objects.items()))
+        compile_all: list[list[str | Path]] = [[compiler, *flags, "-c", source, "-o", to] for source, to in objects.items()]
+        _run(compile_all, Path(folder), end)
         linked = Path(folder) / path.name
         undefined = ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
-        _run([compiler, "-shared", *undefined, *objects.values(), f"-L{root / 'lib'}", "-ltorch_cpu", "-o", linked])
-        linked.replace(path)
+        link: list[str | Path] = [
+            compiler,
+            "-shared",
+            *undefined,
+            *objects.values(),
+            f"-L{root / 'lib'}",
+            "-ltorch_cpu",
+            "-o",
+            linked,
+        ]
+        _run([link], Path(folder), end)
+        if not linked.is_file():
+            raise BuildError(f"{compiler} ended without an error, but made nothing")
+        cache.publish(linked, path)
 
 
 def _compiler() -> str:
@@ -83,21 +100,47 @@ def _compiler() -> str:
     raise BuildError("there is no C++ compiler: install g++ or clang++, or set CXX")
 
 
-def _run(command: list[str | Path]) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["no message"]
-        raise BuildError(f"{command[0]} failed: {lines[0].strip()}")
+def _run(commands: Sequence[Sequence[str | Path]], folder: Path, end: float) -> None:
+    """Run commands side by side until all are done, or one fails. None outlives the call."""
+    with contextlib.ExitStack() as stack:
+        running = []
+        for i, command in enumerate(commands):
+            messages = stack.enter_context((folder / f"messages-{i}").open("w+b"))
+            running.append((stack.enter_context(_process(command, messages)), messages))
+        for process, messages in running:
+            _check(process, messages, end)
 
 
-def _cache() -> Path:
-    if own := os.environ.get("DIFFEO_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
+@contextlib.contextmanager
+def _process(command: Sequence[str | Path], messages: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a group of its own, for a compiler starts others, which end with it."""
+    words = [str(part) for part in command]
+    devnull, apart = subprocess.DEVNULL, hasattr(os, "killpg")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "diffeo"
-    except RuntimeError:  # no home
-        raise BuildError("there is no home folder for the cache: set DIFFEO_CACHE to a folder") from None
+        process = subprocess.Popen(words, stdin=devnull, stdout=devnull, stderr=messages, start_new_session=apart)
+    except OSError as error:
+        raise BuildError(f"{words[0]} cannot be started ({error.strerror})") from None
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if apart else process.kill()
+        process.wait()
+
+
+def _check(process: subprocess.Popen[bytes], messages: BinaryIO, end: float) -> None:
+    assert isinstance(process.args, list)
+    compiler = process.args[0]
+    try:
+        code = process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{compiler} did not end within {TIMEOUT:.0f} seconds") from None
+    if code:
+        messages.seek(0)
+        said = messages.read(LONGEST).decode(errors="replace").splitlines()  # in whatever encoding
+        lines = [line for line in said if "error" in line] or said or ["no message"]
+        raise BuildError(f"{compiler} failed: {lines[0].strip()}")
 
 
 def _key() -> str:
@@ -106,17 +149,6 @@ def _key() -> str:
         if source.is_file():
             digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process compiles, others wait for it; where files cannot be locked, each compiles for itself, which does no harm."""
-    with path.with_suffix(".lock").open("a") as file:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def kernels() -> Kernels:
     """The kernels in use, compiled and loaded on the first call.
 
     The environment variable DIFFEO_KERNELS decides: `eager` never compiles, `native` insists (and raises `BuildError` where
-    that fails), `auto`, the default, compiles where it can. Raises `ConfigError` for another value.
+    that fails), `auto`, the default, compiles where it can, and warns where it cannot. Raises `ConfigError` for another value.
     """
     global _found
     if _found is None:
@@ -55,6 +56,7 @@ def _find(wish: str) -> Kernels:
     except (BuildError, OSError) as error:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
+        warnings.warn(f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2)
         return Kernels(False, reason=str(error))
     ctypes.CDLL(path).diffeo_limit_threads(ctypes.c_int64(processors()))
     register()
