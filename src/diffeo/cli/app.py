@@ -13,13 +13,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from ..core.errors import ConfigError, DiffeoError, TrainingError
+from ..core.errors import DiffeoError, TrainingError
 from ..core.memory import out_of_memory
 from .check import check
 from .demo import demo
 from .edit import edit
 from .evaluate import evaluate
 from .fit import fit
+from .guard import check_words, guarded
 from .infer import infer
 from .info import info
 from .interpolate import interpolate
@@ -70,13 +71,13 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for panel, verbs in VERBS.items():
     for verb in verbs:
-        app.command(rich_help_panel=panel)(verb)
+        app.command(rich_help_panel=panel)(guarded(verb))
 
 
 def main() -> None:
     """The entry point: every failure is one line on stderr, with DIFFEO_DEBUG=1 a traceback as well."""
     try:
-        _check_words(sys.argv[1:])
+        check_words(sys.argv[1:])
         with exits_on_signals(), _plain_warnings():
             sys.exit(app(prog_name="diffeo", standalone_mode=False))
     except DiffeoError as error:
@@ -95,16 +96,6 @@ def main() -> None:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         text = (str(error) or type(error).__name__).splitlines()[0]
         _fail(f"internal error ({type(error).__name__}): {text}; please report it with DIFFEO_DEBUG=1's traceback", 1)
-
-
-def _check_words(words: list[str]) -> None:
-    for word in words:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{word!a}: this word is not UTF-8: rename the file, or write it in UTF-8") from None
-        if "\0" in word:
-            raise ConfigError(f"{word!a}: no word may have a zero byte in it")
 
 
 @contextlib.contextmanager

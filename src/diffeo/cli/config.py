@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -18,33 +19,44 @@ __all__ = ["RunConfig", "collect", "remember"]
 OPTIONS = "options.json"
 
 
-class RunConfig(pydantic.BaseModel, extra="forbid"):
+MOST = 10**12  # steps, rows ...
+
+Place = Annotated[Path, pydantic.BeforeValidator(lambda value: _named(value))]
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("is empty: name a file, or leave it out")
+    return value
+
+
+class RunConfig(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     """What `run.toml` may say; options of the command line have the same names. `model_args` go to the model function."""
 
     model: Literal["nice", "realnvp", "glow", "nsf", "flowpp", "jet"] | None = None
     """None: nsf for a table, glow for images."""
-    steps: int | None = pydantic.Field(default=None, gt=0)
-    epochs: float | None = pydantic.Field(default=None, gt=0)
+    steps: int | None = pydantic.Field(default=None, gt=0, le=MOST)
+    epochs: float | None = pydantic.Field(default=None, gt=0, le=MOST)
     minutes: float | None = pydantic.Field(default=None, gt=0)
     seed: int = pydantic.Field(default=0, ge=0, lt=2**63)
-    batch_size: int | None = pydantic.Field(default=None, gt=0)
+    batch_size: int | None = pydantic.Field(default=None, gt=0, le=MOST)
     lr: float | None = pydantic.Field(default=None, gt=0, lt=10)
     weight_decay: float | None = pydantic.Field(default=None, ge=0)
-    eval_every: int | None = pydantic.Field(default=None, gt=0)
+    eval_every: int | None = pydantic.Field(default=None, gt=0, le=MOST)
     threads: int | None = pydantic.Field(default=None, gt=0)
-    patience: int | None = pydantic.Field(default=None, ge=0)
+    patience: int | None = pydantic.Field(default=None, ge=0, le=MOST)
     ema: float = pydantic.Field(default=0.998, ge=0, lt=1)
     clip: float = pydantic.Field(default=5.0, gt=0)
     memory: Literal["store", "invert"] = "store"
-    valid: Path | None = None
+    valid: Place | None = None
     valid_share: float = pydantic.Field(default=0.1, ge=0, lt=1)
     context: list[str] = []
     columns: dict[str, str] = {}
     drop: list[str] = []
     max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
     dialect: str | None = None
-    labels: Path | None = None
-    valid_labels: Path | None = None
+    labels: Place | None = None
+    valid_labels: Place | None = None
     bits: int | None = pydantic.Field(default=None, ge=1, le=8)
     depth: int | None = pydantic.Field(default=None, ge=8, le=16)
     resize: str | None = pydantic.Field(default=None, pattern=r"^\d{1,5}(x\d{1,5})?$")
@@ -141,6 +153,11 @@ def _apply(merged: dict[str, Any], setting: str) -> None:
 
 def _check_kind(config: RunConfig, images: bool) -> None:
     given = config.model_fields_set
+    for name in config.context:
+        if not name or config.context.count(name) > 1:
+            raise ConfigError(
+                f"--context {','.join(config.context)}: {f'{name!r} is there twice' if name else 'a name is empty'}"
+            )
     for name in given & set(FOR_TABLES if images else FOR_IMAGES):
         raise ConfigError(f"{name} is an option for {'tables' if images else 'images'}, and these are not: leave it out")
     if images and config.context not in ([], [LABEL]):
@@ -159,6 +176,18 @@ def _check_model_args(config: RunConfig, images: bool) -> None:
         if name not in known:
             hint = _near(name, [*known, *RunConfig.model_fields])
             raise ConfigError(f"{name}: not a setting of {config.model} or of training{hint}")
+    for name, value in config.model_args.items():
+        if not _plain(value):
+            raise ConfigError(f"{name}={value}: give a finite number, true, false, a word or a list of them")
+
+
+def _plain(value: Any) -> bool:
+    """What a model's arguments may be, and its config.json can hold: no dates, no NaN."""
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 _FIXED = ("event_shape", "context_shape", "supports", "seed", "classes", "bits")

@@ -19,7 +19,7 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Model,
     data: Data,
-    max_bad: Annotated[float, typer.Option(help="Largest share of unusable rows to accept.")] = 0.01,
+    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Largest share of unusable rows to accept.")] = 0.01,
     importance: Annotated[
         int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
     ] = 1,

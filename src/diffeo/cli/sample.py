@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +46,7 @@ def sample(
         ),
     ],
     seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(min=0.01, help="Below 1: nearer the typical; above: wider.")] = 1.0,
+    temperature: Annotated[float, typer.Option(min=0.01, max=100, help="Below 1: nearer the typical; above: wider.")] = 1.0,
     context: Annotated[Path | None, typer.Option(help="Table of contexts, for a conditional model.", show_default=False)] = None,
     dialect: Dialect = None,
     class_: Annotated[
@@ -77,6 +80,7 @@ def sample(
         refuse_table_options(model, dialect)
         from .images import draw_images
 
+        check_room(out, n, prod(flow.event_shape), size=1)
         draw_images(out, flow, n, seed, temperature, class_ or [], columns)
         emit({"rows": n, "out": str(out)}, json, [f"{n:,} images in {out}"])
         return
@@ -103,9 +107,21 @@ def draw_to(
     """Write n rows (for each context) to a file; how many they were."""
     from ..data import write_table
 
+    check_room(out, n, len(schema.columns))
     names = [*schema.names, *schema.context_names, *schema.set_aside]
     whole = [c.name for c in schema.columns if c.parsed.kind == "integer"]
     return write_table(out, names, _draws(flow, schema, n, seed, temperature, context, dialect), integers=whole)
+
+
+def check_room(out: Path, n: int, width: int, size: int = 8) -> None:
+    """Raise `ConfigError` when n rows of `width` numbers of `size` bytes fit neither memory nor, however written, the disk."""
+    pieces = not out.name.lower().endswith((".npy", ".npz", ".png"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63
+    place = out.parent if out.parent.is_dir() else Path()
+    room, what = (shutil.disk_usage(place).free, "the disk has") if pieces else (memory, "this machine has")
+    least = n * width * (1 if pieces else size)
+    if least > room:
+        raise ConfigError(f"--number {n}: needs at least {least / 2**30:,.0f} GiB, and {what} {room / 2**30:,.0f}: take fewer")
 
 
 def _draws(
