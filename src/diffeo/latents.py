@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .core.errors import DataError
 from .core.passes import passes, rows_per_pass
-from .core.seeds import seeded
+from .core.seeds import seeder
 from .flow import Flow
 
 __all__ = ["attribute_direction", "edit", "interpolate", "reconstruct"]
@@ -19,7 +19,7 @@ __all__ = ["attribute_direction", "edit", "interpolate", "reconstruct"]
 @torch.no_grad()
 def encode_all(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
     """Latents (N, \\*base event) of events x (N, \\*event), in passes of bounded memory; noise comes from `seed`."""
-    with seeded(seed):
+    with seeder(flow)(seed):
         return _through(flow, flow.encode, x, context)
 
 

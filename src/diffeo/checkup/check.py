@@ -19,7 +19,7 @@ from ..core.chain import Chain
 from ..core.errors import DataError
 from ..core.links import Links
 from ..core.passes import rows_per_pass
-from ..core.seeds import seeded
+from ..core.seeds import seeded, seeder
 from ..core.support import Support
 from ..core.tensors import to_tensor
 from ..core.transform import Transform
@@ -132,7 +132,7 @@ def check(flow: Flow, x: Any, context: Any = None, *, rows: int = 10_000, jacobi
     some = torch.randperm(len(x), generator=generator)[:rows]
     x = x[some].to(flow.device)
     context = None if context is None else context[some].to(flow.device)
-    with seeded(seed):
+    with seeder(flow)(seed):
         pixels = None
         if image and _dequantises(flow):
             pixels = float((flow.decode(flow.encode(x, context)[0], context)[0] == x).double().mean())
@@ -286,9 +286,8 @@ def _against_float64(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[flo
     if flow.device.type == "mps" or not len(x):
         return 0.0, 0.05
     double = copy.deepcopy(flow).double()
-    state = torch.random.get_rng_state()
-    single = flow.log_prob(x, context)
-    torch.random.set_rng_state(state)  # the same dequantisation noise for both
+    with seeded():  # the same dequantisation noise for both
+        single = flow.log_prob(x, context)
     right = double.log_prob(x, context)
     typical = max(math.prod(flow.event_shape), float(right.abs().median()))
     return _max((right - single.double()).abs()), max(0.05, FLOAT32_TOLERANCE * typical)

@@ -29,6 +29,9 @@ class Transform(nn.Module, ABC):
     context_shape: Shape | None = None
     """The context it reads, or None."""
 
+    draws: bool = False
+    """True: one of its directions draws from PyTorch's global generators (dropout in its networks aside)."""
+
     any_dtype: bool = False
     """True: takes input of any dtype as it is (first layers do); False: wants the dtype of the model."""
 

@@ -18,6 +18,7 @@ from torch.autograd import grad
 from ..bases import Base
 from ..core.chain import Chain
 from ..core.errors import ConfigError
+from ..core.seeds import seeder
 from ..flow import Flow
 from ..layers import Flatten, Whiten
 from ..models import nsf, realnvp
@@ -302,10 +303,10 @@ class Fitting:
         """Signal to noise of the path gradient of the reverse divergence, over batches as in training."""
         objective = ReverseKL(flow, self.target).train()
         parameters = [p for p in flow.parameters() if p.requires_grad]
-        batches = NoiseBatches(flow.base, s.batch_size, mix(s.seed, 13))
+        batches, seeded = NoiseBatches(flow.base, s.batch_size, mix(s.seed, 13)), seeder(objective)
         rows = []
         for i in range(GRADIENTS if parameters else 0):
-            with torch.enable_grad():
+            with torch.enable_grad(), seeded(mix(s.seed, 13, i)):
                 grads = grad(objective(*batches.batch(i)).mean(), parameters, allow_unused=True)
             whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
             rows.append(torch.cat([g.flatten() for g in whole]))

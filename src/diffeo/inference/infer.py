@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..core.devices import usable_device
 from ..core.errors import ConfigError
-from ..core.seeds import seeded
 from ..flow import Flow
 from ..training import Progress
 from ..training.fit import lines
@@ -113,7 +112,7 @@ def infer(
     folder = None if out is None else Path(out)
     tell = progress if callable(progress) else lines() if progress else None
     guard = contextlib.nullcontext() if folder is None else locked(folder)
-    with seeded(seed), stop_on_signals() as stop, guard:
+    with stop_on_signals() as stop, guard:
         target.check(torch.Generator().manual_seed(mix(seed, 10)))
         fitting = Fitting(target, chosen, [], known, folder, resume, tell, stop)
         fitting.maxima = climb_and_cut(

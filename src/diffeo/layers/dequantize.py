@@ -38,7 +38,7 @@ class Dequantize(Transform):
     tensor([[128]], dtype=torch.uint8)
     """
 
-    exact = False
+    exact, draws = False, True
     any_dtype = True
     _like: Tensor
 
@@ -85,7 +85,7 @@ class VariationalDequantize(Transform):
     torch.Size([5])
     """
 
-    exact = False
+    exact, draws = False, True
     any_dtype = True
     settles_dtype = True
     _like: Tensor

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..core.links import context_for
 from ..core.numerics import gradients
-from ..core.seeds import random_state, seeded, set_random_state
+from ..core.seeds import RandomState, exclusive, random_state, seeded, set_random_state
 from ..core.transform import Transform
 
 __all__ = ["Step", "go", "invert"]
 
 Gradients = dict[Tensor, Tensor]  # of weights and of the context
-States = dict[int, tuple[Tensor, ...]]  # of the random number generators before a step that draws, by position
+States = dict[int, RandomState]  # of the random number generators before a step that draws, by position
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Step:
     index: int
     link: Transform
     inverse: bool
+    draws: bool = False
+    """May it draw from the global generators?"""
 
     def go(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """The direction taken."""
@@ -71,7 +73,8 @@ class _Invert(torch.autograd.Function):
     def forward(ctx: Any, run: _Run, x: Tensor, context: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
         ctx.run, ctx.precision = run, _precision(x)
         ctx.cuts = [i for i, step in enumerate(run.steps) if i == 0 or step.index in run.kept]
-        with torch.autocast(**ctx.precision):
+        alone = exclusive() if any(step.draws for step in run.steps) else contextlib.nullcontext()
+        with torch.autocast(**ctx.precision), alone as ctx.turn:
             y, logdet, starts, ctx.states = run.go(x, context, ctx.cuts)
         # Weights are stored so that one changed before backward is an error, as it always is.
         ctx.save_for_backward(context, y, *starts, *weights)
@@ -81,7 +84,7 @@ class _Invert(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_logdet: Tensor) -> tuple[Any, ...]:
         context, y, *stored = ctx.saved_tensors
         starts, weights = stored[: len(ctx.cuts)], stored[len(ctx.cuts) :]
-        with torch.autocast(**ctx.precision), seeded() if ctx.states else contextlib.nullcontext():
+        with torch.autocast(**ctx.precision), seeded(turn=ctx.turn) if ctx.states else contextlib.nullcontext():
             if torch.is_grad_enabled():  # derivatives of the gradients are wanted
                 # Under other names, for the context may be a function of x.
                 x, context = starts[0].view_as(starts[0]), None if context is None else context.view_as(context)
@@ -108,15 +111,14 @@ class _Run:
     def go(self, x: Tensor, context: Tensor | None, cuts: Sequence[int]) -> tuple[Tensor, Tensor, list[Tensor], States]:
         """The output, the summed log-det, the inputs at `cuts`, and the states of the generators where a step draws."""
         starts, states, total = [], {}, None
-        state = random_state(x.device)
         for i, step in enumerate(self.steps):
             if i in cuts:
                 starts.append(x)
+            before = random_state() if step.draws else []
             x, logdet = step.go(x, context)
             total = logdet if total is None else total + logdet
-            after = random_state(x.device)
-            if not all(map(torch.equal, state, after)):
-                states[i], state = state, after
+            if any(not torch.equal(state, generator.get_state()) for generator, state in before):
+                states[i] = before
         assert total is not None
         return x, total, starts, states
 
@@ -128,7 +130,7 @@ class _Backward:
     run: _Run
     context: Tensor | None
     grad_logdet: Tensor
-    states: Mapping[int, tuple[Tensor, ...]]
+    states: Mapping[int, RandomState]
 
     def segment(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
         """The gradients by x and by all else of the steps that lead from x to y, for the gradient by y."""
@@ -163,7 +165,7 @@ class _Backward:
         """Step i, of which y came out: its input, and for the gradient by y those by the input and by all else."""
         step, others = self.run.steps[i], self.others(i)
         if not step.inverse:
-            self.draw_again(i, y)
+            self.draw_again(i)
             shortcut = step.link.retrace(y, context_for(step.link, self.context), (grad, self.grad_logdet), others)
             if shortcut is not None:
                 x, grad, rest = shortcut
@@ -198,17 +200,17 @@ class _Backward:
         return [None if t is None else found.get(t) for t in wanted]
 
     def redo(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        self.draw_again(i, x)
+        self.draw_again(i)
         return self.run.steps[i].go(x, self.context)
 
     def undo(self, i: int, y: Tensor) -> Tensor:
-        self.draw_again(i, y)
+        self.draw_again(i)
         return self.run.steps[i].undo(y, self.context)
 
-    def draw_again(self, i: int, x: Tensor) -> None:
+    def draw_again(self, i: int) -> None:
         """Dropout, forwards or back, draws what it drew before."""
         if i in self.states:
-            set_random_state(x.device, self.states[i])
+            set_random_state(self.states[i])
 
     def close(self, found: Tensor, known: Tensor) -> bool:
         """Is what inverting found right? In half precision networks jump by its rounding, whatever finer is asked for."""

@@ -28,7 +28,7 @@ class Pad(FixedShape):
     torch.Size([5, 1, 32, 32])
     """
 
-    exact = False
+    exact, draws = False, True
 
     def __init__(self, event_shape: Sequence[int], multiple: int) -> None:
         super().__init__(event_shape)

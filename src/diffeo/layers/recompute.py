@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.chain import Chain
 from ..core.links import Links
+from ..core.seeds import draws
 from ..core.settings import number, one_of
 from ..core.tracing import traced
 from ..core.transform import Transform
@@ -47,6 +48,7 @@ class Recompute(Links):
     def __init__(self, transforms: Iterable[Transform], tolerance: float = 1e-3) -> None:
         super().__init__(transforms)
         self.tolerance = number("tolerance", tolerance, above=0)
+        self.drawing = [draws(link) for link in self]
         self.kept: dict[str, set[int]] = {"forward": set(), "inverse": set()}
         self.runs = [(inverted, list(run)) for inverted, run in groupby(range(len(self)), _inverted(list(self)).__getitem__)]
 
@@ -59,7 +61,7 @@ class Recompute(Links):
     def _go(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         kept, total = self.kept["inverse" if inverse else "forward"], None
         for inverted, run in reversed(self.runs) if inverse else self.runs:
-            steps = [Step(i, self[i], inverse) for i in (reversed(run) if inverse else run)]
+            steps = [Step(i, self[i], inverse, self.drawing[i]) for i in (reversed(run) if inverse else run)]
             x, logdet = invert(steps, x, context, kept, self.tolerance) if inverted else go(steps, x, context)
             total = logdet if total is None else total + logdet
         return x, x.new_zeros(x.shape[0]) if total is None else total

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, ParamSpec, get_type_hints
 
 from ..core.seeds import seeded
-from ..core.settings import of_type
+from ..core.settings import of_type, whole
 from ..core.shapes import as_shape
 from ..flow import Flow
 
@@ -22,8 +22,9 @@ LEAST: dict[str, int | None] = {"seed": None, "heads": 0}  # all other whole num
 def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
     """Decorate a model function: seed its weights by its `seed`, and note name and arguments in `flow.recipe`.
 
-    The global random number generator is left as it was. Arguments must be numbers, strings, booleans, None or
-    sequences of these, which JSON can hold. Raises `ConfigError` for one that is not of the type it is annotated with.
+    The weights are the same in threads as alone, and the global generators are left as they were. Arguments must be
+    numbers, strings, booleans, None or sequences of these, which JSON can hold. Raises `ConfigError` for one that is not of
+    the type it is annotated with, and for a seed that is not of 64 bits.
     """
     signature, hints = inspect.signature(build), get_type_hints(build)
 
@@ -70,6 +71,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     if name in ("event_shape", "context_shape"):
         return None if value is None else list(as_shape(value))
     of_type(name, value, hint, least=LEAST.get(name, 1))
+    if name == "seed":
+        whole(name, value, least=-(2**63), most=2**64 - 1)  # what PyTorch takes
     return _plain(value)
 
 

@@ -179,4 +179,4 @@ def _random_half(n: int, flip: bool, seed: int) -> list[int]:
 
 
 def _mix(seed: int, layer: int) -> int:
-    return seed * 1_000_003 + layer
+    return (seed * 1_000_003 + layer) % 2**64

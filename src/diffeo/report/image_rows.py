@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import DataError
 from ..core.passes import passes
-from ..core.seeds import seeded
+from ..core.seeds import seeder
 from ..data import Images, read_images
 from ..flow import Flow
 from ..training import FitResult, rows_per_pass
@@ -118,7 +118,7 @@ def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, 
     logs: list[Tensor] = []
     latents: list[Tensor] = []
     flow.eval()
-    with seeded(noise_seed(result)):
+    with seeder(flow)(noise_seed(result)):
         for part, own in passes(x, context, size):
             z, logdet = flow.encode(part, own)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.passes import passes
-from ..core.seeds import seeded
+from ..core.seeds import seeder
 from ..data import Table
 from ..flow import Flow
 from ..training import FitResult
@@ -107,7 +107,7 @@ def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -
     logs: list[Tensor] = []
     latents: list[Tensor] = []
     flow.eval()
-    with seeded(noise):
+    with seeder(flow)(noise):
         for part, own in passes(torch.from_numpy(x), None if context is None else torch.from_numpy(context), PASS):
             z, logdet = flow.encode(part, own)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DataError
 from ..core.passes import passes, rows_per_pass
-from ..core.seeds import reseed, seeded
+from ..core.seeds import seeder
 from ..flow import Flow
 from .arrays import as_tensor
 from .sampler import mix
@@ -47,12 +47,11 @@ def log_probs(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, s
         raise ConfigError(f"importance must be at least 1 sample, got {importance}")
     x, context = as_tensor(x), None if context is None else as_tensor(context, "context")
     flow.eval()
-    parts = []
-    with seeded():
-        for i, (rows, own) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
-            reseed(mix(seed, i))
+    parts, seeded = [], seeder(flow)
+    for i, (rows, own) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
+        with seeded(mix(seed, i)):
             draws = [flow.log_prob(rows, own).cpu() for _ in range(1 if flow.exact else importance)]
-            parts.append(draws[0] if len(draws) == 1 else torch.stack(draws).double().logsumexp(0) - math.log(importance))
+        parts.append(draws[0] if len(draws) == 1 else torch.stack(draws).double().logsumexp(0) - math.log(importance))
     return torch.cat(parts)
 
 

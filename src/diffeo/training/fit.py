@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .. import store
 from ..core.errors import ConfigError, TrainingError
-from ..core.seeds import seeded
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
 from .dataset import Dataset
@@ -114,6 +113,10 @@ def fit(
     a handler of your own gets it; where that lets the program go on, the result is returned. Another SIGINT, at least
     two seconds later, stops without saving. In threads other than the main one signals are left alone.
 
+    The same `seed` gives the same flow, in threads as alone, and PyTorch's global generators are left as they were. While
+    a step of a flow that draws noise (dropout, dequantisation, `flips`, modules of your own) uses them, and while a batch
+    is taken from an iterable, other threads wait that need them too: that iterable must not wait for such a thread.
+
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
     settings, `TrainingError` when the loss stays non-finite; the flow's weights are finite even then.
 
@@ -133,7 +136,7 @@ def fit(
     world = World.join(place)
     folder = None if out is None else Path(out)
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
-    with seeded(), guard:
+    with guard:
         image = len(flow.event_shape) == 3
         data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
         if data.note is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, DataError, TrainingError
-from ..core.seeds import reseed
+from ..core.seeds import seeder
 from . import checkpoint
 from .ema import Average
 from .metrics import Diary
@@ -117,6 +117,7 @@ class Loop:
     def __post_init__(self) -> None:
         self.state, self.diary = State(), Diary(self.folder if self.world.first else None)
         self.model = self.world.wrap(self.objective)
+        self.seeded = seeder(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         self.average = Average(self.objective, self.config.ema)
         self.optimizer = torch.optim.AdamW(list(self._groups()), lr=self.config.lr, fused=self._can_fuse())
@@ -157,13 +158,13 @@ class Loop:
     def _step(self) -> None:
         state, config = self.state, self.config
         batch = self.batches.batch(state.step)
-        reseed(mix(config.seed, 2, state.step, self.world.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config.lr * state.lr_scale, self.fraction, state.step, config.warmup)
-        losses = self.model(*batch)
-        mean = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        mean.backward()
+        with self.seeded(mix(config.seed, 2, state.step, self.world.rank)):
+            losses = self.model(*batch)
+            mean = losses.mean()
+            mean.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.clip)
         loss = mean.item()
         broken = not (mean.isfinite() and norm.isfinite())
@@ -238,9 +239,10 @@ class Loop:
         """Mean validation loss and its standard error; without validation rows every evaluation is the best so far."""
         if self.valid is None:
             return -float(self.state.step), 0.0
-        reseed(mix(self.config.seed, 3))  # the same noise each time, so that evaluations compare
         self.objective.eval()
-        parts = [self.objective(*rows) for rows in zip(*(v.split(self.config.eval_rows) for v in self.valid), strict=True)]
+        passes = zip(*(v.split(self.config.eval_rows) for v in self.valid), strict=True)
+        with self.seeded(mix(self.config.seed, 3)):  # the same noise each time, so that evaluations compare
+            parts = [self.objective(*rows) for rows in passes]
         self.objective.train()
         losses = torch.cat(parts).double()
         spread = losses.std() if len(losses) > 1 else losses.new_zeros(())
@@ -249,7 +251,9 @@ class Loop:
     @torch.no_grad()
     def _blame_valid(self) -> str:
         assert self.valid is not None
-        return blame(self.objective(*self.valid), self.valid, range(len(self.valid[0])), self.names)
+        with self.seeded(mix(self.config.seed, 3)):
+            losses = self.objective(*self.valid)
+        return blame(losses, self.valid, range(len(self.valid[0])), self.names)
 
     def _why_stop(self) -> str | None:
         state, config = self.state, self.config

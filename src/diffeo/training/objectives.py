@@ -16,6 +16,9 @@ __all__ = ["NegativeLogLikelihood", "Objective"]
 class Objective(nn.Module, ABC):
     """A module whose forward turns a batch of tensors into one loss per row; the loop knows no more of it."""
 
+    draws: bool = False
+    """True: `forward` draws from PyTorch's global generators, besides what its modules draw."""
+
     @abstractmethod
     def forward(self, *batch: Tensor) -> Tensor:
         """The batch, first axis the rows -> losses (rows,)."""
@@ -31,6 +34,7 @@ class NegativeLogLikelihood(Objective):
     def __init__(self, flow: Flow, flips: bool = False, precision: str = "float32") -> None:
         super().__init__()
         self.flow, self.flips, self.precision = flow, flips, precision
+        self.draws = flips
 
     def forward(self, *batch: Tensor) -> Tensor:
         x, *rest = batch

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.arrays import has_mask
 from ..core.errors import DataError
-from ..core.seeds import reseed
+from ..core.seeds import seeded
 from ..core.tensors import to_tensor
 
 __all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
@@ -69,8 +69,9 @@ class ArrayBatches:
 class StreamBatches:
     """Batches from an iterable of tensors or tuples of tensors, started again when it ends.
 
-    Before each pass the global generator is seeded by (seed, pass), so a shuffling `DataLoader` gives the same batches
-    to a resumed run.
+    The global generators are seeded for each batch, at the start of a pass by (seed, pass), so a `DataLoader` that shuffles,
+    and batches that are drawn when they are asked for, are the same in a resumed run and in threads. One thread at a time
+    takes a batch.
     """
 
     def __init__(self, source: Iterable[Any], device: torch.device, seed: int = 0) -> None:
@@ -91,14 +92,20 @@ class StreamBatches:
 
     def _take(self) -> tuple[Tensor, ...]:
         self._next += 1
-        for _ in range(2):
-            item = next(self._iterator, None)
-            if item is not None:
-                parts = item if isinstance(item, (tuple, list)) else (item,)
-                return tuple(p if isinstance(p, Tensor) else _whole(f"batch {self._next - 1}", p) for p in parts)
-            reseed(mix(self.seed, 5, self._passes))
-            self._passes, self._iterator = self._passes + 1, iter(self.source)
-        raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
+        item = self._drawn(mix(self.seed, 5, self._passes, self._next))
+        if item is None:
+            item = self._drawn(mix(self.seed, 5, self._passes), again=True)
+        if item is None:
+            raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
+        parts = item if isinstance(item, (tuple, list)) else (item,)
+        return tuple(p if isinstance(p, Tensor) else _whole(f"batch {self._next - 1}", p) for p in parts)
+
+    def _drawn(self, seed: int, *, again: bool = False) -> Any:
+        """The next of this pass, or the first of another; None when there is none."""
+        with seeded(seed):
+            if again:
+                self._passes, self._iterator = self._passes + 1, iter(self.source)
+            return next(self._iterator, None)
 
 
 def _whole(label: str, part: Any) -> Tensor:

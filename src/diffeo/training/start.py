@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.links import Links, context_for
-from ..core.seeds import reseed
+from ..core.seeds import seeded
 from ..flow import Flow
 from ..layers import Regress, Standardize
 from ..models import MODELS
@@ -106,8 +106,8 @@ def undo(flow: Flow) -> None:
 
 def set_up(flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
     """Data-dependent set-up; noise that it needs comes from `seed`."""
-    reseed(mix(seed, 9))
-    flow.initialize(*rows)
+    with seeded(mix(seed, 9)):
+        flow.initialize(*rows)
 
 
 def _takes(flow: Flow) -> bool:
@@ -134,14 +134,14 @@ def _rebuild(flow: Flow, share: float | None) -> None:
 @torch.no_grad()
 def _fit(regress: Regress, front: Sequence[Any], flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
     """As in the chain, but without the links that come after it."""
-    reseed(mix(seed, 9))
     x, context = rows[0].to(flow.device), None
-    if flow.context_shape is not None:
-        context = rows[1].to(flow.device)
-        context = flow.embedding(context) if flow.embedding is not None else context.to(flow.dtype)
-    for link in front:
-        x, _ = link(x, context_for(link, context))
-    regress.initialize(x, context)
+    with seeded(mix(seed, 9)):
+        if flow.context_shape is not None:
+            context = rows[1].to(flow.device)
+            context = flow.embedding(context) if flow.embedding is not None else context.to(flow.dtype)
+        for link in front:
+            x, _ = link(x, context_for(link, context))
+        regress.initialize(x, context)
 
 
 def _held_out(flow: Flow, valid: Sequence[Tensor] | None, seed: int) -> float | None:

@@ -70,7 +70,7 @@ def jet(
     def partition(layer: int) -> Tokens:
         turn, flip = layer // 4, bool(layer % 2)
         by = SPATIAL[turn % 3] if layer % 4 >= 2 and min(patches.grid) > 1 else "channels"
-        return Tokens(patches.grid, by, size=tokens[1], flip=flip, seed=seed * 1_000_003 + layer // 2)
+        return Tokens(patches.grid, by, size=tokens[1], flip=flip, seed=(seed * 1_000_003 + layer // 2) % 2**64)
 
     body: list[Transform] = [patches]
     for layer in range(s["layers"]):
