@@ -188,11 +188,15 @@ def test_models_saved_by_0_2_give_what_they_gave(name: str) -> None:
     if right["log_prob"] is not None:
         found = flow.log_prob(torch.tensor(right["x"], dtype=torch.float64), context)
         assert found.tolist() == pytest.approx(right["log_prob"], abs=1e-5)
-    drawn = None if context is None else context[: len(right["sample_seed_7_of_4"])]
-    shape = (4,) if drawn is None else ()
-    sample = flow.sample(shape, drawn, generator=torch.Generator().manual_seed(7)).double()
-    apart = (sample - torch.tensor(right["sample_seed_7_of_4"], dtype=torch.float64)).abs()
-    assert apart.max() <= (4 if flow.bits else 1e-4)  # a pixel on the edge between two levels may round to either
+    drawn = torch.tensor(right["sample_seed_7_of_4"], dtype=torch.float64)
+    given = None if context is None else context[0]  # the four were drawn under the first context, all of them
+    found = flow.sample((4,), given, generator=torch.Generator().manual_seed(7)).double()
+    apart = (found - drawn).abs()
+    if flow.bits is None:
+        assert apart.max() <= 1e-4
+    else:  # on another processor a pixel on the edge between two levels may round to either
+        assert apart.max() <= 1
+        assert (apart > 0).sum() <= 3
 
 
 def test_digests_are_of_the_files(tmp_path: Path) -> None:
