@@ -15,6 +15,7 @@ import typer
 from .. import __version__
 from ..core.errors import DiffeoError, TrainingError
 from ..core.memory import out_of_memory
+from ..core.text import visible
 from .check import check
 from .demo import demo
 from .edit import edit
@@ -126,5 +127,4 @@ def _fail(error: Any, code: int) -> NoReturn:
 
 
 def _one_line(words: Any) -> str:
-    line = " ".join(str(words).split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return visible(" ".join(str(words).split()))

@@ -15,7 +15,7 @@ import typer
 
 from ..core.errors import ConfigError, DiffeoError, StoreError
 from ..core.memory import out_of_memory
-from ..core.text import printable
+from ..core.text import printable, visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,9 +99,9 @@ Seed = Annotated[int, typer.Option(help="Seed of the random numbers.", min=0, ma
 
 
 def say(*lines: str) -> None:
-    """Words for people, on stderr."""
+    """Words for people, on stderr; names in them may be a stranger's."""
     for line in lines:
-        print(line, file=sys.stderr)
+        print(visible(line), file=sys.stderr)
 
 
 def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
@@ -109,7 +109,7 @@ def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     if as_json:
         print(_printable(json.dumps(finite(result), ensure_ascii=False)))
     else:
-        print("\n".join(lines))
+        print("\n".join(visible(part) for line in lines for part in line.split("\n")))
 
 
 def _printable(text: str) -> str:

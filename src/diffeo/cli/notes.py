@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from ..core.errors import StoreError
+from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
+from .images import height_width
 
 if TYPE_CHECKING:
     from ..flow import Flow
@@ -22,6 +23,7 @@ class _OfImages(pydantic.BaseModel, extra="forbid", strict=True):
     bits: int | None = None
     classes: list[str] = []
     resize: str | None = None
+    depth: int | None = pydantic.Field(default=None, ge=8, le=16)
 
 
 class _Notes(pydantic.BaseModel, extra="ignore", strict=True):
@@ -44,3 +46,19 @@ def check_notes(flow: Flow, folder: Path) -> None:
         raise StoreError(f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes {flow.bits}")
     if len(notes.images.classes) not in (0, flow.classes or len(notes.images.classes)):
         raise StoreError(f"{folder}: its metadata name {len(notes.images.classes)} classes, its flow has {flow.classes}")
+    if len(set(notes.images.classes)) < len(notes.images.classes):
+        raise StoreError(f"{folder}: its metadata name two classes alike")
+    if notes.images.resize is not None:
+        _check_size(flow, folder, notes.images.resize)
+
+
+def _check_size(flow: Flow, folder: Path, resize: str) -> None:
+    """Images of another size would be made, however large, before they are held against the flow's."""
+    try:
+        size = height_width(resize)
+    except (ConfigError, ValueError):
+        size = None
+    if size != tuple(flow.event_shape[1:]):
+        raise StoreError(
+            f"{folder}: its metadata resize images to {printable(resize, 60)}, its flow takes {flow.event_shape[1:]}"
+        )

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from ..core.text import visible
 from ..training import Progress
 
 __all__ = ["progress"]
@@ -28,6 +29,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    with Bar(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+    words = TextColumn("{task.description}", markup=False)  # names of columns are in it, brackets and all
+    with Bar(*columns, TimeRemainingColumn(), words, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=1.0, step=0)
-        yield lambda p: bar.update(task, completed=min(1.0, p.fraction), description=str(p), step=p.step)
+        yield lambda p: bar.update(task, completed=min(1.0, p.fraction), description=visible(str(p)), step=p.step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["printable", "visible"]
 
 
 def printable(text: object, most: int = 300) -> str:
@@ -13,9 +13,16 @@ def printable(text: object, most: int = 300) -> str:
     """
     whole = str(text)
     cut = whole[:most]
-    line = "".join(_visible(c) for c in " ".join(cut.split()))
+    line = visible(" ".join(cut.split()))
     return line if len(whole) <= most else f"{line[:most]}…"
 
 
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+def visible(text: str) -> str:
+    """The same text in which nothing moves a cursor: what does not print is written as an escape.
+
+    >>> visible("a\\x1b[31m  b")
+    'a\\\\x1b[31m  b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

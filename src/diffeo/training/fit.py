@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import store
 from ..core.errors import ConfigError, TrainingError
+from ..core.text import visible
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
 from .dataset import Dataset
@@ -293,6 +294,6 @@ def lines() -> Callable[[Progress], None]:
     def tell(p: Progress) -> None:
         if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
             last[0] = time.monotonic()
-            print(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s", file=sys.stderr)
+            print(visible(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s"), file=sys.stderr)
 
     return tell
