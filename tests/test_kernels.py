@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -286,3 +289,48 @@ def test_images_that_overlap_in_memory():
     params = torch.randn(2, 3, 4, 4, 2, dtype=torch.float64)
     ours, theirs = MAPS["affine"].forward(x, params), MAPS["affine"].forward(x.contiguous(), params)
     assert all(map(torch.equal, ours, theirs))
+
+
+class Mallinfo(ctypes.Structure):
+    """What glibc's `mallinfo2` returns."""
+
+    _fields_ = [(f"field{i}", ctypes.c_size_t) for i in range(10)]
+
+
+def allocated() -> int:
+    """Bytes that this process has from malloc: in use, and in maps of their own."""
+    gc.collect()
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = Mallinfo
+    found = libc.mallinfo2()
+    return found.field7 + found.field4
+
+
+def wrong() -> None:
+    with pytest.raises(RuntimeError, match="2 an entry"):
+        Affine().forward(torch.zeros(4, 2), torch.zeros(4, 2, 7))
+
+
+CALLS: dict[str, Callable[[], object]] = {
+    "elementwise": lambda: Affine().forward(*inputs(Affine(), (4, 2), torch.float32)),
+    "elementwise, gradients": lambda: with_gradients(Affine(), "forward", *inputs(Affine(), (4, 2), torch.float32)),
+    "coupling": lambda: FLOW.log_prob(torch.zeros(4, 2)).detach(),
+    "coupling, gradients": lambda: torch.autograd.grad(FLOW.log_prob(torch.zeros(4, 2)).sum(), list(FLOW.parameters())),
+    "coupling, inverse": lambda: FLOW.sample((4,)),
+    "a wrong shape": wrong,
+}
+FLOW = diffeo.models.realnvp((2,), layers=2, hidden=(4,))
+
+
+@native
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="asks glibc")
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_leave_nothing_in_memory(name):
+    times = 400
+    call = CALLS[name]
+    for _ in range(100):  # fills caches and free lists
+        call()
+    before = allocated()
+    for _ in range(times):
+        call()
+    assert (allocated() - before) / times < 8
