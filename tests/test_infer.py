@@ -19,7 +19,6 @@ from diffeo.core.errors import CheckpointError, ConfigError
 from diffeo.inference import AlphaDivergence, all_found, laplace
 from diffeo.inference.bridge import bridge
 from diffeo.inference.modes import weigh_modes
-from diffeo.inference.probe import beyond
 from diffeo.training.signals import stop_on_signals
 
 FAST = {"steps": 60, "samples": 2_000, "hidden": (16,), "layers": 2, "model": "realnvp"}
@@ -105,19 +104,6 @@ def test_masses_of_modes_follow_importance_weights() -> None:
 # --- what weights do not tell --------------------------------------------------------------------------------------
 
 
-def test_short_chains_find_the_mass_that_no_draw_met() -> None:
-    """A flow that has the funnel's neck and not its mouth has even weights; chains walk into the mouth."""
-    base = diffeo.bases.Normal(4)
-    whiten = diffeo.layers.Whiten(4)
-    whiten.place(torch.tensor([-1.0, 0.0, 0.0, 0.0]), torch.diag(torch.tensor([2.0, 0.5, 0.5, 0.5])))
-    flow = diffeo.Flow(diffeo.Chain([whiten]), base)
-    u, log_q = flow.sample_and_log_prob((4_000,), generator=torch.Generator().manual_seed(0))
-    assert beyond(funnel, flow, funnel(u) - log_q, scale=0.1).share > 0.03
-    exact = diffeo.Flow(diffeo.Chain([diffeo.layers.Whiten(4)]), base)
-    u, log_q = exact.sample_and_log_prob((4_000,), generator=torch.Generator().manual_seed(0))
-    assert beyond(lambda x: -0.5 * x.square().sum(1), exact, -0.5 * u.square().sum(1) - log_q).share < 0.01
-
-
 def two(x: Tensor, apart: float = 8.0, sd: float = 0.05) -> Tensor:
     """N(0, 1) and, as heavy, N(apart, sd²) in each dimension."""
     size, far = x.shape[1], (x - apart) / sd
@@ -131,12 +117,6 @@ def test_a_mode_out_of_sight_is_found_or_the_result_is_not_trusted(size: int, ap
     """At the scale of the other: climbs from farther out, and draws from far and wide."""
     posterior = diffeo.infer(lambda x: two(x, apart, sd), size, effort="flow", **FAST)
     assert not posterior.trusted or posterior.log_z == pytest.approx(0, abs=0.05)
-
-
-def test_wide_draws_see_another_mode() -> None:
-    narrow = diffeo.Flow(diffeo.Chain([diffeo.layers.Whiten(2)]), diffeo.bases.Normal(2))
-    u, log_q = narrow.sample_and_log_prob((2_000,), generator=torch.Generator().manual_seed(0))
-    assert beyond(lambda x: two(x, 9.0, 1.0), narrow, two(u, 9.0, 1.0) - log_q).share == pytest.approx(0.5, abs=0.15)
 
 
 def test_chains_do_not_forget_what_the_flow_was_blamed_for() -> None:
@@ -172,8 +152,11 @@ def test_bridge_mends_log_z_of_a_narrow_flow() -> None:
 
 
 def test_draws_too_narrow_for_their_dtype_are_told() -> None:
-    posterior = diffeo.infer(lambda x: -0.5 * ((x - 3e6) / 0.1).square().sum(1), 2, effort="flow", **FAST)
+    posterior = diffeo.infer(lambda x: -0.5 * (x.double() - 1e14).square().sum(1), 2, effort="flow", **FAST)
     assert any("too narrow" in warning for warning in posterior.warnings)
+    fine = diffeo.infer(lambda x: -0.5 * ((x.double() - 3e6) / 0.1).square().sum(1), 2, effort="flow", **FAST)
+    assert fine.trusted, fine.warnings
+    assert fine.log_z == pytest.approx(math.log(2 * math.pi * 0.01), abs=0.02)
 
 
 def test_figures_include_chains_and_the_gradient() -> None:

@@ -43,7 +43,7 @@ def infer(
     support: Annotated[
         str, typer.Option(help="real, positive, interval:LOW:HIGH, circular:LOW:HIGH, simplex ... of all of x (with --dim).")
     ] = "real",
-    effort: Annotated[str, typer.Option(help="auto, flow, annealed, fab or mcmc.")] = "auto",
+    effort: Annotated[str, typer.Option(help="auto, flow, particles, annealed, fab or mcmc.")] = "auto",
     model: Annotated[str, typer.Option(help="nsf or realnvp.")] = "nsf",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the first attempt.")] = 2_000,
     batch_size: Annotated[int, typer.Option(min=2, help="Draws a step.")] = 256,

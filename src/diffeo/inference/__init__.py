@@ -8,11 +8,13 @@ from .from_pyro import PyroTarget, from_pyro
 from .infer import infer
 from .laplace import Laplace, all_found, laplace
 from .mcmc import Chains, hmc_step, latent_chains
-from .objectives import AlphaDivergence, ForwardKL, ImportanceWeighted, ReverseKL, VariationalObjective
+from .objectives import AlphaDivergence, ForwardKL, ImportanceWeighted, Jeffreys, ReverseKL, VariationalObjective
 from .posterior import Attempt, Posterior
 from .psis import pareto_k
+from .smc import Populations, Reference, tempered_smc
 from .space import Parameter, Space
 from .supports import ordered
+from .survey import Survey, survey
 from .target import Target
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     "Diagnostics",
     "ForwardKL",
     "ImportanceWeighted",
+    "Jeffreys",
     "Laplace",
     "Parameter",
+    "Populations",
     "Posterior",
     "PyroTarget",
+    "Reference",
     "ReverseKL",
     "Space",
+    "Survey",
     "Target",
     "VariationalObjective",
     "all_found",
@@ -47,5 +53,7 @@ __all__ = [
     "ordered",
     "pareto_k",
     "rhat",
+    "survey",
+    "tempered_smc",
     "verdict",
 ]

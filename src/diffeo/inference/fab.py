@@ -71,5 +71,5 @@ class FAB(VariationalObjective):
         x, log_w = x[kept], log_w[kept]
         first = int(self.calls) // self.refresh * len(z) % len(self.points)
         places = (first + torch.arange(len(x), device=x.device)) % len(self.points)
-        self.points[places], self.log_w[places] = x, log_w.double()
+        self.points[places], self.log_w[places] = x.to(self.points), log_w.double()
         self.log_q[places] = self.flow.log_prob(x).double()

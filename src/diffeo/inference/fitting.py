@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from ..bases import Base
+from ..bases import Base, StudentT
 from ..core.chain import Chain
 from ..core.errors import ConfigError
 from ..core.seeds import seeder
@@ -30,19 +30,22 @@ from ..training.signals import StopRequest
 from .annealing import Annealed
 from .diagnostics import Diagnostics, diagnose, elbo, gradient_snr, lost_modes, verdict
 from .fab import FAB
-from .laplace import Laplace, all_found
+from .laplace import MOST_MODES
 from .mcmc import Chains
 from .modes import gaussian_of, mixture_of, weigh_modes
 from .noise import NoiseBatches
-from .objectives import ReverseKL, VariationalObjective
-from .probe import WIDE, beyond
+from .objectives import Jeffreys, ReverseKL, VariationalObjective
 from .psis import smooth
+from .survey import Survey, agreement
 from .target import Target
 
 __all__ = ["Fitting", "Found", "Settings", "build"]
 
 MODELS = {"nsf": nsf, "realnvp": realnvp}
-MORE = 4  # layers after the first attempt
+MORE = 4  # layers more where the target is no mixture of normals
+DESCRIBED = 0.7  # share of the particles that maxima have to account for, to be what a flow starts from
+TAILS = (2.0, 3.0, 5.0, 10.0)  # degrees of freedom of a base with heavy tails
+HEAVY = 0.02  # nats per dimension by which Student's t must describe particles better than a normal
 HELD_OUT = 1_024  # latents that weights are chosen on
 ROWS = 8_192  # drawn in one pass
 TIMED = 256  # draws, to know how long weighing will take
@@ -89,34 +92,57 @@ class Found:
         return not self.reasons
 
 
-def build(size: int, s: Settings, maxima: list[Laplace], tempered: bool, start: tuple[Tensor, Tensor] | None = None) -> Flow:
+def build(size: int, s: Settings, survey: Survey, name: str, start: tuple[Tensor, Tensor] | None = None) -> Flow:
     """A flow over R^D: that of the caller, or one behind a fixed linear map from which it starts.
 
-    It starts from Laplace's approximation where that says enough, a mixture of them where there are several maxima;
-    from N(0, scale²), with more layers, when it is to be tempered or they do not, or from the mean (D,) and Cholesky
-    factor (D, D) of `start`.
+    "flow" starts from Laplace's approximation, a mixture of them where there are several maxima, if these describe the
+    target; "particles" with the moments of the particles, and heavy tails where they have them; "annealed", and "flow"
+    where nothing is known, from N(0, scale²) or the mean (D,) and Cholesky factor (D, D) of `start`. All but the first
+    have more layers.
     """
     if isinstance(s.model, Flow):
         return _over_vectors(copy.deepcopy(s.model), size)
     mixing = "lu" if size > 1 else "none"
-    more = MORE if tempered else 0
+    laplace = name == "flow" and describes(survey)
     # Splines alone are the identity beyond their box, where a narrow start puts most of a banana.
     extra: dict[str, Any] = {"affine": True} if s.model == "nsf" else {}
-    inner = MODELS[s.model]((size,), layers=s.layers + more, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra)
-    base, whiten = inner.base, Whiten(size)
+    layers = s.layers if laplace else s.layers + MORE
+    inner = MODELS[s.model]((size,), layers=layers, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra)
+    base, whiten = inner.base, Whiten(size, data_dtype="float64")
     assert isinstance(base, Base)
     assert isinstance(inner.transform, nn.Module)
-    if tempered or not _enough(maxima):
-        whiten.place(*(start or (torch.zeros(size), s.scale * torch.eye(size))))
-    else:
-        mean, lower = gaussian_of(maxima)
+    if laplace:
+        mean, lower = gaussian_of(survey.maxima)
         whiten.place(mean, lower)
-        base = base if len(maxima) == 1 else mixture_of(maxima, mean, lower)
+        base = base if len(survey.maxima) == 1 else mixture_of(survey.maxima, mean, lower)
+    elif name == "particles":
+        draws = survey.draws()
+        whiten.initialize(draws)
+        base = _tails(whiten(draws)[0].double()) or base
+    else:
+        whiten.place(*(start or (torch.zeros(size), s.scale * torch.eye(size))))
     return Flow(Chain([whiten, inner.transform]), base)
 
 
-def _enough(maxima: list[Laplace]) -> bool:
-    return bool(maxima) and all(m.proper for m in maxima) and all_found(maxima)
+def describes(survey: Survey) -> bool:
+    """Do the maxima say what the target looks like?"""
+    few = 0 < len(survey.maxima) <= MOST_MODES and all(m.proper for m in survey.maxima)
+    return few and (survey.described >= DESCRIBED or not survey.complete)
+
+
+def _tails(y: Tensor) -> Base | None:
+    """Student's t that describes whitened particles (N, D) clearly better than a normal does, entry by entry."""
+    size = y.shape[1]
+    spread = y.abs().quantile(0.5, 0) / 0.6745
+    normal = -0.5 * (y.square().mean() + math.log(2 * math.pi))
+    best, gain = None, HEAVY
+    for df in TAILS:
+        scaled = y / spread
+        base = StudentT((size,), df=df)
+        found = float(base.log_prob(scaled).mean()) / size - float(spread.log().mean())
+        if found - float(normal) > gain:
+            best, gain = base, found - float(normal)
+    return best
 
 
 def _over_vectors(flow: Flow, size: int) -> Flow:
@@ -135,7 +161,7 @@ class Fitting:
 
     target: Target
     settings: Settings
-    maxima: list[Laplace]
+    survey: Survey
     reference: Tensor | None
     folder: Path | None
     resume: bool
@@ -149,7 +175,7 @@ class Fitting:
     """Flows that were annealed, by seed: what FAB goes on from."""
 
     def __call__(self, name: str, seed: int) -> Found:
-        """Fit by "flow", "annealed" or "fab"."""
+        """Fit by "flow", "particles", "annealed" or "fab"."""
         s = replace(self.settings, seed=seed)
         flow, objective, steps = self._begin(name, s)
         history = self._train(name, objective, s, steps)
@@ -165,8 +191,10 @@ class Fitting:
                 self("annealed", s.seed)
             flow = copy.deepcopy(self.tempered[s.seed])
             return flow, FAB(flow, self.target, seed=s.seed), s.steps
-        flow = build(self.target.space.size, s, self.maxima, tempered=name == "annealed", start=self.start).to(s.device)
-        plain = name == "flow" and (isinstance(s.model, Flow) or _enough(self.maxima))
+        flow = build(self.target.space.size, s, self.survey, name, self.start).to(s.device)
+        if name == "particles":
+            return flow, Jeffreys(flow, self.target, self.survey.draws(), seed=s.seed).to(s.device), s.steps
+        plain = name == "flow" and (isinstance(s.model, Flow) or describes(self.survey))
         if plain:
             return flow, s.objective(flow, self.target), s.steps
         steps = s.steps if name == "flow" else 2 * s.steps
@@ -231,12 +259,9 @@ class Fitting:
         known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
         found = replace(self._declared(diagnose(log_w, known), draws, log_w), gradient_snr=self._snr(flow, s))
         lost = None if known is None else lost_modes(log_w, known)
-        trusted, reasons = verdict(found, log_w, lost=lost)
-        if trusted:  # what no draw met, no weight tells
-            found, complete = self._look_beyond(flow, log_w, found, s)
-            _, reasons = verdict(found, log_w, lost=lost)
-            if not complete:
-                reasons.append("the time was over before mass that no draw met could be looked for")
+        apart = agreement(self.survey, found.log_z, found.log_z_se)
+        found = self._against_particles(flow, log_w, found)
+        reasons = [*verdict(found, log_w, lost=lost)[1], *apart]
         if coarse := _too_narrow(draws):
             reasons.append(coarse)
         weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
@@ -254,11 +279,18 @@ class Fitting:
         lost = math.sqrt((1 - share) / (share * len(inside)))
         return replace(found, declared_share=1 - share, elbo=value + math.log(share), elbo_se=math.hypot(error, lost))
 
-    def _look_beyond(self, flow: Flow, log_w: Tensor, found: Diagnostics, s: Settings) -> tuple[Diagnostics, bool]:
-        look = beyond(self.target, flow, log_w, scale=s.scale, seed=s.seed, deadline=s.deadline, over=self.stopped)
-        error = math.hypot(found.log_z_se, -math.log1p(-min(look.share, 1 - 1e-9)))  # what was not met is missing in log Z
-        self.limited |= not look.complete and not self.stopped()
-        return replace(found, beyond=look.share, log_z_se=error), look.complete
+    def _against_particles(self, flow: Flow, log_w: Tensor, found: Diagnostics) -> Diagnostics:
+        """The share of the particles held apart that no draw's weight accounts for, and log Z's error with what that says.
+
+        Mass that no particle met either may be missing besides: about one part in as many as there are lineages.
+        """
+        if self.survey.held is None or not self.survey.complete:
+            return found
+        u = self.survey.held.particles.flatten(0, 1)
+        share = lost_modes(log_w, torch.cat([self.weights(flow, part) for part in u.split(ROWS)]))
+        missing = -math.log1p(-min(share, 1 - 1e-9))
+        error = math.hypot(found.log_z_se, missing, 1 / self.survey.lineages)
+        return replace(found, beyond=share, log_z_se=error)
 
     def stopped(self) -> bool:
         """Did a signal ask for a stop?"""
@@ -282,7 +314,7 @@ class Fitting:
         u, _ = flow.sample_and_log_prob((TIMED,), generator=torch.Generator().manual_seed(0))
         self.target(u)
         now = time.monotonic()
-        needed = (now - start) * (s.samples + WIDE) / TIMED
+        needed = (now - start) * s.samples / TIMED
         return s.deadline - min(needed, MOST_KEPT * max(0.0, s.deadline - now))
 
     @torch.no_grad()

@@ -25,8 +25,9 @@ from .fitting import MODELS, Fitting, Settings
 from .laplace import laplace
 from .objectives import ReverseKL, VariationalObjective
 from .posterior import Posterior
-from .search import ORDER, Effort, Search
+from .search import EFFORTS, Effort, Search
 from .space import Space
+from .survey import survey
 from .target import Target
 
 __all__ = ["infer"]
@@ -66,11 +67,13 @@ def infer(
     (B,); `event_shape` and `support` are those of `Space.of`. Where `inside`, a function of the same values to (B,) of
     truth values, is false the density is zero, and `log_density` is not asked: for cuts that no support describes, such
     as `lambda x: x[:, 0] + x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by
-    reverse Kullback-Leibler divergence with path gradients, and its draws are weighted by p̃/q. While the verdict is
-    not to trust them, `effort="auto"` goes on; any other `effort` is that one alone:
+    reverse Kullback-Leibler divergence with path gradients, and its draws are weighted by p̃/q. The verdict compares them
+    with tempered Monte Carlo from a wide start, which knows nothing of the flow. While it is not to trust them,
+    `effort="auto"` goes on with the next of "flow", "particles" and "mcmc"; any other `effort` is that one alone:
 
-    * "flow": starts from Laplace's approximation, or a mixture of them where the climbs from N(0, `scale`²) end in
-      several maxima and find them all; else from N(0, `scale`²) through tempered targets.
+    * "flow": starts from Laplace's approximation, or a mixture of them where climbs end in several maxima, if these
+      account for the particles of the tempering; else from N(0, `scale`²) through tempered targets.
+    * "particles": starts from the moments of the particles and learns from them too.
     * "annealed": from N(0, `scale`²) through tempered targets, more layers, twice the steps.
     * "fab": goes on from the annealed flow, bootstrapping annealed importance sampling.
     * "mcmc": Markov chains in the latent space of the best flow so far.
@@ -114,15 +117,18 @@ def infer(
     guard = contextlib.nullcontext() if folder is None else locked(folder)
     with stop_on_signals() as stop, guard:
         target.check(torch.Generator().manual_seed(mix(seed, 10)))
-        fitting = Fitting(target, chosen, [], known, folder, resume, tell, stop)
-        fitting.maxima = climb_and_cut(
-            target, lambda: laplace(target, target.space.size, scale=scale, seed=seed, over=fitting.over)
-        )
-        if known is not None:  # in the coordinates of the cuts that were chosen
-            fitting.reference = target.space.unconstrain(reference)
+        size = target.space.size
+
+        def over() -> bool:
+            return stop.signum is not None or time.monotonic() >= deadline
+
+        maxima = climb_and_cut(target, lambda: laplace(target, size, scale=scale, seed=seed, over=over))
+        known = None if reference is None else target.space.unconstrain(reference)  # by the cuts that were chosen
+        known_target = survey(target, size, maxima, scale=scale, seed=seed, over=over)
+        fitting = Fitting(target, chosen, known_target, known, folder, resume, tell, stop)
         fitting.start = _inside_start(target, scale, seed)
         search = Search(fitting, only=effort != "auto", minutes=limit, limit_is_default=minutes is None)
-        for name in ORDER if effort == "auto" else (effort,):
+        for name in search.plan() if effort == "auto" else (effort,):
             if search.attempt(name) or search.fitting.over():
                 break
     return search.posterior()
@@ -145,8 +151,8 @@ def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tens
 
 
 def _check(effort: str, model: Any, **counts: Any) -> None:
-    if effort != "auto" and effort not in ORDER:
-        raise ConfigError(f"unknown effort {effort!r}: use auto, {', '.join(ORDER)}")
+    if effort not in EFFORTS:
+        raise ConfigError(f"unknown effort {effort!r}: use {', '.join(EFFORTS)}")
     if not isinstance(model, Flow) and model not in MODELS:
         raise ConfigError(f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow")
     for name, value in counts.items():

@@ -1,4 +1,4 @@
-"""Laplace's approximation: where to begin."""
+"""Laplace's approximation at maxima: where to begin, and how wide the target is there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from torch.autograd import grad
 
 from .hmc import LogDensity
 
-__all__ = ["Laplace", "all_found", "laplace"]
+__all__ = ["Laplace", "all_found", "climb", "climb_from", "laplace", "note"]
 
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
 UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
-MOST_STARTS, MOST_MODES = 1_024, 100  # beyond them there are too many maxima to find
-FAR_OUT = (3.0, 10.0, 30.0)  # times the scale
+MOST_STARTS, MOST_MODES = 200, 100  # beyond them there are too many maxima to find
+WIDTHS = (1.0, 3.0, 10.0, 30.0)  # times the scale: where climbs start
 NUDGE = 0.01  # of the scale
-WIDEST = 1e4  # standard deviation along directions that the density does not bend in
+MOST_CALLS = 400  # of the log density in one climb by L-BFGS
+NEWTON = 30  # steps that polish a maximum
+STATIONARY = 0.1  # nats that another Newton step would gain, above which a place is no maximum
+HALVINGS = 12  # of a Newton step that does not go up
+FLAT = 1e-11  # curvature, as a share of the largest once every coordinate has unit curvature, that counts as none
+WIDEST = 1e9  # standard deviation along directions that the density does not bend in, in units of the coordinates
+DROP = 0.5  # nats that a normal density falls within a standard deviation
+BISECTIONS = 60
+UNLIKE = 4.0  # ratio of two standard deviations, by curvature and by how far log p̃ falls, beyond which it is no normal
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Laplace:
     lower: Tensor
     log_z: float
     proper: bool
-    """False when log p̃ does not bend down in every direction there: no maximum, or a flat one."""
+    """False when log p̃ does not fall in every direction there as a normal density does: no maximum, or a flat one."""
     hits: int = 1
     """How many of the climbs ended here."""
 
@@ -58,27 +66,34 @@ def laplace(
 ) -> list[Laplace]:
     """Climb log p̃ (B, D) -> (B,) from near 0 and points of N(0, scale²), and fit a Gaussian to every maximum found.
 
-    From `starts` points, and about as many from 3, 10 and 30 times as far, for modes outside; where these end in several
-    places the climbing goes on until hardly any of them is new, or there are too many to find them all (`all_found`).
-    L-BFGS (scipy), Hessians by central differences of gradients in one batch of 2 D points; in float64. The largest of
-    the first round come first; ends within a standard deviation per dimension of another one are the same. Empty when
+    From `starts` points, and as many from 3, 10 and 30 times as far, for modes outside; where these end in several
+    places the climbing goes on, from all four distances, until hardly any of them is new, or there are too many to find
+    them all (`all_found`). L-BFGS (scipy), then Newton's method with exact Hessians; in float64. The largest of the
+    first round come first; ends within a standard deviation per dimension of another one are the same. Empty when
     nothing is finite. Ends with what there is once `over()` is true.
     """
     generator = torch.Generator().manual_seed(seed)
     found: list[Laplace] = []
-    count, more = 0, starts
+    count, more = 0, len(WIDTHS) * starts
     while more > 0 and len(found) <= MOST_MODES and not over():
-        first = scale * torch.randn(more, size, generator=generator, dtype=torch.float64)
+        width = torch.tensor(WIDTHS, dtype=torch.float64)[torch.arange(more) % len(WIDTHS), None]
+        first = scale * width * torch.randn(more, size, generator=generator, dtype=torch.float64)
         if not count:
             first[0] *= NUDGE  # 0 itself is a saddle of whatever is symmetric
-            first = torch.cat([first, *(far * first[1::3] for far in FAR_OUT)])
-        places = [place for place in (_climb(target, u, over) for u in first) if place is not None]
-        for mode, height in sorted(places, key=lambda place: -place[1]):
-            _note(found, target, mode, height)
+        climb_from(found, target, first, over)
         count += len(first)
-        found = [m for m in found if m.proper] or found  # saddles, once there is a maximum
         more = 0 if len(found) < 2 or all_found(found) else min(count, MOST_STARTS - count)
     return found
+
+
+def climb_from(found: list[Laplace], target: LogDensity, starts: Tensor, over: Callable[[], bool] = lambda: False) -> int:
+    """Climb from points (B, D) and add the maxima they end in to `found`; returns how many of these are new."""
+    before = len(found)
+    places = [place for place in (climb(target, u, over) for u in starts) if place is not None]
+    for mode, height in sorted(places, key=lambda place: -place[1]):
+        note(found, target, mode, height)
+    found[:] = [m for m in found if m.proper] or found  # saddles, once there is a maximum
+    return max(0, len(found) - before)
 
 
 def all_found(maxima: list[Laplace]) -> bool:
@@ -91,13 +106,13 @@ def all_found(maxima: list[Laplace]) -> bool:
     return sum(m.hits == 1 for m in maxima) <= UNSEEN * sum(m.hits for m in maxima)
 
 
-def _note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
+def note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
     """Count the end of a climb, with a Gaussian where it is a new one."""
     for i, other in enumerate(found):
         if float(other.distance(mode[None])) <= math.sqrt(len(mode)):
             found[i] = replace(other, hits=other.hits + 1)
             return
-    lower, proper = _spread(target, mode)
+    lower, proper = _gaussian(target, mode, height)
     log_z = height + 0.5 * len(mode) * math.log(2 * math.pi) + lower.diagonal().log().sum().item()
     found.append(Laplace(mode, lower, log_z, proper))
 
@@ -106,7 +121,8 @@ class _Over(Exception):
     """Raised from within a climb to end it."""
 
 
-def _climb(target: LogDensity, start: Tensor, over: Callable[[], bool]) -> tuple[Tensor, float] | None:
+def climb(target: LogDensity, start: Tensor, over: Callable[[], bool] = lambda: False) -> tuple[Tensor, float] | None:
+    """The maximum (D,) that L-BFGS and then Newton's method reach from `start` (D,), and log p̃ there."""
     from scipy.optimize import minimize
 
     def fall(u: np.ndarray) -> tuple[float, np.ndarray]:
@@ -118,20 +134,101 @@ def _climb(target: LogDensity, start: Tensor, over: Callable[[], bool]) -> tuple
         return (-value.item(), -slope.numpy()) if math.isfinite(value.item()) else (FAR, np.zeros_like(u))
 
     try:
-        result = minimize(fall, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxcor": 20})
+        options = {"maxfun": MOST_CALLS, "maxcor": 20}
+        result = minimize(fall, start.numpy(), jac=True, method="L-BFGS-B", options=options)
     except _Over:
         return None
-    return (torch.from_numpy(result.x), -float(result.fun)) if result.fun < FAR and np.isfinite(result.x).all() else None
+    if result.fun >= FAR or not np.isfinite(result.x).all():
+        return None
+    return _polish(target, torch.from_numpy(result.x), -float(result.fun), over)
 
 
-def _spread(target: LogDensity, mode: Tensor, step: float = 1e-3) -> tuple[Tensor, bool]:
-    """Cholesky factor of the covariance; curvatures that are not positive are replaced."""
-    offsets = step * torch.eye(len(mode), dtype=mode.dtype)
-    points = torch.cat([mode + offsets, mode - offsets]).requires_grad_()
+def _polish(target: LogDensity, u: Tensor, height: float, over: Callable[[], bool]) -> tuple[Tensor, float]:
+    """Newton's method, halving steps that do not go up: for coordinates of very unlike scales, where L-BFGS stands still."""
+    for _ in range(NEWTON):
+        if over():
+            break
+        slope, hessian = _curvature(target, u)
+        values, vectors, unit = _eigen(hessian)
+        if not bool(values.any()):
+            break
+        # Directions that bend up are climbed as if they bent down as much.
+        step = unit * (vectors @ ((vectors.T @ (unit * slope)) / values.abs().clamp_min(FLAT * values.abs().max())))
+        factors = 0.5 ** torch.arange(HALVINGS, dtype=u.dtype)
+        trial = u + factors[:, None] * step
+        with torch.no_grad():
+            heights = target(trial).double()
+        best = int(heights.argmax())
+        gain = float(heights[best]) - height
+        if not gain > 0:
+            break
+        u, height = trial[best], float(heights[best])
+        if gain < 1e-9 * (1 + abs(height)):
+            break
+    return u, height
+
+
+def _curvature(target: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (D,) and −∂² log p̃ (D, D): exact where the log density can be differentiated twice."""
+    rows = u.repeat(len(u), 1).requires_grad_()
+    try:
+        with torch.enable_grad():
+            (slopes,) = grad(target(rows).sum(), rows, create_graph=True)
+            (hessian,) = grad(slopes.diagonal().sum(), rows)
+    except RuntimeError:  # of a constant slope, or an operation without a second derivative
+        slopes, hessian = _differences(target, u)
+    hessian = hessian.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return slopes[0].detach(), -0.5 * (hessian + hessian.T)
+
+
+def _differences(target: LogDensity, u: Tensor, step: float = 1e-3) -> tuple[Tensor, Tensor]:
+    offsets = step * u.abs().clamp_min(1.0).diag()
+    points = torch.cat([u + offsets, u - offsets, u[None]]).requires_grad_()
     (slopes,) = grad(target(points).sum(), points)
-    up, down = slopes.chunk(2)
-    hessian = (down - up) / (2 * step)
-    values, vectors = torch.linalg.eigh(0.5 * (hessian + hessian.T))
-    proper = bool((values > 1e-6 * values.abs().max()).all())
-    variances = 1 / values.clamp_min(WIDEST**-2)
-    return torch.linalg.cholesky((vectors * variances) @ vectors.T), proper
+    up, down, here = slopes.split([len(u), len(u), 1])
+    return here, (up - down) / (2 * offsets.diagonal()[:, None])
+
+
+def _eigen(hessian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvalues and vectors of S H S, S the diagonal (D,) that gives every coordinate unit curvature; and S."""
+    diagonal = hessian.diagonal().abs()
+    unit = diagonal.clamp_min(WIDEST**-2).rsqrt()
+    values, vectors = torch.linalg.eigh(unit[:, None] * hessian * unit)
+    return values, vectors, unit
+
+
+def _gaussian(target: LogDensity, mode: Tensor, height: float) -> tuple[Tensor, bool]:
+    """Cholesky factor of the covariance, and whether log p̃ falls by it as it should in every direction.
+
+    Along every principal direction the standard deviation is where log p̃ has fallen by half a nat, unless the curvature
+    says about the same: a flat top, an edge and a ridge that bends have no curvature that says how wide they are.
+    """
+    slope, hessian = _curvature(target, mode)
+    values, vectors, unit = _eigen(hessian)
+    climbing = vectors.T @ (unit * slope)
+    flat = not bool(values.any())
+    stationary = flat or float((climbing.square() / values.abs().clamp_min(FLAT * values.abs().max())).sum()) < 2 * STATIONARY
+    directions = (unit[:, None] * vectors).T
+    by_curvature = torch.where(values > FLAT * values.abs().max(), values, 0.0).rsqrt()
+    by_fall = _falls(target, mode, height, directions, by_curvature)
+    alike = (by_curvature / by_fall).log().abs() < math.log(UNLIKE)
+    sd = torch.where(alike, by_curvature, by_fall)
+    lower = torch.linalg.qr(sd[:, None] * directions)[1].T
+    return lower * lower.diagonal().sign(), stationary and bool(alike.all())
+
+
+@torch.no_grad()
+def _falls(target: LogDensity, mode: Tensor, height: float, directions: Tensor, guess: Tensor) -> Tensor:
+    """How far (D,) one goes along each direction (D, D), on average of both ways, until log p̃ has fallen by `DROP`."""
+    low = torch.full_like(guess, 1e-12).log()
+    high = torch.full_like(guess, WIDEST).log()
+    middle = guess.nan_to_num(nan=1.0, posinf=1.0).clamp(1e-12, WIDEST).log()
+    for _ in range(BISECTIONS):
+        moves = middle.exp()[:, None] * directions
+        fall = height - target(torch.cat([mode + moves, mode - moves])).double()
+        mean = fall.clamp(-FAR, FAR).view(2, -1).mean(0)
+        low, high = torch.where(mean < DROP, middle, low), torch.where(mean < DROP, high, middle)
+        middle = 0.5 * (low + high)
+        if float((high - low).max()) < 0.1:
+            break
+    return middle.exp()

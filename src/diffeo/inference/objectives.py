@@ -11,14 +11,17 @@ from torch.autograd import grad
 
 from ..flow import Flow
 from ..training import Objective
+from ..training.sampler import mix
 from .hmc import LogDensity
 from .path import decode_with_score
 
-__all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "ReverseKL", "VariationalObjective"]
+__all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "Jeffreys", "ReverseKL", "VariationalObjective"]
 
 Gradient = Literal["path", "total"]
 OUTSIDE = 1e3  # nats of a batch that lies outside the support
 LEAST_SHARE = 0.1  # of the draws inside, so that few of them do not make a huge step
+HELD_OUT = 4  # one draw in so many is kept to compare weights on
+STREAM = 18  # of random numbers
 
 
 class VariationalObjective(Objective):
@@ -59,10 +62,40 @@ class ReverseKL(VariationalObjective):
         if self.gradient == "total":
             x, logdet = self.flow.decode(z)
             return _within(self.flow.base.log_prob(z) - logdet - self.target(x))
-        x, log_w, slope = _weights(self.flow, self.target, z)
-        loss = _along(x, -slope, _within(-log_w))
-        outside = ~log_w.isfinite()
-        return loss + _inwards(self.flow, x.detach(), outside) if bool(outside.any()) else loss
+        return _reverse(self.flow, self.target, z)
+
+
+class Jeffreys(VariationalObjective):
+    """KL(q ‖ p) + E_p [−log q(x)], the second by draws (N, D) of the target: close to p where q is, and nowhere without mass.
+
+    The draws may be few and rough, as those of tempered Monte Carlo: they keep q from leaving out a mode, and the reverse
+    divergence makes it exact. Batches of them are a function of the seed
+    and the number of calls, which is part of the state.
+    """
+
+    points: Tensor
+    held: Tensor
+    calls: Tensor
+
+    def __init__(self, flow: Flow, target: LogDensity, draws: Tensor, *, seed: int = 0) -> None:
+        super().__init__(flow, target)
+        self.seed = seed
+        kept = torch.arange(len(draws)) % HELD_OUT == 0
+        self.register_buffer("points", draws[~kept], persistent=False)
+        self.register_buffer("held", draws[kept], persistent=False)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def losses(self, z: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(mix(self.seed, STREAM, int(self.calls)))
+        self.calls += 1
+        rows = torch.randint(len(self.points), (len(z),), generator=generator)
+        return _reverse(self.flow, self.target, z) - self.flow.log_prob(self.points[rows.to(self.points.device)])
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        losses = super().forward(*batch)
+        if self.training and torch.is_grad_enabled():
+            return losses
+        return losses - self.flow.log_prob(self.held).mean()
 
 
 class ImportanceWeighted(VariationalObjective):
@@ -113,6 +146,14 @@ class ForwardKL(VariationalObjective):
             log_w = self.target(x) - self.flow.base.log_prob(z) + logdet
             share = log_w.softmax(0) * len(z)
         return -share * self.flow.log_prob(x)
+
+
+def _reverse(flow: Flow, target: LogDensity, z: Tensor) -> Tensor:
+    """log q(x) − log p̃(x), with the path gradient."""
+    x, log_w, slope = _weights(flow, target, z)
+    loss = _along(x, -slope, _within(-log_w))
+    outside = ~log_w.isfinite()
+    return loss + _inwards(flow, x.detach(), outside) if bool(outside.any()) else loss
 
 
 def _weights(flow: Flow, target: LogDensity, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,25 +6,28 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from ..flow import Flow
 from ..training import Progress
 from ..training.sampler import mix
 from .bridge import bridge
-from .diagnostics import Diagnostics, verdict
-from .fitting import Fitting, Found
+from .diagnostics import MOST_LOST, Diagnostics, verdict
+from .fitting import Fitting, Found, describes
 from .laplace import Laplace
 from .mcmc import Chains, latent_chains
+from .objectives import ReverseKL
 from .posterior import Attempt, Posterior
+from .survey import agreement
 from .target import Target
 
-__all__ = ["ORDER", "Effort", "Search"]
+__all__ = ["EFFORTS", "Effort", "Search"]
 
-Effort = Literal["auto", "flow", "annealed", "fab", "mcmc"]
-ORDER: tuple[Effort, ...] = ("flow", "annealed", "fab", "mcmc")
+Effort = Literal["auto", "flow", "particles", "annealed", "fab", "mcmc"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
 STATES, WARMUP = 500, 250  # of each Markov chain
 NEAR = 3.0  # standard deviations per dimension within which a chain has seen a maximum
 MOST_OFF = 0.2  # standard deviations between means of chains and of reference draws
@@ -45,6 +48,14 @@ class Search:
     limit_is_default: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     best: Found | None = None
+
+    def plan(self) -> tuple[Effort, ...]:
+        """The attempts that are worth their time, in order."""
+        survey, s = self.fitting.survey, self.fitting.settings
+        if not survey.complete:
+            return ("flow", "mcmc")
+        asked = isinstance(s.model, Flow) or s.objective is not ReverseKL
+        return ("flow", "particles", "mcmc") if asked or describes(survey) else ("particles", "mcmc")
 
     def attempt(self, name: Effort) -> bool:
         """Try one thing; True when its result is to be trusted."""
@@ -98,6 +109,9 @@ class Search:
             found.reasons += [reason for reason in reasons if reason not in found.reasons]
         if missed := self._missed(found):
             found.reasons.append(missed)
+        if found.diagnostics.beyond is not None and found.diagnostics.beyond > MOST_LOST:
+            # What the particles held apart have shown is known now: others take their place.
+            self.fitting.survey.temper(self.fitting.target, self.fitting.over)
         return found
 
     @torch.no_grad()
@@ -106,7 +120,7 @@ class Search:
         generator = torch.Generator().manual_seed(mix(self.fitting.settings.seed, 12))
         proper = self._heavy()
         for maximum in proper:
-            u = maximum.sample(PROBES, generator).to(found.flow.dtype)
+            u = maximum.sample(PROBES, generator)
             above = float(self.fitting.weights(found.flow, u).median()) - found.diagnostics.log_z
             if above > MISSED:
                 return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
@@ -142,7 +156,9 @@ class Search:
         reasons += self._unvisited(chains.samples)
         draws = chains.samples.flatten(0, 1).cpu()
         equal = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
-        return Found(best.flow, draws, equal, self._bridged(best, chains), reasons, best.history, chains)
+        figures = self._bridged(best, chains)
+        reasons += agreement(self.fitting.survey, figures.log_z, figures.log_z_se)
+        return Found(best.flow, draws, equal, figures, reasons, best.history, chains)
 
     def _begun(self) -> Found:
         """A flow for the chains to start from, which has to be tried first when nothing was."""
@@ -158,6 +174,8 @@ class Search:
         _, of_q = fitting.draw(best.flow, generator)
         of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(chains.samples.shape[:2])
         value, error = bridge(of_p, of_q)
+        if fitting.survey.complete:
+            error = math.hypot(error, 1 / fitting.survey.lineages)
         return replace(best.diagnostics, log_z=value, log_z_se=error)
 
     def _unvisited(self, samples: Tensor) -> list[str]:
@@ -167,19 +185,27 @@ class Search:
         far = sum(float(m.distance(x).min()) > NEAR * math.sqrt(x.shape[1]) for m in maxima)
         if far:
             reasons.append(f"a mode is lost: the chains never came near {far} of {len(maxima)} maxima")
+        held = self.fitting.survey.held
+        if held is not None and held.complete:
+            reasons += _elsewhere(x, held.particles.flatten(0, 1), held.lineages, "the particles of tempering")
         if self.fitting.reference is not None:
             known = self.fitting.reference.double()
-            off = ((x.mean(0) - known.mean(0)) / known.std(0)).abs()
-            if float(off.max()) > MOST_OFF + 4 / math.sqrt(len(known)):
-                reasons.append(
-                    f"the mean of the chains is {float(off.max()):.2f} standard deviations from that of the reference draws"
-                )
+            reasons += _elsewhere(x, known, len(known), "the reference draws")
         return reasons
 
     def _heavy(self) -> list[Laplace]:
         """The proper maxima that have a mass to speak of."""
-        floor = max((m.log_z for m in self.fitting.maxima), default=0.0) - SLIGHT
-        return [m for m in self.fitting.maxima if m.proper and m.log_z > floor]
+        maxima = self.fitting.survey.maxima
+        floor = max((m.log_z for m in maxima), default=0.0) - SLIGHT
+        return [m for m in maxima if m.proper and m.log_z > floor]
+
+
+def _elsewhere(x: Tensor, known: Tensor, independent: int, what: str) -> list[str]:
+    """Are the means of chains (N, D) away from those of draws (M, D) that are worth so many independent ones?"""
+    off = float(((x.mean(0) - known.mean(0)) / known.std(0)).abs().max())
+    if off <= MOST_OFF + 4 / math.sqrt(independent):
+        return []
+    return [f"the mean of the chains is {off:.2f} standard deviations from that of {what}"]
 
 
 def _counted(target: Target) -> list[str]:

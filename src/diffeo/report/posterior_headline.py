@@ -56,7 +56,7 @@ def _figures(d: Diagnostics) -> list[Line]:
         ("outside the support", f"{d.minus_inf_share:.2%}", "of the draws, where the density is zero or not a number"),
     ]
     if d.beyond is not None:
-        meaning = "found by short Markov chains and wide draws where weights exceed all that the draws met; 3 % are too much"
+        meaning = "of tempered Monte Carlo, where weights exceed all that the draws met; 3 % are too much"
         lines.append(("mass beyond", f"{d.beyond:.2%}", meaning))
     if d.gradient_snr is not None:
         meaning = "of the gradient after training, |mean| / SD over parameters: small when there is no more to learn"

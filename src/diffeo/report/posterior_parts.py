@@ -18,6 +18,7 @@ __all__ = ["attempts", "counts", "summary", "usage"]
 SHOWN = 30  # entries in sight, the others are folded away
 TRIED = {
     "flow": "a flow that starts from Laplace's approximation, or a mixture of them, where they say enough",
+    "particles": "a deeper flow, from the particles of tempered Monte Carlo",
     "annealed": "a deeper flow, from a wide normal through tempered targets",
     "fab": "the annealed flow, trained on by annealed importance sampling (FAB)",
     "mcmc": "Markov chains in the latent space of the best flow",
