@@ -167,6 +167,27 @@ def test_cells_that_are_no_numbers(cell: str, tmp_path: Path) -> None:
     assert (tmp_path / "bad.csv").read_text().splitlines()[1].startswith("202,b,not a number,")
 
 
+def test_a_missing_dash_is_no_minus(tmp_path: Path) -> None:
+    cells = ["5", "-", "- 1", "-7", "8", "--"] * 300
+    path = save(tmp_path, "a\n" + "\n".join(f'"{c}"' for c in cells))
+    table = read_table(path, dialect="delimiter=comma,missing=-", max_bad=1)
+    assert table.values.ravel().tolist() == [5, -7, 8] * 300
+    assert (table.intake.nonfinite, table.intake.rejected) == (300, 600)
+
+
+def test_many_and_few_bad_rows_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffeo.data import cells
+
+    body = "".join(f"{i}, NA ,{i % 2 == 0},x\n" + f'{i},2.5,{"maybe" if i % 7 else "TRUE"},"a\nb"\n' for i in range(99))
+    path, seen = save(tmp_path, "a,b,flag,s\n1,2,true,y\n" + "2,3,false,z\n" * 1100 + body), []
+    for few in (0, 10_000):
+        monkeypatch.setattr(cells, "FEW", few)
+        table = read_table(path, drop=["s"], max_bad=1, rejects=tmp_path / "bad.csv")
+        seen.append((table.values.tolist(), table.lines.tolist(), (tmp_path / "bad.csv").read_text()))
+    assert seen[0] == seen[1]
+    assert "flag,not a number" in seen[0][2]
+
+
 def test_the_column_that_fails_is_blamed(tmp_path: Path) -> None:
     rows = "".join(f"{i},{i + 0.5},{'x' if i % 5 else 0.5}\n" for i in range(300))
     with pytest.raises(DataError, match="column 'c'") as caught:
@@ -193,6 +214,13 @@ def test_blank_lines_of_one_column_are_empty_cells(tmp_path: Path) -> None:
     table = read_table(save(tmp_path, "a\n\n1.5\n\n2.5\n\n\n"), max_bad=0.5)
     assert (table.intake.total, table.intake.nonfinite) == (4, 2)
     assert list(table.intake.reasons) == ["column 'a': empty, NaN or infinite"]
+
+
+def test_a_blank_line_before_a_bad_row(tmp_path: Path) -> None:
+    path = save(tmp_path, "a\n1\n2\n3\n\n1|2\n+-1|2\n5\n\n+-1|2\n6\n")
+    read_table(path, dialect="delimiter=bar", max_bad=1, rejects=tmp_path / "bad.csv")
+    lines = [line.split(",")[:2] for line in (tmp_path / "bad.csv").read_text().splitlines()[1:]]
+    assert lines == [["5", "a"], ["6", ""], ["7", ""], ["9", "a"], ["10", ""]]
 
 
 def test_advice_fits_whoever_reads(tmp_path: Path) -> None:

@@ -138,9 +138,10 @@ def make(seed: int) -> Made:
     packed = rng.random() < 0.1
     marks = f"delimiter={WORDS[delimiter]},decimal={WORDS[decimal]},thousands={WORDS[thousands] if thousands else 'none'}"
     spec = f"{marks},encoding={encoding},header={len(prologue) + 1},missing={'|'.join(missing)}"
-    if width > 1 and not custom and rng.random() < 0.6:
+    guessable = width > 1 and rows > 2 and (decimal == "." or not {*kinds} <= {"small", "count"})
+    if guessable and not custom and rng.random() < 0.6:
         spec = ""
-    elif width > 1 and custom and rng.random() < 0.5:
+    elif guessable and custom and rng.random() < 0.5:
         spec = f"missing={'|'.join(missing)}"
     return Made(
         gzip.compress(content) if packed else content, text, shown, delimiter, decimal, thousands, missing, len(prologue) + 1,

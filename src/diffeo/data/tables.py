@@ -265,7 +265,7 @@ def _refuse_text(src: Source, used: tuple[str, ...], optional: bool) -> None:
         used = src.names
     bad = [n for n in used if n in src.text]
     if bad:
-        drops = " ".join(f"--drop {n}" for n in bad[:5])
+        drops = " ".join(f"--drop {n}" for n in bad[:20])
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         mend = f"leave it out with {drops}" if optional else "the model needs numbers there"
         raise DataError(f"{src.label}: column {bad[0]!r}{more} is {src.text[bad[0]]}; {mend}")
