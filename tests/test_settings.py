@@ -91,7 +91,7 @@ RANGES = {
 
 def ranges() -> Iterator[Any]:
     for model, (build, event) in MODELS.items():
-        for name in get_type_hints(build).keys() & RANGES.keys():
+        for name in sorted(get_type_hints(build).keys() & RANGES.keys()):
             for value in RANGES[name]:
                 yield pytest.param(build, event, {name: value}, id=f"{model}: {name}={value!r}")
 
