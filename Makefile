@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz bench bench-quick wheel clean
+.PHONY: demo test fuzz soak bench bench-quick wheel clean
 
 demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
@@ -19,6 +19,12 @@ test: .venv/installed-dev
 # The fuzzers of tests/fuzz at length; `make test` runs the first cases of each.
 fuzz: .venv/installed-dev
 	DIFFEO_FUZZ=1 $(BIN)/python -m pytest -v -n 2 tests/fuzz
+
+# By hand, about ten minutes of one core: does a process that fits, saves and loads for hours grow? Does who loads while others save
+# get one model?
+soak: .venv/installed-dev
+	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/loads.py
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py
