@@ -14,7 +14,7 @@ from peers import PEERS, python
 
 from .rows import CONTENDERS, Settings
 
-__all__ = ["contest"]
+__all__ = ["Process", "contest"]
 
 HERE = Path(__file__).parent
 WARM_UP = 3  # calls before peak memory is read
@@ -51,6 +51,10 @@ class Process:
     def peak(self) -> float:
         """The most memory that the process has held, MiB."""
         return self._ask("peak", 0)
+
+    def step(self) -> float:
+        """Milliseconds of one training step."""
+        return self._ask("step", 1)
 
     def train(self) -> None:
         self._ask("step", WARM_UP)
