@@ -9,6 +9,7 @@ import pydantic
 
 from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
+from ..store.config import first_fault
 from .images import height_width
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def check_notes(flow: Flow, folder: Path) -> None:
     try:
         notes = _Notes.model_validate(flow.metadata)
     except pydantic.ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = printable(".".join(map(str, fault["loc"])), 60)
-        raise StoreError(f"{folder}: its metadata are damaged: {place}: {printable(fault['msg'])}") from None
+        raise StoreError(f"{folder}: its metadata are damaged: {first_fault(error)}") from None
     if notes.images.bits not in (None, flow.bits):
         raise StoreError(f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes {flow.bits}")
     if len(notes.images.classes) not in (0, flow.classes or len(notes.images.classes)):

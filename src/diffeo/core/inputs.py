@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import has_mask
 from .errors import DataError
 
 __all__ = ["as_tensor"]
@@ -25,7 +26,7 @@ def as_tensor(values: Any, name: str = "x") -> Tensor:
         if values.is_complex():
             raise DataError(f"{name} must be real numbers, got {values.dtype}: take its real part or view_as_real")
         return values
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    if has_mask(values):
         raise DataError(f"{name} is an array with masked entries: fill them or leave their rows out")
     try:
         array = np.asarray(values)

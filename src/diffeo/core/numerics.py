@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["centre_and_scale", "full_precision", "gradients", "soft_clamp", "sum_event"]
+__all__ = ["centre_and_scale", "covariance_of", "full_precision", "gradients", "soft_clamp", "sum_event"]
 
 
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
@@ -38,6 +38,12 @@ def centre_and_scale(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     std = (unit - mean).square().mean(0).sqrt()
     constant = std <= 8 * torch.finfo(x.dtype).eps
     return mean * size, torch.where(constant, torch.ones_like(std), std * size), constant
+
+
+def covariance_of(rows: Tensor) -> Tensor:
+    """Biased covariance (D, D) of rows (N, D), also of a single column."""
+    size = rows.shape[1]
+    return torch.cov(rows.T, correction=0).reshape(size, size)
 
 
 def gradients(

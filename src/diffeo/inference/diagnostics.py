@@ -66,7 +66,7 @@ class Diagnostics:
     """Upper bound on log Z, from draws of the target; EUBO − log Z is KL(p ‖ q). None without such draws."""
     eubo_se: float | None = None
     beyond: float | None = None
-    """Share of the target's mass, by short Markov chains and wide draws, where weights exceed all that the draws met."""
+    """Share of the target's mass, by tempered Monte Carlo, where weights exceed all that the draws met."""
     gradient_snr: float | None = None
     """Signal to noise of the gradient after training, a mean over parameters: small when there is no more to learn."""
     declared_share: float = 0.0

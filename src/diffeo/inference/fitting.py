@@ -284,7 +284,7 @@ class Fitting:
 
         Mass that no particle met either may be missing besides: about one part in as many as there are lineages.
         """
-        if self.survey.held is None or not self.survey.complete:
+        if not self.survey.complete:
             return found
         u = self.survey.held.particles.flatten(0, 1)
         share = lost_modes(log_w, torch.cat([self.weights(flow, part) for part in u.split(ROWS)]))

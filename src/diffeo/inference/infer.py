@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.devices import usable_device
 from ..core.errors import ConfigError
+from ..core.numerics import covariance_of
 from ..flow import Flow
 from ..training import Progress
 from ..training.fit import lines
@@ -145,9 +146,8 @@ def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tens
     if target.region.inside is None:
         return None
     points = target.region.points(target.space, scale, torch.Generator().manual_seed(mix(seed, 17))).double()
-    spread = torch.cov(points.T, correction=0).reshape(points.shape[1], points.shape[1])
     floor = 1e-6 * scale**2 * torch.eye(points.shape[1], dtype=torch.float64)
-    return points.mean(0), torch.linalg.cholesky(spread + floor)
+    return points.mean(0), torch.linalg.cholesky(covariance_of(points) + floor)
 
 
 def _check(effort: str, model: Any, **counts: Any) -> None:

@@ -13,7 +13,7 @@ from torch.autograd import grad
 
 from .hmc import LogDensity
 
-__all__ = ["Laplace", "all_found", "climb", "climb_from", "laplace", "note"]
+__all__ = ["Laplace", "all_found", "climb_from", "factor_of", "laplace"]
 
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
 UNSEEN = 0.005  # chance that another climb ends in a new place, below which all are taken for found: basins differ in size
@@ -89,9 +89,9 @@ def laplace(
 def climb_from(found: list[Laplace], target: LogDensity, starts: Tensor, over: Callable[[], bool] = lambda: False) -> int:
     """Climb from points (B, D) and add the maxima they end in to `found`; returns how many of these are new."""
     before = len(found)
-    places = [place for place in (climb(target, u, over) for u in starts) if place is not None]
+    places = [place for place in (_climb(target, u, over) for u in starts) if place is not None]
     for mode, height in sorted(places, key=lambda place: -place[1]):
-        note(found, target, mode, height)
+        _note(found, target, mode, height)
     found[:] = [m for m in found if m.proper] or found  # saddles, once there is a maximum
     return max(0, len(found) - before)
 
@@ -106,7 +106,7 @@ def all_found(maxima: list[Laplace]) -> bool:
     return sum(m.hits == 1 for m in maxima) <= UNSEEN * sum(m.hits for m in maxima)
 
 
-def note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
+def _note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
     """Count the end of a climb, with a Gaussian where it is a new one."""
     for i, other in enumerate(found):
         if float(other.distance(mode[None])) <= math.sqrt(len(mode)):
@@ -121,7 +121,7 @@ class _Over(Exception):
     """Raised from within a climb to end it."""
 
 
-def climb(target: LogDensity, start: Tensor, over: Callable[[], bool] = lambda: False) -> tuple[Tensor, float] | None:
+def _climb(target: LogDensity, start: Tensor, over: Callable[[], bool]) -> tuple[Tensor, float] | None:
     """The maximum (D,) that L-BFGS and then Newton's method reach from `start` (D,), and log p̃ there."""
     from scipy.optimize import minimize
 
@@ -213,8 +213,14 @@ def _gaussian(target: LogDensity, mode: Tensor, height: float) -> tuple[Tensor, 
     by_fall = _falls(target, mode, height, directions, by_curvature)
     alike = (by_curvature / by_fall).log().abs() < math.log(UNLIKE)
     sd = torch.where(alike, by_curvature, by_fall)
-    lower = torch.linalg.qr(sd[:, None] * directions)[1].T
-    return lower * lower.diagonal().sign(), stationary and bool(alike.all())
+    return factor_of(sd[:, None] * directions), stationary and bool(alike.all())
+
+
+def factor_of(rows: Tensor) -> Tensor:
+    """The lower triangular L (D, D) with L Lᵀ = Aᵀ A of rows A (D, D), without squaring their scales."""
+    lower = torch.linalg.qr(rows)[1].T
+    factor: Tensor = lower * lower.diagonal().sign()
+    return factor
 
 
 @torch.no_grad()

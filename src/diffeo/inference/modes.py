@@ -12,7 +12,7 @@ from ..flow import Flow
 from .hmc import LogDensity
 from .laplace import Laplace
 
-__all__ = ["gaussian_of", "mixture_of", "weigh_modes"]
+__all__ = ["gaussian_of", "mixture_of", "moments", "weigh_modes"]
 
 ROUNDS = 3  # of updates of the weights
 LEAST = 1e-4  # weight of a mode, so that none is lost by chance
@@ -20,11 +20,17 @@ LEAST = 1e-4  # weight of a mode, so that none is lost by chance
 
 def gaussian_of(maxima: list[Laplace]) -> tuple[Tensor, Tensor]:
     """Mean (D,) and Cholesky factor (D, D) of the mixture of Laplace approximations."""
-    weights, means = _weights(maxima), torch.stack([m.mode for m in maxima])
+    means, lowers = (torch.stack(each) for each in zip(*((m.mode, m.lower) for m in maxima), strict=True))
+    mean, covariance = moments(_weights(maxima), means, lowers)
+    return mean, torch.linalg.cholesky(covariance)
+
+
+def moments(weights: Tensor, means: Tensor, lowers: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of Gaussians with weights (K,), means (K, D) and Cholesky factors (K, D, D)."""
     mean = weights @ means
-    within = torch.einsum("k,kij,klj->il", weights, *[torch.stack([m.lower for m in maxima])] * 2)
+    within = torch.einsum("k,kij,klj->il", weights, lowers, lowers)
     away = means - mean
-    return mean, torch.linalg.cholesky(within + (weights[:, None] * away).T @ away)
+    return mean, within + (weights[:, None] * away).T @ away
 
 
 def mixture_of(maxima: list[Laplace], mean: Tensor, lower: Tensor) -> PlacedMixture:

@@ -185,8 +185,8 @@ class Search:
         far = sum(float(m.distance(x).min()) > NEAR * math.sqrt(x.shape[1]) for m in maxima)
         if far:
             reasons.append(f"a mode is lost: the chains never came near {far} of {len(maxima)} maxima")
-        held = self.fitting.survey.held
-        if held is not None and held.complete:
+        if self.fitting.survey.complete:
+            held = self.fitting.survey.held
             reasons += _elsewhere(x, held.particles.flatten(0, 1), held.lineages, "the particles of tempering")
         if self.fitting.reference is not None:
             known = self.fitting.reference.double()

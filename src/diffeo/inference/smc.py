@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..core.numerics import covariance_of
 from ..training.sampler import mix
 from .diagnostics import ess
-from .hmc import LogDensity, metropolis
+from .hmc import LogDensity, State, choose, evaluate, metropolis
 
-__all__ = ["Populations", "Reference", "joined", "tempered_smc"]
+__all__ = ["Populations", "Reference", "tempered_smc"]
 
 STREAM = 15  # of random numbers
 EVEN = 0.6  # effective sample size after a rise of the temperature, as a share of the population
@@ -82,17 +83,6 @@ class Populations:
         return first, second
 
 
-def joined(one: Populations, other: Populations) -> Populations:
-    """Two sets of populations of as many particles each as one; the reverse of `split`."""
-    return replace(
-        one,
-        particles=torch.cat([one.particles, other.particles]),
-        log_z=torch.cat([one.log_z, other.log_z]),
-        ancestors=torch.cat([one.ancestors, other.ancestors]),
-        complete=one.complete and other.complete,
-    )
-
-
 def tempered_smc(
     target: LogDensity,
     reference: Reference,
@@ -120,7 +110,7 @@ def tempered_smc(
     """
     sampler = _Sampler(target, reference, populations, particles, torch.Generator().manual_seed(mix(seed, STREAM)))
     complete = sampler.run(over)
-    points = reference.points(sampler.v).view(populations, particles, -1)
+    points = reference.points(sampler.state.z).view(populations, particles, -1)
     return Populations(points, sampler.log_z, sampler.ancestors, sampler.levels, complete)
 
 
@@ -131,14 +121,14 @@ class _Sampler:
         self, target: LogDensity, reference: Reference, populations: int, particles: int, generator: torch.Generator
     ) -> None:
         self.target, self.reference, self.generator = target, reference, generator
+        self.log_det = reference.log_det
         self.populations, self.particles = populations, particles
         self.size = len(reference.mean)
         self.beta, self.levels = 0.0, 0
         self.step = self.size**-0.25
         self.log_z = torch.zeros(populations, dtype=torch.float64)
         self.ancestors = torch.arange(particles).repeat(populations, 1)
-        self.v = self._normal()
-        self.log_p, self.grad = self._evaluate(self.v)
+        self.state = self._evaluate(self._normal())
 
     def run(self, over: Callable[[], bool]) -> bool:
         """Raise β to 1; False when it was stopped, or a population has no particle of positive density."""
@@ -156,32 +146,35 @@ class _Sampler:
 
     def _enter(self, over: Callable[[], bool]) -> bool:
         """Particles of zero density are replaced by draws of the reference where it is positive, at the cost in Z."""
-        inside = self.log_p > -math.inf
-        tried, hit = torch.full_like(self.log_z, float(self.particles)), inside.view(self.populations, -1).double().sum(1)
+        inside = self._inside(self.state)
+        tried, hit = torch.full_like(self.log_z, float(self.particles)), inside.double().sum(1)
         for _ in range(INSIDE_TRIES):
             if bool(inside.all()) or over():
                 break
-            fresh = self._normal()
-            log_p, grad = self._evaluate(fresh)
-            good = log_p > -math.inf
+            fresh = self._evaluate(self._normal())
             tried += self.particles
-            hit += good.view(self.populations, -1).double().sum(1)
-            self._replace(inside, fresh, log_p, grad, good)
-            inside = self.log_p > -math.inf
+            hit += self._inside(fresh).double().sum(1)
+            self._replace(fresh)
+            inside = self._inside(self.state)
         self.log_z += (hit / tried).log()
         return bool(inside.all())
 
-    def _replace(self, inside: Tensor, fresh: Tensor, log_p: Tensor, grad: Tensor, good: Tensor) -> None:
+    def _inside(self, state: State) -> Tensor:
+        """Which particles have positive density, (R, N)."""
+        return (state.log_p > -math.inf).view(self.populations, -1)
+
+    def _replace(self, fresh: State) -> None:
         """Put good fresh points of a population in the places of those of zero density, as far as they go."""
-        for rows in torch.arange(len(inside)).view(self.populations, -1):
-            places, points = rows[~inside[rows]], rows[good[rows]]
+        numbers = torch.arange(len(fresh.z)).view(self.populations, -1)
+        for rows, inside, good in zip(numbers, self._inside(self.state), self._inside(fresh), strict=True):
+            places, points = rows[~inside], rows[good]
             count = min(len(places), len(points))
-            places, points = places[:count], points[:count]
-            self.v[places], self.log_p[places], self.grad[places] = fresh[points], log_p[points], grad[points]
+            for old, new in zip(self.state, fresh, strict=True):
+                old[places[:count]] = new[points[:count]]
 
     def _rise(self) -> None:
         """The next temperature, and resampling by the weights it gives."""
-        log_ratio = (self.log_p - self._log_reference(self.v)).view(self.populations, -1)
+        log_ratio = (self.state.log_p - self._log_reference(self.state.z)).view(self.populations, -1)
         rise = _largest_rise(log_ratio, 1 - self.beta)
         self.beta = 1.0 if rise >= 1 - self.beta else self.beta + rise
         self.levels += 1
@@ -190,13 +183,12 @@ class _Sampler:
         chosen = _systematic(log_w, self.generator)
         self.ancestors = self.ancestors.gather(1, chosen)
         flat = (chosen + self.particles * torch.arange(self.populations)[:, None]).flatten()
-        self.v, self.log_p, self.grad = self.v[flat], self.log_p[flat], self.grad[flat]
+        self.state = State(*(part[flat] for part in self.state))
 
     def _spread(self) -> Tensor:
         """Cholesky factor of the particles' covariance, drawn towards its diagonal where there are few for so many entries."""
-        covariance = torch.cov(self.v.T, correction=0).reshape(self.size, self.size)
-        few = len(self.v) < MANY * self.size
-        shrink = self.size / (self.size + len(self.v)) if few else 0.0
+        covariance, rows = covariance_of(self.state.z), len(self.state.z)
+        shrink = self.size / (self.size + rows) if rows < MANY * self.size else 0.0
         diagonal = covariance.diagonal().clamp_min(1e-300)
         covariance = (1 - shrink) * covariance + (shrink * diagonal + 1e-12 * diagonal).diag()
         lower, failed = torch.linalg.cholesky_ex(covariance)
@@ -204,32 +196,28 @@ class _Sampler:
 
     def _move(self, lower: Tensor) -> None:
         """One Hamiltonian trajectory for each particle, with steps of random size."""
-        factor = SHORTEST ** torch.rand(len(self.v), 1, generator=self.generator, dtype=torch.float64)
+        state = self.state
+        factor = SHORTEST ** torch.rand(len(state.z), 1, generator=self.generator, dtype=torch.float64)
         step = self.step * factor
-        momentum = self._normal()
-        v, log_p, grad = self.v, self.log_p, self.grad
-        last = momentum
-        sound = torch.ones(len(v), dtype=torch.bool)
+        momentum = last = self._normal()
+        sound = torch.ones(len(state.z), dtype=torch.bool)
         for _ in range(LEAPFROGS):
-            last = last + 0.5 * step * self._force(v, grad) @ lower
-            moved = v + step * last @ lower.T
+            last = last + 0.5 * step * self._force(state) @ lower
+            moved = state.z + step * last @ lower.T
             sound &= moved.isfinite().all(1)
-            v = torch.where(sound[:, None], moved, v)
-            log_p, grad = self._evaluate(v)
-            last = last + 0.5 * step * self._force(v, grad) @ lower
-        gain = self._tempered(v, log_p) - self._tempered(self.v, self.log_p)
+            state = self._evaluate(torch.where(sound[:, None], moved, state.z))
+            last = last + 0.5 * step * self._force(state) @ lower
+        gain = self._tempered(state) - self._tempered(self.state)
         gain = gain - 0.5 * (last.square() - momentum.square()).sum(1)
         accepted, probability = metropolis(torch.where(sound, gain, -math.inf), self.generator)
-        self.v = torch.where(accepted[:, None], v, self.v)
-        self.log_p = torch.where(accepted, log_p, self.log_p)
-        self.grad = torch.where(accepted[:, None], grad, self.grad)
+        self.state = choose(accepted, state, self.state)
         self.step *= math.exp(float(probability.mean()) - WANTED)
 
-    def _tempered(self, v: Tensor, log_p: Tensor) -> Tensor:
-        return self.beta * log_p + (1 - self.beta) * self._log_reference(v)
+    def _tempered(self, state: State) -> Tensor:
+        return self.beta * state.log_p + (1 - self.beta) * self._log_reference(state.z)
 
-    def _force(self, v: Tensor, grad: Tensor) -> Tensor:
-        return self.beta * grad - (1 - self.beta) * v
+    def _force(self, state: State) -> Tensor:
+        return self.beta * state.grad - (1 - self.beta) * state.z
 
     def _log_reference(self, v: Tensor) -> Tensor:
         return -0.5 * v.square().sum(1) - 0.5 * self.size * math.log(2 * math.pi)
@@ -238,16 +226,9 @@ class _Sampler:
         rows = self.populations * self.particles
         return torch.randn(rows, self.size, generator=self.generator, dtype=torch.float64)
 
-    def _evaluate(self, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, v: Tensor) -> State:
         """log p̃(u) + log|L| and its gradient, in the reference's coordinates."""
-        v = v.detach().requires_grad_()
-        with torch.enable_grad():
-            log_p = self.target(self.reference.points(v)).double()
-            (grad,) = torch.autograd.grad(log_p.sum(), v)
-        log_p = log_p.detach()
-        usable = log_p.isfinite()
-        grad = torch.where(usable[:, None] & grad.isfinite(), grad, 0.0)
-        return torch.where(usable, log_p + self.reference.log_det, -math.inf), grad
+        return evaluate(lambda v: self.target(self.reference.points(v)).double() + self.log_det, v)
 
 
 def _largest_rise(log_ratio: Tensor, most: float) -> float:

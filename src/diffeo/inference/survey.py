@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.numerics import covariance_of
 from ..training.sampler import mix
 from .hmc import LogDensity
-from .laplace import MOST_MODES, Laplace, climb_from
-from .smc import Populations, Reference, joined, tempered_smc
+from .laplace import MOST_MODES, Laplace, climb_from, factor_of
+from .modes import moments
+from .smc import Populations, Reference, tempered_smc
 
 __all__ = ["Survey", "agreement", "survey"]
 
@@ -32,16 +34,14 @@ SEEN = math.log(2)  # nats that the populations' log Z may lie below a flow's: t
 
 @dataclass
 class Survey:
-    """The maxima, two sets of particles, and how far the maxima describe them."""
+    """The maxima, populations of particles, and how far the maxima describe these. Half of the populations are kept apart."""
 
     maxima: list[Laplace]
     reference: Reference
     """What tempering starts from."""
     seed: int = 0
-    seen: Populations | None = None
-    """Particles that maxima were looked for from, and that flows may learn from."""
-    held: Populations | None = None
-    """Particles kept apart: what the verdict compares a flow with."""
+    whole: Populations | None = None
+    """All particles."""
     described: float = 0.0
     """Share of the particles seen that lie where a maximum's Gaussian has its mass."""
     rounds: int = 0
@@ -50,29 +50,36 @@ class Survey:
     @property
     def complete(self) -> bool:
         """Did the tempering come to its end?"""
-        return self.held is not None and self.held.complete
+        return self.whole is not None and self.whole.complete
 
     @property
     def lineages(self) -> int:
         """How many independent draws all particles are worth at least."""
-        return sum(part.lineages for part in (self.seen, self.held) if part is not None)
+        return self._populations.lineages
+
+    @property
+    def held(self) -> Populations:
+        """The populations kept apart: what the verdict compares a flow with."""
+        return self._populations.split()[1]
 
     def estimate(self) -> tuple[float, float]:
         """log Z by all populations, and its standard error."""
-        assert self.seen is not None
-        assert self.held is not None
-        return joined(self.seen, self.held).estimate()
+        return self._populations.estimate()
 
     def draws(self) -> Tensor:
-        """The particles that flows may learn from, (N, D)."""
-        assert self.seen is not None
-        return self.seen.particles.flatten(0, 1)
+        """The other particles (N, D): maxima are looked for from these, and flows may learn from them."""
+        return self._populations.split()[0].particles.flatten(0, 1)
+
+    @property
+    def _populations(self) -> Populations:
+        assert self.whole is not None
+        return self.whole
 
     def temper(self, target: LogDensity, over: Callable[[], bool] = lambda: False) -> None:
-        """Make new populations, and look for maxima from those that may be seen."""
+        """Make new populations, and look for maxima from those that are not kept apart."""
         stream = mix(self.seed, STREAM, self.rounds)
         self.rounds += 1
-        self.seen, self.held = tempered_smc(target, self.reference, seed=stream, over=over).split()
+        self.whole = tempered_smc(target, self.reference, seed=stream, over=over)
         if self.complete:
             self.described = _explain(self.maxima, self.draws(), target, over)
 
@@ -89,8 +96,8 @@ def survey(
     """Temper from a reference wider than all `maxima`, climb from the particles to others, and widen it if need be.
 
     The reference has the moments of the maxima's Gaussians and of a normal around 0 that reaches to 30 times `scale`, twice
-    as wide. Where the particles
-    end up about as wide as the reference, or show maxima that were not known, all is done again from a wider one.
+    as wide. Where the particles end up about as wide as the reference, or show maxima that were not known, all is done
+    again from a wider one.
     """
     result = Survey(list(maxima), _reference(maxima, size, scale), seed)
     for _ in range(ROUNDS):
@@ -128,17 +135,11 @@ def _reference(maxima: list[Laplace], size: int, scale: float) -> Reference:
     """The first two moments of equally weighted maxima and the spread around 0, made wider."""
     share = max(LEAST_AROUND, 1 / (len(maxima) + 1)) if maxima else 1.0
     means = [torch.zeros(size, dtype=torch.float64), *(m.mode.double() for m in maxima)]
-    around = (scale * max(LEAST_SD, RADIUS / math.sqrt(size))) ** 2 * torch.eye(size, dtype=torch.float64)
-    covariances = [around, *(m.lower.double() @ m.lower.double().T for m in maxima)]
+    around = scale * max(LEAST_SD, RADIUS / math.sqrt(size)) * torch.eye(size, dtype=torch.float64)
+    lowers = [around, *(m.lower.double() for m in maxima)]
     weights = torch.tensor([share] + [(1 - share) / max(1, len(maxima))] * len(maxima), dtype=torch.float64)
-    return _moments(weights, torch.stack(means), torch.stack(covariances), WIDER)
-
-
-def _moments(weights: Tensor, means: Tensor, covariances: Tensor, wider: float) -> Reference:
-    mean = weights @ means
-    away = means - mean
-    covariance = torch.einsum("k,kij->ij", weights, covariances) + (weights[:, None] * away).T @ away
-    return Reference(mean, _root(wider**2 * covariance))
+    mean, covariance = moments(weights, torch.stack(means), torch.stack(lowers))
+    return Reference(mean, _root(WIDER**2 * covariance))
 
 
 def _root(covariance: Tensor) -> Tensor:
@@ -155,17 +156,17 @@ def _widened(reference: Reference, particles: Tensor) -> Reference | None:
     covariance = v @ v.T / v.shape[1]
     if float(torch.linalg.eigvalsh(covariance)[-1]) <= NARROW**2:
         return None
-    mean = v.mean(1)
-    inner = torch.cov(v, correction=0).reshape(len(v), len(v)) + 1e-9 * torch.eye(len(v), dtype=v.dtype)
-    lower = torch.linalg.qr((reference.lower @ (WIDER * torch.linalg.cholesky(inner))).T)[1].T
-    return Reference(reference.points(mean), lower * lower.diagonal().sign())
+    inner = covariance_of(v.T) + 1e-9 * torch.eye(len(v), dtype=v.dtype)
+    lower = factor_of((reference.lower @ (WIDER * torch.linalg.cholesky(inner))).T)
+    return Reference(reference.points(v.mean(1)), lower)
 
 
 def _halfway(one: Reference, other: Reference) -> Reference:
     """The moments of two references, half of each."""
     weights = torch.full((2,), 0.5, dtype=torch.float64)
-    covariances = torch.stack([one.lower @ one.lower.T, other.lower @ other.lower.T])
-    return _moments(weights, torch.stack([one.mean, other.mean]), covariances, wider=1.0)
+    means, lowers = torch.stack([one.mean, other.mean]), torch.stack([one.lower, other.lower])
+    mean, covariance = moments(weights, means, lowers)
+    return Reference(mean, _root(covariance))
 
 
 def _explain(maxima: list[Laplace], particles: Tensor, target: LogDensity, over: Callable[[], bool]) -> float:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.files import fsync_folder
+from ..core.files import fsync_folder, open_regular, sha256
 
 __all__ = ["folder", "locked", "publish", "whole"]
 
@@ -90,9 +90,9 @@ def _digest(path: Path) -> Path:
 
 def _content(path: Path) -> bytes | None:
     """Of a plain file that others cannot write; None for anything else."""
-    with contextlib.suppress(OSError), open(os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT), "rb") as file:
+    with contextlib.suppress(OSError), open_regular(path) as file:
         status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and _trusted(status) and not status.st_mode & OTHERS:
+        if _trusted(status) and not status.st_mode & OTHERS:
             return file.read()
     return None
 
@@ -100,7 +100,7 @@ def _content(path: Path) -> bytes | None:
 def publish(made: Path, path: Path) -> None:
     """Move a file, from the same disk, to `path` with its digest beside it: durably, and not readable before it is whole."""
     digest = made.with_name(f"{made.name}.sha256")
-    digest.write_text(hashlib.sha256(made.read_bytes()).hexdigest())
+    digest.write_text(sha256(made))
     for file, place in ((digest, _digest(path)), (made, path)):
         file.chmod(0o644)
         with file.open("rb+") as stream:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import solve_triangular
 
 from ..core.errors import ShapeError
-from ..core.numerics import full_precision
+from ..core.numerics import covariance_of, full_precision
 from .fixed_shape import FixedShape
 
 __all__ = ["Whiten"]
@@ -56,7 +56,7 @@ class Whiten(FixedShape):
         self.check(x)
         x = x.double()
         variance = x.var(0, correction=0).clamp_min(1e-12)
-        covariance = torch.cov(x.T, correction=0).reshape(len(variance), -1) + (1e-6 * variance).diag()
+        covariance = covariance_of(x) + (1e-6 * variance).diag()
         self.place(x.mean(0), torch.linalg.cholesky(covariance))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

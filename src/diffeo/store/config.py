@@ -17,7 +17,7 @@ from ..core.text import printable
 from ..flow import Flow
 from ..models.recipe import kind
 
-__all__ = ["FORMAT", "MAX_JSON", "Config", "arguments", "parse", "parse_json"]
+__all__ = ["FORMAT", "MAX_JSON", "Config", "arguments", "first_fault", "parse", "parse_json"]
 
 FORMAT = 1
 MAX_JSON = 16 << 20  # bytes; 100,000 columns with long names fit
@@ -43,7 +43,7 @@ def parse(content: bytes, path: Path) -> Config:
     try:
         return Config.model_validate(found)
     except pydantic.ValidationError as error:
-        raise StoreError(f"{path}: damaged or not written by diffeo: {_first(error)}") from None
+        raise StoreError(f"{path}: damaged or not written by diffeo: {first_fault(error)}") from None
 
 
 def parse_json(content: bytes, path: Path) -> Any:
@@ -69,7 +69,7 @@ def arguments(build: Callable[..., Flow], args: dict[str, Any]) -> dict[str, Any
     try:
         found = fields.model_validate(args)
     except pydantic.ValidationError as error:
-        raise ConfigError(_first(error)) from None
+        raise ConfigError(first_fault(error)) from None
     return {name: getattr(found, name) for name in args}
 
 
@@ -86,8 +86,8 @@ def _fields(build: Callable[..., Flow]) -> type[pydantic.BaseModel]:
     return fields
 
 
-def _first(error: pydantic.ValidationError) -> str:
-    """The first fault: where, and what is wrong."""
+def first_fault(error: pydantic.ValidationError) -> str:
+    """Where it is, and what is wrong, in one line."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     return printable(f"{printable(place, 60)}: {fault['msg']}")
