@@ -176,7 +176,7 @@ def test_jeffreys_divergence_sees_a_mode_that_the_flow_left_out() -> None:
         assert float(objective.eval()(z).mean()) > 100
 
 
-def test_a_ring_and_a_half_space_are_trusted_by_way_of_particles() -> None:
+def test_a_ring_and_a_half_space_are_right_by_way_of_particles() -> None:
     for target, log_z in ((shell, math.log(6 * math.pi * math.sqrt(2 * math.pi))), (half, -math.log(2))):
         posterior = diffeo.infer(target, 2, effort="particles", **(FAST | {"steps": 400, "layers": 4, "hidden": (32, 32)}))
         assert abs(posterior.log_z - log_z) < 4 * posterior.log_z_se < 0.3
