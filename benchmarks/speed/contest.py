@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,13 +26,14 @@ class Died(Exception):
 
 
 class Process:
-    """A worker that times jobs on request."""
+    """A worker that times jobs on request, of the diffeo in a folder of sources where one is given."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, source: Path | None = None) -> None:
         library, more = CONTENDERS[name]
         interpreter = str(python(library)) if library in PEERS else sys.executable
         command = [interpreter, "-W", "ignore", str(HERE / f"worker_{library}.py"), json.dumps({**settings, **more})]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        env = os.environ | ({"PYTHONPATH": str(source)} if source else {})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         self.repeats: dict[str, int] = {}
 
     def facts(self) -> dict[str, Any]:
