@@ -90,8 +90,9 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _bare(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with uninitialised weights. PyTorch warns when one without inputs is built, so that is cut from another."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, max(inputs, 1), outputs)
-    if not inputs:
-        layer.in_features, layer.weight = 0, nn.Parameter(layer.weight.detach()[:, :0].clone())
+    """A linear layer with uninitialised weights, of a shape that PyTorch need not fill or warn of: cut to another afterwards."""
+    layer = nn.Linear(1, 1, device="meta")
+    layer.in_features, layer.out_features = inputs, outputs
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs))
+    layer.bias = nn.Parameter(torch.empty(outputs))
     return layer

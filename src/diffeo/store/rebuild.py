@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..core.errors import StoreError
@@ -56,9 +57,9 @@ class _Plan(TorchFunctionMode):
         self.left = tensors + SPARE
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in FILLS:
-            return args[0]
-        if func is torch.empty:
+        if func in FILLS or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.empty and (kwargs or {}).get("device") is None:  # made without memory, it is not kept
             self.left -= 1
             if self.left < 0:
                 raise ValueError("it has more layers than the weights account for")
