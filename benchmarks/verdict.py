@@ -2,7 +2,7 @@
 
     python benchmarks/verdict.py                       # all that are not there yet, results in runs/verdict/, and the table
     python benchmarks/verdict.py --part 0/2            # every second one, for two processes beside each other
-    python benchmarks/verdict.py --only funnel         # one kind
+    python benchmarks/verdict.py --only funnel,ring    # some kinds
     python benchmarks/verdict.py --seeds 100           # another suite: seeds from 100 on
     python benchmarks/verdict.py --table               # what is there, as Markdown
 
@@ -70,7 +70,7 @@ def table(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default="0/1", help="I/N: every N-th target, from the I-th on")
-    parser.add_argument("--only", help="one kind")
+    parser.add_argument("--only", help="kinds, with commas")
     parser.add_argument("--seeds", type=int, default=0, help="the first seed of each kind")
     parser.add_argument("--minutes", type=float, help="the limit of each; the default of infer without")
     parser.add_argument("--table", action="store_true", help="print what is there")
@@ -78,7 +78,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     which, of = map(int, args.part.split("/"))
-    chosen = [(kind, args.seeds + seed) for kind, seed in suite.SUITE if args.only in (None, kind)]
+    chosen = [(kind, args.seeds + seed) for kind, seed in suite.SUITE if args.only is None or kind in args.only.split(",")]
     for kind, seed in [] if args.table else chosen[which::of]:
         place = OUT / f"{kind}-{seed}.json"
         if not place.exists():

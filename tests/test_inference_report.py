@@ -527,7 +527,7 @@ def _two(x: Tensor) -> Tensor:
     ("density", "effort", "trusted"),
     [
         (lambda x: -0.5 * x.square().sum(1), "flow", True),
-        (_bounded, "flow", False),
+        (_bounded, "flow", True),
         (_two, "annealed", None),
         (_two, "fab", None),
     ],

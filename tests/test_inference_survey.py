@@ -14,6 +14,7 @@ from diffeo.inference.laplace import climb_from
 from diffeo.inference.smc import Populations, Reference
 from diffeo.inference.space import Space
 from diffeo.inference.survey import agreement
+from diffeo.inference.unexplained import climb_where_unexplained
 
 FAST = {"steps": 60, "samples": 4_000, "hidden": (16,), "layers": 2, "model": "realnvp"}
 LOG_2PI = math.log(2 * math.pi)
@@ -85,6 +86,50 @@ def test_tempering_that_is_stopped_says_so() -> None:
 
 
 # --- maxima --------------------------------------------------------------------------------------------------------
+
+
+def test_an_island_too_small_for_a_wide_reference_is_entered_from_a_narrower_one() -> None:
+    def island(x: Tensor) -> Tensor:
+        return torch.where((x.abs() < 1).all(1), 0 * x.sum(1), -math.inf)
+
+    found = survey(island, 4, laplace(island, 4))
+    assert found.complete
+    value, error = found.estimate()
+    assert abs(value - 4 * math.log(2)) < 4 * error < 0.5
+
+
+def narrower(x: Tensor) -> Tensor:
+    """Four Gaussians in 30 dimensions with standard deviations of 0.7 to 1.2, 15 apart: log Z = 0."""
+    means = 10.6 * torch.eye(4, 30, dtype=torch.float64)
+    sd = torch.tensor([0.7, 0.85, 1.0, 1.2], dtype=torch.float64)
+    away = ((x.double()[:, None] - means) / sd[:, None]).square().sum(2)
+    return (-0.5 * away - 30 * sd.log()).logsumexp(1) - math.log(4) - 15 * LOG_2PI
+
+
+def test_modes_that_a_wide_one_outshines_are_found_where_it_explains_least() -> None:
+    maxima = laplace(narrower, 30)
+    assert len(maxima) < 4
+    climb_where_unexplained(maxima, narrower, 30)
+    assert len(maxima) == 4
+
+
+def test_one_maximum_that_explains_all_stays_the_only_one() -> None:
+    maxima = laplace(unlike, 5)
+    climb_where_unexplained(maxima, unlike, 5)
+    assert len(maxima) == 1
+
+
+def test_modes_of_unlike_width_in_many_dimensions_are_an_objection() -> None:
+    def told(size: int, sd: float) -> list[str]:
+        eye = torch.eye(size, dtype=torch.float64)
+        maxima = [Laplace(eye[0], width * eye, 0.0, proper=True) for width in (1.0, sd)]
+        known = Survey(maxima, wide(size, 1.0))
+        known.whole = Populations(torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True)
+        return agreement(known, 0.0, 0.01)
+
+    assert told(20, 0.9) == []
+    assert told(5, 0.1) == []
+    assert "narrower ones may have been missed" in told(20, 0.5)[0]
 
 
 def test_coordinates_of_unlike_scales_are_climbed_to_the_top() -> None:

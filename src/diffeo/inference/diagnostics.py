@@ -33,7 +33,7 @@ __all__ = [
 
 MOST_K = 0.7  # Vehtari et al. 2024: beyond it no practical number of draws is enough
 LEAST_ESS = 0.01  # of the draws
-MOST_OUTSIDE = 0.01  # of the draws may miss the target's support
+MOST_OUTSIDE = 0.5  # of the draws may miss the target's support: their weights are exactly zero, and no others are lost
 MOST_LOST = 0.03  # of the target's mass; with k̂ ≤ 0.5 about 1 % of it lies beyond the weights met by chance
 EVEN, EVEN_ESS = 2.0, 0.99  # largest weight over the average one, and ESS: such weights are even, and the shape of their tail
 # is that of differences which do not matter; mass that lies beyond them is for `beyond` to find

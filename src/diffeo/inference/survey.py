@@ -15,6 +15,7 @@ from .hmc import LogDensity
 from .laplace import MOST_MODES, Laplace, climb_from, factor_of
 from .modes import moments
 from .smc import Populations, Reference, tempered_smc
+from .unexplained import climb_where_unexplained
 
 __all__ = ["Survey", "agreement", "survey"]
 
@@ -23,12 +24,15 @@ RADIUS = 30.0  # times the scale: how far from 0 the reference reaches besides, 
 LEAST_SD = 3.0  # times the scale: its standard deviation around 0, at least
 LEAST_AROUND = 0.2  # share of that spread in the reference, beside the maxima
 NARROW = 0.8  # standard deviation of particles, in the reference's, above which it was too narrow
+NARROWER = 3.0  # where hardly a draw of the reference has a positive density
 ROUNDS = 4  # of tempering, with a reference that has become wider
 CLIMBS, BATCH = 96, 12  # climbs from particles that no maximum accounts for, and how many at once
 NEAR = 4.0  # standard deviations beyond √D within which a maximum accounts for a particle
 STREAM = 16  # of random numbers
 APART = 4.0  # standard errors between two values of log Z that do not agree
 NOISY = 0.5  # nats: a standard error of the populations' log Z that vouches for nothing
+FEW = 10  # coordinates up to which narrow modes are met wherever they are
+UNLIKE, SLIGHT = 4.0, 10.0  # nats between the widths of maxima, and between their masses, beyond which they tell nothing
 SEEN = math.log(2)  # nats that the populations' log Z may lie below a flow's: they have met half of the mass
 
 
@@ -51,6 +55,11 @@ class Survey:
     def complete(self) -> bool:
         """Did the tempering come to its end?"""
         return self.whole is not None and self.whole.complete
+
+    @property
+    def missed(self) -> bool:
+        """Did too few draws of the reference have a positive density to begin with?"""
+        return self.whole is not None and not self.whole.levels
 
     @property
     def lineages(self) -> int:
@@ -93,16 +102,22 @@ def survey(
     seed: int = 0,
     over: Callable[[], bool] = lambda: False,
 ) -> Survey:
-    """Temper from a reference wider than all `maxima`, climb from the particles to others, and widen it if need be.
+    """Climb from where `maxima` explain least, temper from a reference wider than all, climb from what is left, and widen it.
 
     The reference has the moments of the maxima's Gaussians and of a normal around 0 that reaches to 30 times `scale`, twice
     as wide. Where the particles end up about as wide as the reference, or show maxima that were not known, all is done
-    again from a wider one.
+    again from a wider one; where hardly a draw of it has a positive density, from one that reaches a third as far.
     """
-    result = Survey(list(maxima), _reference(maxima, size, scale), seed)
+    maxima = list(maxima)
+    climb_where_unexplained(maxima, target, size, scale=scale, seed=mix(seed, STREAM, ROUNDS), over=over)
+    result = Survey(maxima, _reference(maxima, size, scale), seed)
     for _ in range(ROUNDS):
         known = len(result.maxima)
         result.temper(target, over)
+        if result.missed and not over():
+            scale /= NARROWER
+            result.reference = _reference(result.maxima, size, scale)
+            continue
         if not result.complete:
             break
         wider = _widened(result.reference, result.draws())
@@ -115,10 +130,13 @@ def survey(
 def agreement(survey: Survey, log_z: float, error: float) -> list[str]:
     """Reasons against a value of log Z with its standard error: what the populations say of it, which know nothing of it.
 
-    They must not have met more mass than it says, within `APART` errors, nor less than half of it.
+    They must not have met more mass than it says, within `APART` errors, nor less than half of it. And in many dimensions
+    they may miss modes much narrower than others, as climbs may: where such are known there may be more of them.
     """
     if not survey.complete:
         return ["tempering from a wide start did not come to its end, so nothing but the flow vouches for its draws"]
+    if _unlike(survey.maxima):
+        return ["modes are of very unlike width, so that narrower ones may have been missed"]
     value, noise = survey.estimate()
     said = f"log Z is {log_z:.3f} by the flow and {value:.3f} ± {noise:.3f} by tempering from a wide start"
     if not noise <= NOISY:
@@ -129,6 +147,14 @@ def agreement(survey: Survey, log_z: float, error: float) -> list[str]:
     if log_z - value > max(apart, SEEN):
         return [f"{said}, which did not meet half of the mass and cannot vouch for it"]
     return []
+
+
+def _unlike(maxima: list[Laplace]) -> bool:
+    """Are there modes in many dimensions of which some take up next to nothing of the volume of others?"""
+    proper = [m for m in maxima if m.proper]
+    top = max((m.log_z for m in proper), default=0.0)
+    widths = [float(m.lower.diagonal().log().sum()) for m in proper if m.log_z > top - SLIGHT]
+    return len(widths) > 1 and len(maxima[0].mode) > FEW and max(widths) - min(widths) > UNLIKE
 
 
 def _reference(maxima: list[Laplace], size: int, scale: float) -> Reference:
