@@ -98,7 +98,7 @@ def modes(posterior: Posterior, seed: int) -> int:
     """How many of the 40 means have a draw of the flow itself within three standard deviations, of 10,000."""
     with torch.no_grad():
         x = posterior.flow.sample((10_000,), generator=torch.Generator().manual_seed(seed))
-    near = torch.cdist(x, targets.gmm40_means()) < 3 * 1.3133
+    near = torch.cdist(x, targets.gmm40_means().to(x)) < 3 * 1.3133
     return int(near.any(0).sum())
 
 

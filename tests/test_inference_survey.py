@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 import diffeo
 from diffeo.inference import Jeffreys, Laplace, ReverseKL, Survey, Target, laplace, survey, tempered_smc
 from diffeo.inference.laplace import climb_from
+from diffeo.inference.search import Search
 from diffeo.inference.smc import Populations, Reference
 from diffeo.inference.space import Space
 from diffeo.inference.survey import agreement
@@ -96,6 +98,14 @@ def test_an_island_too_small_for_a_wide_reference_is_entered_from_a_narrower_one
     assert found.complete
     value, error = found.estimate()
     assert abs(value - 4 * math.log(2)) < 4 * error < 0.5
+
+
+def test_what_maxima_do_not_describe_gets_an_annealed_flow_before_chains() -> None:
+    """Funnels: their particles' moments say nothing of the neck, and reverse KL from there does not come back."""
+    known = Survey([], wide(2, 1.0))
+    known.whole = Populations(torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True)
+    settings = SimpleNamespace(model="nsf", objective=ReverseKL)
+    assert Search(SimpleNamespace(survey=known, settings=settings)).plan() == ("particles", "annealed", "mcmc")  # type: ignore[arg-type]
 
 
 def narrower(x: Tensor) -> Tensor:

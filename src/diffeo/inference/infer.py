@@ -70,7 +70,8 @@ def infer(
     as `lambda x: x[:, 0] + x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by
     reverse Kullback-Leibler divergence with path gradients, and its draws are weighted by p̃/q. The verdict compares them
     with tempered Monte Carlo from a wide start, which knows nothing of the flow. While it is not to trust them,
-    `effort="auto"` goes on with the next of "flow", "particles" and "mcmc"; any other `effort` is that one alone:
+    `effort="auto"` goes on with the next of "flow", "particles" and "mcmc", or of "particles", "annealed" and "mcmc" where
+    the maxima do not say what the target looks like; any other `effort` is that one alone:
 
     * "flow": starts from Laplace's approximation, or a mixture of them where climbs end in several maxima, if these
       account for the particles of the tempering; else from N(0, `scale`²) through tempered targets.

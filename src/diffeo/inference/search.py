@@ -55,7 +55,7 @@ class Search:
         if not survey.complete:
             return ("flow", "mcmc")
         asked = isinstance(s.model, Flow) or s.objective is not ReverseKL
-        return ("flow", "particles", "mcmc") if asked or describes(survey) else ("particles", "mcmc")
+        return ("flow", "particles", "mcmc") if asked or describes(survey) else ("particles", "annealed", "mcmc")
 
     def attempt(self, name: Effort) -> bool:
         """Try one thing; True when its result is to be trusted."""
