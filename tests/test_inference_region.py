@@ -61,6 +61,19 @@ def test_the_log_density_is_not_asked_outside() -> None:
     assert posterior.log_z == pytest.approx(math.log(0.5 * (1 - 2 / math.e)), abs=5 * posterior.log_z_se + 2e-3)
 
 
+def test_draws_outside_count_whether_declared_or_not() -> None:
+    """Their weight is zero, which is as good as any: log Z is right; a declared region is no objection at all."""
+
+    def half(x: Tensor) -> Tensor:
+        return torch.where(x[:, 0] > 0, normal(x), -math.inf)
+
+    posterior = diffeo.infer(half, 2, **FAST)
+    assert posterior.diagnostics.minus_inf_share > 0.01
+    assert posterior.log_z == pytest.approx(-math.log(2), abs=5 * posterior.log_z_se)
+    declared = diffeo.infer(normal, 2, inside=lambda x: x[:, 0] > 0, **(FAST | {"steps": 5}))
+    assert not any("outside the support" in reason for reason in verdict(declared.diagnostics)[1])
+
+
 def test_draws_outside_are_an_objection_unless_they_were_declared() -> None:
     declared = diffeo.infer(normal, 2, inside=lambda x: x[:, 0] > 0, **(FAST | {"steps": 5}))
     assert declared.diagnostics.declared_share > 0.05

@@ -54,6 +54,16 @@ class Laplace:
         distance: Tensor = away.norm(dim=0)
         return distance
 
+    def log_density(self, points: Tensor) -> Tensor:
+        """log Z + log N(u; mode, L Lᵀ) at points (N, D): (N,)."""
+        height = self.log_z - self.log_volume - 0.5 * len(self.mode) * math.log(2 * math.pi)
+        return height - 0.5 * self.distance(points).square()
+
+    @property
+    def log_volume(self) -> float:
+        """log|L|."""
+        return float(self.lower.diagonal().log().sum())
+
 
 def laplace(
     target: LogDensity,

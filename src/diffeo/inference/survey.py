@@ -153,7 +153,7 @@ def _unlike(maxima: list[Laplace]) -> bool:
     """Are there modes in many dimensions of which some take up next to nothing of the volume of others?"""
     proper = [m for m in maxima if m.proper]
     top = max((m.log_z for m in proper), default=0.0)
-    widths = [float(m.lower.diagonal().log().sum()) for m in proper if m.log_z > top - SLIGHT]
+    widths = [m.log_volume for m in proper if m.log_z > top - SLIGHT]
     return len(widths) > 1 and len(maxima[0].mode) > FEW and max(widths) - min(widths) > UNLIKE
 
 

@@ -68,9 +68,6 @@ def _spreads(maxima: list[Laplace], size: int, scale: float) -> list[tuple[Tenso
 @torch.no_grad()
 def _excess(known: list[Laplace], target: LogDensity, points: Tensor) -> Tensor:
     """log p̃ less that of the known maxima's Gaussians, at points (B, D): (B,)."""
-    parts = []
-    for maximum in known:
-        height = maximum.log_z - maximum.lower.diagonal().log().sum() - 0.5 * points.shape[1] * math.log(2 * math.pi)
-        parts.append(height - 0.5 * maximum.distance(points).square())
-    excess: Tensor = target(points).double() - torch.stack(parts).logsumexp(0)
+    explained = torch.stack([maximum.log_density(points) for maximum in known]).logsumexp(0)
+    excess: Tensor = target(points).double() - explained
     return excess.nan_to_num(nan=-math.inf, neginf=-math.inf)
