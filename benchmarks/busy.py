@@ -1,12 +1,16 @@
-"""A training step of the reference NSF beside programs that want the processors as well: diffeo and zuko.
+"""A training step of the reference NSF beside programs that want the processors as well: diffeo and
+zuko.
 
-    python benchmarks/busy.py [--threads 2] [--busy 0 1 2 4] [--rounds 3] [--seconds 3] [--contenders diffeo zuko]
+    python benchmarks/busy.py [--threads 2] [--busy 0 1 2 4] [--rounds 3] [--seconds 3]
+    [--contenders diffeo zuko]
 
-Under four minutes; zuko's environment is made on first use, which takes longer (`python benchmarks/peers.py zuko` before).
+Under four minutes; zuko's environment is made on first use, which takes longer (`python
+benchmarks/peers.py zuko` before).
 
-The fair share: t threads alone have min(t, n) of n processors. Beside k programs of one thread each, a system that treats all
-threads alike gives them n t / (t + k), if that is less. A step should take longer by the quotient of the two. Times are means,
-not medians: what counts is how many steps are made. A ratio of 1 is the fair share; the aim is 1.3. Printed as Markdown.
+The fair share: t threads alone have min(t, n) of n processors. Beside k programs of one thread
+each, a system that treats all threads alike gives them n t / (t + k), if that is less. A step
+should take longer by the quotient of the two. Times are means, not medians: what counts is how many
+steps are made. A ratio of 1 is the fair share; the aim is 1.3. Printed as Markdown.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ LOOP = "print(flush=True)\nwhile True: pass"
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
     """So many programs that do nothing but want a processor."""
-    programs = [subprocess.Popen([sys.executable, "-c", LOOP], stdout=subprocess.PIPE) for _ in range(count)]
+    programs = [
+        subprocess.Popen([sys.executable, "-c", LOOP], stdout=subprocess.PIPE) for _ in range(count)
+    ]
     try:
         for program in programs:
             assert program.stdout is not None
@@ -57,7 +63,9 @@ def fair(threads: int, programs: int, processors: int) -> float:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
@@ -72,7 +80,9 @@ def main() -> None:
     running = {name: Process(name, settings) for name in args.contenders}
     for process in running.values():
         process.facts()
-    times: dict[tuple[str, int], list[float]] = {(name, k): [] for name in running for k in sorted({0, *args.busy})}
+    times: dict[tuple[str, int], list[float]] = {
+        (name, k): [] for name in running for k in sorted({0, *args.busy})
+    }
     for _ in range(args.rounds):
         for k in sorted({0, *args.busy}):
             with busy(k):
@@ -84,9 +94,14 @@ def main() -> None:
 
 
 def report(steps: dict[tuple[str, int], float], threads: int) -> None:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     print(f"{threads} threads, {processors} processors\n")
-    print("| | busy programs | ms a step | times as long as alone | fair share | ratio |\n|---|---|---|---|---|---|")
+    print(
+        "| | busy programs | ms a step | times as long as alone | fair share | ratio"
+        " |\n|---|---|---|---|---|---|"
+    )
     for (name, k), step in steps.items():
         slower, share = step / steps[name, 0], fair(threads, k, processors)
         print(f"| {name} | {k} | {step:.1f} | {slower:.2f} | {share:.2f} | {slower / share:.2f} |")

@@ -1,11 +1,13 @@
 """Six coupling families on Fashion-MNIST at one budget: test bits per dimension, speed, round trip.
 
-    python benchmarks/images.py rates          # steps per second of every model, on a quiet machine; do this first
-    python benchmarks/images.py glow           # one row: train, evaluate, sample; also nice, realnvp, nsf, flowpp, jet
-    python benchmarks/images.py table          # the rows that are there, as Markdown
+    python benchmarks/images.py rates          # steps per second of every model, on a quiet
+    machine; do this first python benchmarks/images.py glow           # one row: train, evaluate,
+    sample; also nice, realnvp, nsf, flowpp, jet python benchmarks/images.py table          # the
+    rows that are there, as Markdown
 
-The budget is what ten minutes on all cores allow: the number of steps comes from `rates`, so that it does not depend on
-what else the machine does while a row is made. Data: Debian's package dataset-fashion-mnist. Settings: recipes/*.toml.
+The budget is what ten minutes on all cores allow: the number of steps comes from `rates`, so that
+it does not depend on what else the machine does while a row is made. Data: Debian's package
+dataset-fashion-mnist. Settings: recipes/*.toml.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ DATA = Path("/usr/share/datasets/fashion-mnist")
 TRAIN, TEST = DATA / "train-images-idx3-ubyte.gz", DATA / "t10k-images-idx3-ubyte.gz"
 MODELS = ("nice", "realnvp", "glow", "nsf", "flowpp", "jet")
 MINUTES = 10
-IMPORTANCE, SUBSET = 8, 2_000  # draws of the noise for the tighter bound, and of how many test images
+# draws of the noise for the tighter bound, and of how many test images
+IMPORTANCE, SUBSET = 8, 2_000
 TIMED = 12  # steps or calls that a rate is the median of
 
 
@@ -56,7 +59,9 @@ def rate(name: str) -> dict[str, float]:
     x = torch.from_numpy(diffeo.read_images(TEST).pixels[:size].copy())
     flow = diffeo.models.MODELS[name]((1, 28, 28), **settings["model_args"])
     flow.initialize(x)
-    objective = diffeo.training.NegativeLogLikelihood(flow, precision=settings.get("precision", "float32")).train()
+    objective = diffeo.training.NegativeLogLikelihood(
+        flow, precision=settings.get("precision", "float32")
+    ).train()
     optimizer = torch.optim.AdamW(flow.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
@@ -117,26 +122,50 @@ def row(name: str, out: Path, threads: int | None) -> None:
 def command(*words: object) -> dict[str, Any]:
     """A `diffeo` command with its answer."""
     done = subprocess.run(
-        [sys.executable, "-m", "diffeo", *map(str, words), "--json"], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", "diffeo", *map(str, words), "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return dict(json.loads(done.stdout))
 
 
 def table(out: Path) -> None:
     """The rows that there are."""
-    heads = ("model", "parameters", "images seen", "test bits/dim", f"{IMPORTANCE} draws", "train img/s", "sample img/s")
+    heads = (
+        "model",
+        "parameters",
+        "images seen",
+        "test bits/dim",
+        f"{IMPORTANCE} draws",
+        "train img/s",
+        "sample img/s",
+    )
     print("|", " | ".join((*heads, "round trip, sd", "pixels back")), "|")
     print("|---" * (len(heads) + 2) + "|")
     for name in MODELS:
         if (out / f"{name}.json").exists():
             r = json.loads((out / f"{name}.json").read_text())
-            cells = [name, f"{r['parameters']:,}", f"{r['images']:,}", f"{r['bits_per_dim']:.3f} ± {r['bits_per_dim_se']:.3f}"]
-            cells += [f"−{r['gain_by_importance']:.3f}", f"{r['train_rate']:.0f}", f"{r['sample_rate']:.0f}"]
-            print("|", " | ".join([*cells, f"{r['round_trip']:.1e}", f"{r['pixels_back']:.4%}"]), "|")
+            cells = [
+                name,
+                f"{r['parameters']:,}",
+                f"{r['images']:,}",
+                f"{r['bits_per_dim']:.3f} ± {r['bits_per_dim_se']:.3f}",
+            ]
+            cells += [
+                f"−{r['gain_by_importance']:.3f}",
+                f"{r['train_rate']:.0f}",
+                f"{r['sample_rate']:.0f}",
+            ]
+            print(
+                "|", " | ".join([*cells, f"{r['round_trip']:.1e}", f"{r['pixels_back']:.4%}"]), "|"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("rates", "table", *MODELS))
     parser.add_argument("--out", type=Path, default=Path("runs/fashion"))
     parser.add_argument("--threads", type=int)

@@ -1,11 +1,14 @@
-"""Inference on targets with a known answer: one row a command, results in runs/inference/, a table of them all.
+"""Inference on targets with a known answer: one row a command, results in runs/inference/, a table
+of them all.
 
-    python benchmarks/inference.py credit --seed 0     # also: ionosphere, funnel, gmm40, wells, gaussian500, improper,
-                                                       # schools, ark, garch, kidiq
-    python benchmarks/inference.py wells-plain         # reverse KL alone, which collapses; and gmm40-plain
-    python benchmarks/inference.py phi4-2500           # the RealNVP of the tutorial; also phi4-20000, phi4-best
-    python benchmarks/inference.py path                # the gradient in one pass against two: equality and time
-    python benchmarks/inference.py table               # what is there, as Markdown
+    python benchmarks/inference.py credit --seed 0     # also: ionosphere, funnel, gmm40, wells,
+                                                       gaussian500, improper, # schools, ark, garch,
+                                                       kidiq
+    python benchmarks/inference.py wells-plain         # reverse KL alone, which collapses; and
+    gmm40-plain python benchmarks/inference.py phi4-2500           # the RealNVP of the tutorial;
+    also phi4-20000, phi4-best python benchmarks/inference.py path                # the gradient in
+    one pass against two: equality and time python benchmarks/inference.py table               #
+    what is there, as Markdown
 
 Targets and what is known of them: targets.py. Data: ../shared/data.
 """
@@ -62,7 +65,15 @@ def credit(seed: int) -> dict[str, Any]:
 
 
 def ionosphere(seed: int) -> dict[str, Any]:
-    return run(targets.ionosphere(), seed, model="realnvp", layers=8, hidden=(128, 128), steps=8_000, lr=5e-3)[1]
+    return run(
+        targets.ionosphere(),
+        seed,
+        model="realnvp",
+        layers=8,
+        hidden=(128, 128),
+        steps=8_000,
+        lr=5e-3,
+    )[1]
 
 
 def funnel(seed: int) -> dict[str, Any]:
@@ -95,7 +106,9 @@ def gmm40_plain(seed: int) -> dict[str, Any]:
 
 
 def modes(posterior: Posterior, seed: int) -> int:
-    """How many of the 40 means have a draw of the flow itself within three standard deviations, of 10,000."""
+    """How many of the 40 means have a draw of the flow itself within three standard deviations, of
+    10,000.
+    """
     with torch.no_grad():
         x = posterior.flow.sample((10_000,), generator=torch.Generator().manual_seed(seed))
     near = torch.cdist(x, targets.gmm40_means().to(x)) < 3 * 1.3133
@@ -116,15 +129,23 @@ def wells(seed: int) -> dict[str, Any]:
 
 
 def wells_plain(seed: int) -> dict[str, Any]:
-    posterior, figures = run(targets.many_well(), seed, effort="flow", model=affine(32), samples=50_000)
+    posterior, figures = run(
+        targets.many_well(), seed, effort="flow", model=affine(32), samples=50_000
+    )
     return figures | left_well(posterior)
 
 
 def left_well(posterior: Posterior) -> dict[str, Any]:
-    """The mass of x < 0 in each of the 16 wells, by weighted draws: its mean, and the largest difference from the truth."""
+    """The mass of x < 0 in each of the 16 wells, by weighted draws: its mean, and the largest
+    difference from the truth.
+    """
     share = posterior.log_weights.exp().double() @ (posterior.draws[:, 0::2] < 0).double()
     raw = (posterior.draws[:, 0::2] < 0).double().mean(0)
-    return {"left": float(share.mean()), "left off": float((share - 0.155693).abs().max()), "left of the flow": float(raw.mean())}
+    return {
+        "left": float(share.mean()),
+        "left off": float((share - 0.155693).abs().max()),
+        "left of the flow": float(raw.mean()),
+    }
 
 
 def gaussian500(seed: int) -> dict[str, Any]:
@@ -132,7 +153,9 @@ def gaussian500(seed: int) -> dict[str, Any]:
 
 
 def gaussian500_blind(seed: int) -> dict[str, Any]:
-    """Without Laplace's approximation, which is exact here: the flow has to find the covariance by itself."""
+    """Without Laplace's approximation, which is exact here: the flow has to find the covariance by
+    itself.
+    """
     flow = diffeo.models.realnvp(500, layers=4, hidden=(64,), mixing="lu", seed=seed)
     return run(targets.gaussian500(), seed, model=flow, effort="flow", steps=4_000, lr=5e-3)[1]
 
@@ -155,7 +178,10 @@ def posterior_row(short: str) -> Row:
             mean = float(w @ mine)
             means[column] = (mean - x.mean()) / x.std()
             spreads[column] = math.sqrt(float(w @ (mine - mean) ** 2)) / x.std() - 1
-        worst = {"mean off": max(map(abs, means.values())), "sd off": max(map(abs, spreads.values()))}
+        worst = {
+            "mean off": max(map(abs, means.values())),
+            "sd off": max(map(abs, spreads.values())),
+        }
         return figures | worst | {"means": means, "spreads": spreads}
 
     return row
@@ -176,20 +202,33 @@ def phi4(steps: int) -> Row:
 
 def phi4_best(seed: int) -> dict[str, Any]:
     """Z2 symmetry, a spectrum, wider networks."""
-    flow = diffeo.models.lattice((1, 8, 8), layers=16, hidden=(16, 16), symmetric=True, spectrum=True, seed=seed)
+    flow = diffeo.models.lattice(
+        (1, 8, 8), layers=16, hidden=(16, 16), symmetric=True, spectrum=True, seed=seed
+    )
     return field(flow, 20_000, seed, lr=3e-3)
 
 
 def field(flow: diffeo.Flow, steps: int, seed: int, lr: float) -> dict[str, Any]:
-    settings = {"effort": "flow", "model": flow, "steps": steps, "batch_size": 64, "samples": 65_536, "lr": lr}
-    return run(targets.phi4(), seed, **settings)[1] | {"parameters": sum(p.numel() for p in flow.parameters())}
+    settings = {
+        "effort": "flow",
+        "model": flow,
+        "steps": steps,
+        "batch_size": 64,
+        "samples": 65_536,
+        "lr": lr,
+    }
+    return run(targets.phi4(), seed, **settings)[1] | {
+        "parameters": sum(p.numel() for p in flow.parameters())
+    }
 
 
 # The gradient in one pass
 
 
 def path(seed: int) -> dict[str, Any]:
-    """Milliseconds per gradient, medians of interleaved rounds, for the flows that `infer` builds."""
+    """Milliseconds per gradient, medians of interleaved rounds, for the flows that `infer`
+    builds.
+    """
     return {f"{name}-{size}": _path(name, size) for name in ("realnvp", "nsf") for size in (10, 64)}
 
 
@@ -201,7 +240,10 @@ def _path(name: str, size: int, batch: int = 256, rounds: int = 60) -> dict[str,
     target = lambda x: -0.25 * x.square().sum(1)  # noqa: E731
     z = torch.randn(batch, size)
     single, two = _single(flow, target, z), _two(flow, target, z)
-    gap = max(float((a - b).abs().max() / (1e-6 + b.abs().max())) for a, b in zip(single, two, strict=True))
+    gap = max(
+        float((a - b).abs().max() / (1e-6 + b.abs().max()))
+        for a, b in zip(single, two, strict=True)
+    )
     times: dict[str, list[float]] = {"single": [], "two": [], "total": []}
     for _ in range(rounds):
         for kind, call in (("single", _single), ("two", _two), ("total", _total)):
@@ -220,7 +262,9 @@ def _single(flow: diffeo.Flow, target: Callable[[Tensor], Tensor], z: Tensor) ->
 
 
 def _total(flow: diffeo.Flow, target: Callable[[Tensor], Tensor], z: Tensor) -> Gradient:
-    return torch.autograd.grad(ReverseKL(flow, target, "total").train()(z).mean(), list(flow.parameters()))
+    return torch.autograd.grad(
+        ReverseKL(flow, target, "total").train()(z).mean(), list(flow.parameters())
+    )
 
 
 def _two(flow: diffeo.Flow, target: Callable[[Tensor], Tensor], z: Tensor) -> Gradient:
@@ -258,7 +302,10 @@ ROWS: dict[str, Row] = {
 
 def table() -> None:
     """One line a run."""
-    print("| row | seed | effort | nats left | ESS | k̂ | error of log Z ± se | trusted | evaluations | minutes | more |")
+    print(
+        "| row | seed | effort | nats left | ESS | k̂ | error of log Z ± se | trusted | evaluations"
+        " | minutes | more |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in ROWS:
         for path_ in sorted(OUT.glob(f"{name}-[0-9].json")):
@@ -266,16 +313,27 @@ def table() -> None:
             if "elbo" not in r:
                 continue
             error = "–" if r["error"] is None else f"{r['error']:+.4f} ± {r['log_z_se']:.4f}"
-            known = ("modes", "left", "left off", "left of the flow", "error of 2,000", "mean off", "sd off")
+            known = (
+                "modes",
+                "left",
+                "left off",
+                "left of the flow",
+                "error of 2,000",
+                "mean off",
+                "sd off",
+            )
             more = ", ".join(f"{k} {r[k]:.4g}" for k in known if k in r)
             print(
-                f"| {name} | {path_.stem[-1]} | {r['effort']} | {r['gap']:.4f} | {r['ess']:.3f} | {r['k_hat']:.2f} | {error} | "
-                f"{'yes' if r['trusted'] else 'no'} | {r['evaluations']:,} | {r['minutes']:.1f} | {more} |"
+                f"| {name} | {path_.stem[-1]} | {r['effort']} | {r['gap']:.4f} | {r['ess']:.3f} |"
+                f" {r['k_hat']:.2f} | {error} | {'yes' if r['trusted'] else 'no'} |"
+                f" {r['evaluations']:,} | {r['minutes']:.1f} | {more} |"
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("row", choices=[*ROWS, "table"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)

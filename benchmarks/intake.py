@@ -1,4 +1,5 @@
-"""A million-row CSV with 0.3 % bad rows of three kinds: intake time and peak memory of a fresh process, and the account.
+"""A million-row CSV with 0.3 % bad rows of three kinds: intake time and peak memory of a fresh
+process, and the account.
 
 python benchmarks/intake.py
 """
@@ -50,7 +51,10 @@ def main() -> None:
         for _ in range(3):
             print(
                 subprocess.run(
-                    [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True
+                    [sys.executable, "-c", CHILD, str(path)],
+                    capture_output=True,
+                    text=True,
+                    check=True,
                 ).stdout.strip()
             )
 

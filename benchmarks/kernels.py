@@ -1,10 +1,12 @@
-"""Compiled kernels against their twins in PyTorch: accuracy over a million random inputs, and time per entry.
+"""Compiled kernels against their twins in PyTorch: accuracy over a million random inputs, and time
+per entry.
 
     python benchmarks/kernels.py [--rows 1000000] [--threads 2]
 
-Errors are relative to the larger of 1 and the true value, which the twin computes in float64 from the same inputs; those
-of the twin in float32 stand beside those of the kernel. A spline's value cannot be nearer to the truth than its slope times
-the rounding of its knots, so `conditioned` divides the error by the slope as well, where that is above 1.
+Errors are relative to the larger of 1 and the true value, which the twin computes in float64 from
+the same inputs; those of the twin in float32 stand beside those of the kernel. A spline's value
+cannot be nearer to the truth than its slope times the rounding of its knots, so `conditioned`
+divides the error by the slope as well, where that is above 1.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ DIRECTIONS = ("forward", "inverse")
 SERVES = fused.serves
 
 
-def run(map: ElementwiseMap, direction: str, x: Tensor, params: Tensor, native: bool) -> tuple[Tensor, Tensor]:
+def run(
+    map: ElementwiseMap, direction: str, x: Tensor, params: Tensor, native: bool
+) -> tuple[Tensor, Tensor]:
     fused.serves = SERVES if native else lambda _: False
     y, logdet = getattr(map, direction)(x, params)
     fused.serves = SERVES
@@ -36,14 +40,19 @@ def run(map: ElementwiseMap, direction: str, x: Tensor, params: Tensor, native: 
 
 
 def accuracy(rows: int, chunk: int = 100_000) -> None:
-    print("| kernel | direction | value: kernel | twin | conditioned | log-det: kernel | twin | float64: value | log-det |")
+    print(
+        "| kernel | direction | value: kernel | twin | conditioned | log-det: kernel | twin |"
+        " float64: value | log-det |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for name, map in MAPS.items():
         for direction in DIRECTIONS:
             worst = torch.zeros(7, dtype=torch.float64)
             for seed in range(max(1, rows // chunk)):
                 worst = torch.maximum(worst, errors(map, direction, chunk, seed))
-            print(f"| {name} | {direction} | " + " | ".join(f"{float(v):.1e}" for v in worst) + " |")
+            print(
+                f"| {name} | {direction} | " + " | ".join(f"{float(v):.1e}" for v in worst) + " |"
+            )
 
 
 def errors(map: ElementwiseMap, direction: str, rows: int, seed: int) -> Tensor:
@@ -70,7 +79,10 @@ def errors(map: ElementwiseMap, direction: str, rows: int, seed: int) -> Tensor:
 
 
 def speed(rows: int = 8192, rounds: int = 30) -> None:
-    print("\n| kernel | direction | ns an entry: kernel | twin | backward: kernel | twin |\n|---|---|---|---|---|---|")
+    print(
+        "\n| kernel | direction | ns an entry: kernel | twin | backward: kernel | twin"
+        " |\n|---|---|---|---|---|---|"
+    )
     for name, map in MAPS.items():
         for direction in DIRECTIONS:
             x = torch.randn(rows, 1, requires_grad=True)
@@ -90,7 +102,9 @@ def speed(rows: int = 8192, rounds: int = 30) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -1,4 +1,5 @@
-"""`kill -9` at random moments, half of them inside the save window, then resume: are weights and metrics bit-identical?
+"""`kill -9` at random moments, half of them inside the save window, then resume: are weights and
+metrics bit-identical?
 
 python benchmarks/kill.py [--kills 20]
 """
@@ -35,7 +36,9 @@ print("done", flush=True)
 
 
 def start(out: Path, fsync: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(out), str(fsync)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(out), str(fsync)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def content(out: Path) -> tuple[bytes, bytes]:
@@ -65,7 +68,11 @@ def main() -> None:
         assert start(out, 0).wait() == 0
         equal = content(out) == expected
         same += equal and killed
-        print(f"{i:2} {'inside a save' if inside else 'anywhere':13} killed={killed} identical={equal}", flush=True)
+        print(
+            f"{i:2} {'inside a save' if inside else 'anywhere':13} killed={killed}"
+            f" identical={equal}",
+            flush=True,
+        )
         shutil.rmtree(out)
     print(f"{same} of {args.kills} killed and resumed to bit-identical weights and metrics")
     shutil.rmtree(work)

@@ -1,9 +1,11 @@
-"""Does who loads a model while others save get one model? Processes that read one folder, and one that saves to it.
+"""Does who loads a model while others save get one model? Processes that read one folder, and one
+that saves to it.
 
     python benchmarks/loads.py [--loads 2000] [--readers 3]
 
-Models of two sizes are saved in turn as fast as that goes; weights, arguments and metadata of each say which save they are
-of. A load is mixed when they disagree. Exit code 1 when any was, or was refused.
+Models of two sizes are saved in turn as fast as that goes; weights, arguments and metadata of each
+say which save they are of. A load is mixed when they disagree. Exit code 1 when any was, or was
+refused.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ def main() -> None:
         diffeo.save(tagged(0), folder)
         done, found, saved = processes.Event(), processes.Queue(), processes.Queue()
         each = -(-args.loads // args.readers)
-        readers = [processes.Process(target=read, args=(folder, each, found)) for _ in range(args.readers)]
+        readers = [
+            processes.Process(target=read, args=(folder, each, found)) for _ in range(args.readers)
+        ]
         saver = processes.Process(target=save_on, args=(folder, done, saved))
         for process in (saver, *readers):
             process.start()
@@ -87,8 +91,9 @@ def main() -> None:
             process.join()
     mixed, errors = (sum(c[key] for c in counts) for key in ("mixed", "errors"))
     print(
-        f"{each * args.readers:,} loads by {args.readers} processes during {saves:,} saves: {mixed} mixed, {errors} errors; "
-        f"{max(c['models'] for c in counts):,} models seen by one; {time.perf_counter() - start:.0f} s"
+        f"{each * args.readers:,} loads by {args.readers} processes during {saves:,} saves: {mixed}"
+        f" mixed, {errors} errors; {max(c['models'] for c in counts):,} models seen by one;"
+        f" {time.perf_counter() - start:.0f} s"
     )
     sys.exit(bool(mixed or errors))
 

@@ -1,10 +1,13 @@
-"""Activation memory and time of a training step of `nsf` at depths 8 to 64, all activations stored and none of them.
+"""Activation memory and time of a training step of `nsf` at depths 8 to 64, all activations stored
+and none of them.
 
-    python benchmarks/memory.py [--depths 8 16 32 64] [--rounds 15] [--threads 1] [--batch 1024] [--width 16]
+    python benchmarks/memory.py [--depths 8 16 32 64] [--rounds 15] [--threads 1] [--batch 1024]
+    [--width 16]
 
-Printed as Markdown. Memory is counted, not sampled: every tensor that a step makes, while it is alive; the weights and
-what becomes their gradients are left out, as both ways have them. Times are medians of the rounds, in each of which
-every model takes a step; the ratio is the median of the ratios of a round.
+Printed as Markdown. Memory is counted, not sampled: every tensor that a step makes, while it is
+alive; the weights and what becomes their gradients are left out, as both ways have them. Times are
+medians of the rounds, in each of which every model takes a step; the ratio is the median of the
+ratios of a round.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class Live(TorchDispatchMode):
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()
-        self.blocks = {_block(tensor)._cdata: 0 for tensor in known}  # address -> number; 0 for what was there before
+        # address -> number; 0 for what was there before
+        self.blocks = {_block(tensor)._cdata: 0 for tensor in known}
         self.events: list[tuple[int, int]] = []  # number of the block, bytes more or less
         self.count = 0
 
@@ -105,19 +109,28 @@ def main() -> None:
         loss(flow).backward()
         return (time.perf_counter() - start) * 1e3
 
-    memory = {key: peak(flow, [x], lambda flow=flow: loss(flow)) / 2**20 for key, flow in models.items()}
+    memory = {
+        key: peak(flow, [x], lambda flow=flow: loss(flow)) / 2**20 for key, flow in models.items()
+    }
     times: dict[tuple[int, str], list[float]] = {key: [] for key in models}
     for _ in range(options.rounds):
         for key, flow in models.items():
             times[key].append(step(flow))
-    print(f"torch {torch.__version__}, {options.threads} threads, batch {options.batch}, {options.width} columns\n")
-    print("| layers | memory, stored | memory, inverted | time, stored | time, inverted | ratio of times |\n|" + "---|" * 6)
+    print(
+        f"torch {torch.__version__}, {options.threads} threads, batch {options.batch},"
+        f" {options.width} columns\n"
+    )
+    print(
+        "| layers | memory, stored | memory, inverted | time, stored | time, inverted | ratio of"
+        " times |\n|" + "---|" * 6
+    )
     for depth in options.depths:
         store, invert = times[depth, "store"], times[depth, "invert"]
         ratio = statistics.median(b / a for a, b in zip(store, invert, strict=True))
         print(
-            f"| {depth} | {memory[depth, 'store']:.1f} MB | {memory[depth, 'invert']:.1f} MB "
-            f"| {statistics.median(store):.0f} ms | {statistics.median(invert):.0f} ms | {ratio:.2f} |"
+            f"| {depth} | {memory[depth, 'store']:.1f} MB | {memory[depth, 'invert']:.1f} MB |"
+            f" {statistics.median(store):.0f} ms | {statistics.median(invert):.0f} ms |"
+            f" {ratio:.2f} |"
         )
 
 

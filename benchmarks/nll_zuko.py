@@ -1,7 +1,9 @@
-"""zuko's NSF coupling on one table, same split, layout, steps and schedule: prints its test NLL as JSON.
+"""zuko's NSF coupling on one table, same split, layout, steps and schedule: prints its test NLL as
+JSON.
 
-Run by nll.py in an environment of its own. AdamW, warm-up and cosine, clipping at 5, best validation weights: what
-diffeo.fit does, but for the EMA, which zuko's users do not get (with --ema it is given one).
+Run by nll.py in an environment of its own. AdamW, warm-up and cosine, clipping at 5, best
+validation weights: what diffeo.fit does, but for the EMA, which zuko's users do not get (with --ema
+it is given one).
 """
 
 from __future__ import annotations
@@ -25,13 +27,22 @@ def main() -> None:
     train, valid, test = (((rows - mean) / sd).float() for rows in (train, valid, test))
     plan = LAYOUT[name]
     size = train.shape[1]
-    flow = zuko.flows.NSF(size, transforms=plan["layers"], bins=8, passes=2, randperm=True, hidden_features=[plan["hidden"]] * 2)
+    flow = zuko.flows.NSF(
+        size,
+        transforms=plan["layers"],
+        bins=8,
+        passes=2,
+        randperm=True,
+        hidden_features=[plan["hidden"]] * 2,
+    )
     average = copy.deepcopy(flow)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=1e-3, weight_decay=1e-4)
     best, kept = math.inf, None
     for step in range(plan["steps"]):
         progress = step / plan["steps"]
-        rate = min(1, (step + 1) / (plan["steps"] // 10)) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = min(1, (step + 1) / (plan["steps"] // 10)) * (
+            0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+        )
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * rate
         rows = train[torch.randint(len(train), (min(plan["batch"], len(train)),))]
@@ -51,7 +62,9 @@ def main() -> None:
                 best, kept = value, copy.deepcopy(average)
     with torch.no_grad():
         losses = (-kept().log_prob(test)).double() + sd.log().sum()
-    print(json.dumps({"nll": losses.mean().item(), "se": (losses.std() / len(losses) ** 0.5).item()}))
+    print(
+        json.dumps({"nll": losses.mean().item(), "se": (losses.std() / len(losses) ** 0.5).item()})
+    )
 
 
 if __name__ == "__main__":

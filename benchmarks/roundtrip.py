@@ -1,7 +1,7 @@
 """How exactly do the models invert? Worst-row round trip and log-det error, as a Markdown table.
 
-    python benchmarks/roundtrip.py                        # 100,000 points, five data sets: about 15 minutes on one core
-    python benchmarks/roundtrip.py --points 2000 --steps 50
+    python benchmarks/roundtrip.py                        # 100,000 points, five data sets: about 15
+    minutes on one core python benchmarks/roundtrip.py --points 2000 --steps 50
 
 Per model and data set, in the states
 
@@ -10,10 +10,11 @@ Per model and data set, in the states
 * `trained`: by `diffeo.fit` for `--steps` steps, everything else left to it;
 * `trained × 2`: the same with all weights doubled.
 
-The columns by place are max |x − decode(encode(x))| over rows and entries, in standardised units, on data, data with jitter,
-a normal cloud of 3 σ, uniform points to ±10 σ, and points with entries on the exact knots of the first spline or the edges
-of its box. `log-dets opposite` is max |sum of the two directions' log-dets|; the last column compares float32 log-dets
-with those of the same weights in float64.
+The columns by place are max |x − decode(encode(x))| over rows and entries, in standardised units,
+on data, data with jitter, a normal cloud of 3 σ, uniform points to ±10 σ, and points with entries
+on the exact knots of the first spline or the edges of its box. `log-dets opposite` is max |sum of
+the two directions' log-dets|; the last column compares float32 log-dets with those of the same
+weights in float64.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Errors:
         return Errors(*(a if a != a or a > b else b for a, b in pairs))
 
 
-# --- data: five sets, standardised ---------------------------------------------------------------------------------
+# --- data: five sets, standardised ----------------------------------------------------------------
 
 
 def data_sets() -> dict[str, Tensor]:
@@ -82,13 +83,15 @@ def _standardised(x: Tensor) -> Tensor:
     return ((x - x.mean(0)) / x.std(0)).float()
 
 
-# --- nets ----------------------------------------------------------------------------------------------------------
+# --- nets -----------------------------------------------------------------------------------------
 
 
 def states(model: str, x: Tensor, steps: int) -> Iterator[tuple[str, diffeo.Flow]]:
     """The flow in each of the four states, in evaluation mode."""
     build: Callable[..., diffeo.Flow] = diffeo.models.MODELS[model]
-    start = build(event_shape=x.shape[1:], **recommend(*x.shape).model_args(model)).initialize(x).eval()
+    start = (
+        build(event_shape=x.shape[1:], **recommend(*x.shape).model_args(model)).initialize(x).eval()
+    )
     yield "init", start
     yield "random × 2", doubled(randomised(start))
     trained = train(copy.deepcopy(start), x, steps)
@@ -122,12 +125,14 @@ def train(flow: diffeo.Flow, x: Tensor, steps: int) -> diffeo.Flow:
     return diffeo.fit(flow, x, steps=steps).flow.eval()
 
 
-# --- points --------------------------------------------------------------------------------------------------------
+# --- points ---------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def points(flow: diffeo.Flow, x: Tensor, n: int, seed: int = 2) -> Tensor:
-    """Data with jitter, a wide normal cloud, uniform to ±10 σ, box edges and their neighbours, exact knots; float32."""
+    """Data with jitter, a wide normal cloud, uniform to ±10 σ, box edges and their neighbours,
+    exact knots; float32.
+    """
     generator = torch.Generator().manual_seed(seed)
     size, each = x.shape[1], -(-n // 5)
 
@@ -141,7 +146,9 @@ def points(flow: diffeo.Flow, x: Tensor, n: int, seed: int = 2) -> Tensor:
 
 
 def on_knots(flow: diffeo.Flow, x: Tensor, generator: torch.Generator) -> Tensor:
-    """x with the entries that the first spline transforms moved onto its knots, its box's edges or their neighbours."""
+    """x with the entries that the first spline transforms moved onto its knots, its box's edges or
+    their neighbours.
+    """
     first = next(t for t in flow.transform if isinstance(t, diffeo.layers.Coupling))
     a, b = first.partition.split(x)
     edges = torch.tensor([-BOUND, BOUND])
@@ -158,7 +165,7 @@ def on_knots(flow: diffeo.Flow, x: Tensor, generator: torch.Generator) -> Tensor
     return first.partition.merge(a, knots.gather(-1, pick)[..., 0])
 
 
-# --- errors --------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -175,16 +182,22 @@ def _chunk_errors(small: diffeo.Flow, large: diffeo.Flow, x: Tensor) -> Errors:
     z, there = small.encode(x)
     again, back = small.decode(z)
     off = (again - x).abs()
-    against = (there.double() - large.encode(x.double())[1]).abs().max().item() if x.dtype == torch.float32 else 0.0
+    against = (
+        (there.double() - large.encode(x.double())[1]).abs().max().item()
+        if x.dtype == torch.float32
+        else 0.0
+    )
     relative = (off / x.abs().clamp_min(1)).max().item()
     return Errors(off.max().item(), relative, (there + back).abs().max().item(), against)
 
 
-# --- the table -----------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def measure(models: tuple[str, ...], n: int, steps: int) -> Iterator[tuple[str, ...]]:
-    """Rows of the table: model, state, data set, dtype, worst round trip by place, worst log-dets."""
+    """Rows of the table: model, state, data set, dtype, worst round trip by place, worst
+    log-dets.
+    """
     for model in models:
         for name, x in data_sets().items():
             for state, flow in states(model, x, steps):
@@ -192,7 +205,14 @@ def measure(models: tuple[str, ...], n: int, steps: int) -> Iterator[tuple[str, 
                 for dtype in (torch.float32, torch.float64):
                     by_place = [errors(flow, rows, dtype) for rows in at]
                     trips = [f"{found.round_trip:.1e}" for found in by_place]
-                    yield (model, state, name, str(dtype).removeprefix("torch."), *trips, *_logdets(by_place, dtype))
+                    yield (
+                        model,
+                        state,
+                        name,
+                        str(dtype).removeprefix("torch."),
+                        *trips,
+                        *_logdets(by_place, dtype),
+                    )
 
 
 def _logdets(found: list[Errors], dtype: torch.dtype) -> tuple[str, str]:
@@ -202,18 +222,26 @@ def _logdets(found: list[Errors], dtype: torch.dtype) -> tuple[str, str]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=400, help="training steps")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
-    print(f"| model | state | data | dtype | {' | '.join(PLACES)} | log-dets opposite | log-det against float64 |")
+    print(
+        f"| model | state | data | dtype | {' | '.join(PLACES)} | log-dets opposite | log-det"
+        " against float64 |"
+    )
     print("|---|---|---|---|" + "---|" * (len(PLACES) + 2), flush=True)
     for row in measure(tuple(args.models), args.points, args.steps):
         print(f"| {' | '.join(row)} |", flush=True)
-    print(f"\n{args.points:,} points, {args.steps} training steps, {time.perf_counter() - start:.0f} s on one thread")
+    print(
+        f"\n{args.points:,} points, {args.steps} training steps, {time.perf_counter() - start:.0f}"
+        " s on one thread"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""`diffeo score` from CSV to Parquet, 10 columns: rows a second, peak memory against the number of rows, the flow's share.
+"""`diffeo score` from CSV to Parquet, 10 columns: rows a second, peak memory against the number of
+rows, the flow's share.
 
     python benchmarks/score.py [--rows 250000 500000 1000000] [--threads 2]
 
-Each run is a process of its own; its time includes starting Python and PyTorch. The flow's share is the time of
-`log_probs` on the same number of rows in memory, in one process, against the whole.
+Each run is a process of its own; its time includes starting Python and PyTorch. The flow's share is
+the time of `log_probs` on the same number of rows in memory, in one process, against the whole.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ def write(path: Path, rows: int) -> None:
     with path.open("w") as file:
         file.write(",".join(f"c{i}" for i in range(COLUMNS)) + "\n")
         for start in range(0, rows, 100_000):
-            np.savetxt(file, rng.normal(size=(min(100_000, rows - start), COLUMNS)) @ mixing, fmt="%.5f", delimiter=",")
+            np.savetxt(
+                file,
+                rng.normal(size=(min(100_000, rows - start), COLUMNS)) @ mixing,
+                fmt="%.5f",
+                delimiter=",",
+            )
 
 
 def command(*words: str | Path) -> tuple[float, float]:
@@ -44,12 +50,16 @@ def command(*words: str | Path) -> tuple[float, float]:
         "except SystemExit: pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
+    )
     return time.perf_counter() - start, float(done.stderr.split()[-1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[250_000, 500_000, 1_000_000])
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -59,18 +69,28 @@ def main() -> None:
         write(folder / "small.csv", 20_000)
         command("fit", folder / "small.csv", "--out", folder / "model", "--steps", "200", "--json")
         flow = diffeo.load(folder / "model")
-        print("| rows | seconds | rows/s | peak MiB | the flow alone, s | its share |\n|---|---|---|---|---|---|")
+        print(
+            "| rows | seconds | rows/s | peak MiB | the flow alone, s | its share"
+            " |\n|---|---|---|---|---|---|"
+        )
         for rows in args.rows:
             write(folder / "data.csv", rows)
-            seconds, peak = command("score", folder / "model", folder / "data.csv", "-o", folder / "out.parquet")
+            seconds, peak = command(
+                "score", folder / "model", folder / "data.csv", "-o", folder / "out.parquet"
+            )
             x = torch.randn(rows, COLUMNS, dtype=torch.float64)
             start = time.perf_counter()
             log_probs(flow, x, None)
             own = time.perf_counter() - start
             print(
-                f"| {rows:,} | {seconds:.1f} | {rows / seconds:,.0f} | {peak:.0f} | {own:.1f} | {own / seconds:.0%} |", flush=True
+                f"| {rows:,} | {seconds:.1f} | {rows / seconds:,.0f} | {peak:.0f} | {own:.1f} |"
+                f" {own / seconds:.0%} |",
+                flush=True,
             )
-        print(json.dumps({"threads": args.threads, "model": flow.recipe}, default=str), file=sys.stderr)
+        print(
+            json.dumps({"threads": args.threads, "model": flow.recipe}, default=str),
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Has diffeo become slower since another commit? Both take turns, in one run.
 
-    python benchmarks/since.py v0.2.0                            # the reference NSF, RealNVP and Glow
-    python benchmarks/since.py HEAD~5 nsf --starts 20            # some rows; speed/rows.py has them all
+    python benchmarks/since.py v0.2.0                            # the reference NSF, RealNVP and
+    Glow python benchmarks/since.py HEAD~5 nsf --starts 20            # some rows; speed/rows.py has
+    them all
 
-Prints medians in milliseconds, and the ratio of now to then with its standard error: the geometric mean over several
-starts, since a process may be 10 % slower than another of the same code. The machine should be quiet.
+Prints medians in milliseconds, and the ratio of now to then with its standard error: the geometric
+mean over several starts, since a process may be 10 % slower than another of the same code. The
+machine should be quiet.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ Times = tuple[float, float]  # milliseconds, then and now
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("commit")
     parser.add_argument("rows", nargs="*", metavar="ROW", default=["nsf", "realnvp", "glow"])
-    parser.add_argument("--starts", type=int, default=8, help="pairs of processes: memory lies elsewhere in each")
+    parser.add_argument(
+        "--starts", type=int, default=8, help="pairs of processes: memory lies elsewhere in each"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="turns of a pair")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -63,7 +69,10 @@ def compare(row: Row, then: Path, args: argparse.Namespace) -> None:
         ratios = [math.log(new / old) for old, new in medians]
         error = statistics.stdev(ratios) / math.sqrt(len(ratios))
         ratio = math.exp(statistics.mean(ratios))
-        print(f"{row.name:8} {job:9} {before:8.2f} -> {now:8.2f} ms   x {ratio:.3f} ± {error:.3f}", flush=True)
+        print(
+            f"{row.name:8} {job:9} {before:8.2f} -> {now:8.2f} ms   x {ratio:.3f} ± {error:.3f}",
+            flush=True,
+        )
 
 
 def main() -> None:

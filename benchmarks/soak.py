@@ -1,11 +1,13 @@
-"""Does a process that fits, scores, draws, saves and loads for hours grow? Ten thousand small jobs in one process.
+"""Does a process that fits, scores, draws, saves and loads for hours grow? Ten thousand small jobs
+in one process.
 
     python benchmarks/soak.py [--jobs 10000] [--most 0.75]
 
-Every 5 % a line with resident memory, open files, threads and Python objects. At the end what was gained after the first
-fifth, which fills caches and free lists; exit code 1 when memory grew by more than `--most` MiB per 1,000 jobs, objects
-by more than 100, or files or threads at all. What is resident grows in a few steps of 1 to 3 MiB, where malloc asks for
-more; the limit leaves room for them, and is below the 1.1 MiB that 48 bytes lost in every call of a kernel come to.
+Every 5 % a line with resident memory, open files, threads and Python objects. At the end what was
+gained after the first fifth, which fills caches and free lists; exit code 1 when memory grew by
+more than `--most` MiB per 1,000 jobs, objects by more than 100, or files or threads at all. What is
+resident grows in a few steps of 1 to 3 MiB, where malloc asks for more; the limit leaves room for
+them, and is below the 1.1 MiB that 48 bytes lost in every call of a kernel come to.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Reading:
     def take(cls, jobs: int) -> Reading:
         """The state of this process, garbage aside."""
         gc.collect()
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        status = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
+        )
         return cls(
             jobs=jobs,
             memory=int(status["VmRSS"].split()[0]) / 1024,
@@ -56,7 +60,7 @@ class Reading:
         )
 
 
-# --- jobs: job i has seed i, so shapes and weights differ from one to the next -------------------------------------
+# --- jobs: job i has seed i, so shapes and weights differ from one to the next --------------------
 
 
 def rows(i: int, columns: int) -> torch.Tensor:
@@ -95,7 +99,9 @@ def save_and_load(i: int) -> None:
 def estimator(i: int) -> None:
     """A fit, scores, draws and latents with scikit-learn's methods."""
     x = rows(i, 2 + i % 5).numpy().astype(np.float64)
-    made = diffeo.FlowEstimator("realnvp", model_args=SMALL, fit_args={"steps": STEPS}, random_state=i).fit(x)
+    made = diffeo.FlowEstimator(
+        "realnvp", model_args=SMALL, fit_args={"steps": STEPS}, random_state=i
+    ).fit(x)
     made.score(x)
     made.sample(ROWS)
     made.inverse_transform(made.transform(x))
@@ -103,7 +109,9 @@ def estimator(i: int) -> None:
 
 def images(i: int) -> None:
     """A fit of images of 4 x 4 pixels."""
-    x = torch.randint(256, (ROWS, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
+    x = torch.randint(
+        256, (ROWS, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(i)
+    )
     flow = diffeo.models.nice((1, 4, 4), size="tiny", width=8, depth=1, seed=i)
     diffeo.fit(flow, x, steps=STEPS)
     flow.sample((4,))
@@ -116,7 +124,10 @@ def refuse(i: int) -> None:
     x[i % ROWS] = torch.nan
     with tempfile.TemporaryDirectory() as out:
         Path(out, "manifest.json").write_text("{}")
-        for attempt in (lambda: diffeo.fit(flow, x, steps=STEPS, out=out), lambda: diffeo.load(out)):
+        for attempt in (
+            lambda: diffeo.fit(flow, x, steps=STEPS, out=out),
+            lambda: diffeo.load(out),
+        ):
             try:
                 attempt()
             except DiffeoError:
@@ -124,7 +135,14 @@ def refuse(i: int) -> None:
             raise AssertionError("not refused")
 
 
-JOBS: tuple[Callable[[int], None], ...] = (fit, fit_to_a_folder, save_and_load, estimator, images, refuse)
+JOBS: tuple[Callable[[int], None], ...] = (
+    fit,
+    fit_to_a_folder,
+    save_and_load,
+    estimator,
+    images,
+    refuse,
+)
 
 
 def soak(count: int, jobs: tuple[Callable[[int], None], ...] = JOBS) -> list[Reading]:
@@ -136,8 +154,8 @@ def soak(count: int, jobs: tuple[Callable[[int], None], ...] = JOBS) -> list[Rea
             now = Reading.take(i + 1)
             taken.append(now)
             print(
-                f"{now.jobs:7,} jobs  {now.memory:8.1f} MiB  {now.files:3} files  {now.threads:3} threads  "
-                f"{now.objects:9,} objects  {time.perf_counter() - start:6.0f} s",
+                f"{now.jobs:7,} jobs  {now.memory:8.1f} MiB  {now.files:3} files  {now.threads:3}"
+                f" threads  {now.objects:9,} objects  {time.perf_counter() - start:6.0f} s",
                 flush=True,
             )
     return taken
@@ -149,11 +167,14 @@ def verdict(taken: list[Reading], most: float) -> bool:
     thousands = (after.jobs - before.jobs) / 1000
     memory, objects = after.memory - before.memory, after.objects - before.objects
     files, threads = after.files - before.files, after.threads - before.threads
-    sound = memory <= most * thousands and objects <= 100 * thousands and files <= 0 and threads <= 0
+    sound = (
+        memory <= most * thousands and objects <= 100 * thousands and files <= 0 and threads <= 0
+    )
     print(
-        f"{'sound' if sound else 'GROWS'}: after the first fifth {memory:+.1f} MiB, {memory / thousands:+.2f} MiB and "
-        f"{objects / thousands:+.0f} objects per 1,000 jobs, {files:+} files, {threads:+} threads "
-        f"(limits {most} MiB and 100 objects per 1,000 jobs, none, none)"
+        f"{'sound' if sound else 'GROWS'}: after the first fifth {memory:+.1f} MiB,"
+        f" {memory / thousands:+.2f} MiB and {objects / thousands:+.0f} objects per 1,000 jobs,"
+        f" {files:+} files, {threads:+} threads (limits {most} MiB and 100 objects per 1,000 jobs,"
+        " none, none)"
     )
     return sound
 
@@ -161,8 +182,14 @@ def verdict(taken: list[Reading], most: float) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--most", type=float, default=0.75, help="MiB per 1,000 jobs that memory may grow by")
-    parser.add_argument("--only", choices=[job.__name__ for job in JOBS], help="jobs of one kind, to find what grows")
+    parser.add_argument(
+        "--most", type=float, default=0.75, help="MiB per 1,000 jobs that memory may grow by"
+    )
+    parser.add_argument(
+        "--only",
+        choices=[job.__name__ for job in JOBS],
+        help="jobs of one kind, to find what grows",
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     chosen = tuple(job for job in JOBS if args.only in (None, job.__name__))

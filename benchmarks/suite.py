@@ -1,7 +1,8 @@
-"""Sixty log densities with known log Z, made from seeds: what the verdict of `infer` is calibrated on (verdict.py).
+"""Sixty log densities with known log Z, made from seeds: what the verdict of `infer` is calibrated
+on (verdict.py).
 
-Every target is a function of a seed and adds a constant, so that log Z is no round number. `SUITE` lists kind and seed;
-other seeds make other suites of the same kinds.
+Every target is a function of a seed and adds a constant, so that log Z is no round number. `SUITE`
+lists kind and seed; other seeds make other suites of the same kinds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ class Choices:
         return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
 
     def uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * torch.rand((), generator=self.generator, dtype=torch.float64).item()
+        return (
+            low
+            + (high - low) * torch.rand((), generator=self.generator, dtype=torch.float64).item()
+        )
 
     def log_uniform(self, low: float, high: float) -> float:
         return math.exp(self.uniform(math.log(low), math.log(high)))
@@ -47,9 +51,15 @@ class Choices:
 
 
 def mixture(seed: int) -> Known:
-    """2 to 60 Gaussians in 2 to 50 dimensions, 3 to 40 standard deviations apart, of equal or very unequal weights."""
+    """2 to 60 Gaussians in 2 to 50 dimensions, 3 to 40 standard deviations apart, of equal or very
+    unequal weights.
+    """
     c = Choices("mixture", seed)
-    modes, size, apart = round(c.log_uniform(2, 60)), round(c.log_uniform(2, 50)), c.log_uniform(3, 40)
+    modes, size, apart = (
+        round(c.log_uniform(2, 60)),
+        round(c.log_uniform(2, 50)),
+        c.log_uniform(3, 40),
+    )
     means = apart / math.sqrt(2 * size) * c.normal(modes, size)
     log_weights = (0.0 if c.coin() else 2.0) * c.normal(modes)
     sd = torch.exp((0.25 if c.coin() and c.coin() else 0.0) * c.normal(modes))
@@ -67,7 +77,9 @@ def mixture(seed: int) -> Known:
 def box(seed: int) -> Known:
     """Unit Gaussians in 6 dimensions with means anywhere in a box of side 30."""
     modes = (25, 10, 40)[seed % 3]
-    means = (torch.rand(modes, 6, generator=torch.Generator().manual_seed(7 + seed)).double() - 0.5) * 30
+    means = (
+        torch.rand(modes, 6, generator=torch.Generator().manual_seed(7 + seed)).double() - 0.5
+    ) * 30
 
     def log_density(x: Tensor) -> Tensor:
         away = (x[:, None] - means.to(x)).square().sum(2)
@@ -98,7 +110,9 @@ def funnel(seed: int) -> Known:
 
     def log_density(x: Tensor) -> Tensor:
         first, rest = x[:, 0], x[:, 1:]
-        scales = -0.5 * rest.square().sum(1) * torch.exp(-first) - 0.5 * rest.shape[1] * (first + LOG_2PI)
+        scales = -0.5 * rest.square().sum(1) * torch.exp(-first) - 0.5 * rest.shape[1] * (
+            first + LOG_2PI
+        )
         return -0.5 * (first / sd).square() - math.log(sd) - 0.5 * LOG_2PI + scales + constant
 
     return Known(log_density, size, constant)
@@ -118,7 +132,9 @@ def ring(seed: int) -> Known:
         return -0.5 * ((r - radius) / width).square() + (size - 1) * r.log()
 
     sphere = math.log(2) + 0.5 * size * math.log(math.pi) - math.lgamma(size / 2)
-    return Known(log_density, size, _integral(radial, 1e-9, radius + 12 * width) + sphere + constant)
+    return Known(
+        log_density, size, _integral(radial, 1e-9, radius + 12 * width) + sphere + constant
+    )
 
 
 def banana(seed: int) -> Known:
@@ -131,7 +147,9 @@ def banana(seed: int) -> Known:
     def log_density(x: Tensor) -> Tensor:
         y = x @ turn.to(x)
         off = (y[:, 1] - bend * (y[:, 0].square() - along**2)) / across
-        return -0.5 * ((y[:, 0] / along).square() + off.square() + y[:, 2:].square().sum(1)) + log_norm
+        return (
+            -0.5 * ((y[:, 0] / along).square() + off.square() + y[:, 2:].square().sum(1)) + log_norm
+        )
 
     return Known(log_density, size, constant)
 
@@ -173,7 +191,9 @@ def ridge(seed: int) -> Known:
 
 
 def plateau(seed: int) -> Known:
-    """Constant within a ball, a box or a shell and −inf outside; normal in the other coordinates."""
+    """Constant within a ball, a box or a shell and −inf outside; normal in the other
+    coordinates.
+    """
     c = Choices("plateau", seed)
     size, shape, radius = c.whole(1, 4), ("ball", "box", "shell")[seed % 3], c.uniform(1, 4)
     more, constant = c.whole(0, 3), c.constant()
@@ -199,7 +219,10 @@ def half_space(seed: int) -> Known:
     """A Gaussian cut by an oblique plane: −inf beyond it."""
     c = Choices("half-space", seed)
     size, cut, constant = c.whole(2, 10), c.uniform(-1, 1.5), c.constant()
-    direction, sd = torch.nn.functional.normalize(c.normal(size), dim=0), torch.exp(0.5 * c.normal(size))
+    direction, sd = (
+        torch.nn.functional.normalize(c.normal(size), dim=0),
+        torch.exp(0.5 * c.normal(size)),
+    )
     log_norm = -0.5 * size * LOG_2PI - float(sd.log().sum()) + constant
 
     def log_density(x: Tensor) -> Tensor:

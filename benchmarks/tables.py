@@ -1,4 +1,6 @@
-"""The four real tables and their splits, the same for every contender; needs numpy and scikit-learn only."""
+"""The four real tables and their splits, the same for every contender; needs numpy and scikit-learn
+only.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ TABLES = ("breast_cancer", "wine", "diabetes", "patches")
 
 
 def load(name: str) -> Floats:
-    """Rows of a table. `patches`: 8x8 grey patches of scikit-learn's photographs, uniformly dequantised, in [0, 1], mean
-    removed, last pixel dropped: 63 dimensions."""
+    """Rows of a table. `patches`: 8x8 grey patches of scikit-learn's photographs, uniformly
+    dequantised, in [0, 1], mean removed, last pixel dropped: 63 dimensions."""
     if name != "patches":
         return np.asarray(getattr(sklearn.datasets, f"load_{name}")().data)
     rng = np.random.default_rng(0)
@@ -37,7 +39,8 @@ def _patches(image: NDArray[np.uint8], count: int, rng: np.random.Generator) -> 
     return (patches - patches.mean(1, keepdims=True))[:, :-1]
 
 
-# What every contender is given: the same layout, the same number of steps, batch, optimiser and schedule.
+# What every contender is given: the same layout, the same number of steps, batch, optimiser and
+# schedule.
 LAYOUT = {
     "breast_cancer": {"layers": 6, "hidden": 64, "steps": 600, "batch": 64},
     "wine": {"layers": 6, "hidden": 64, "steps": 600, "batch": 64},

@@ -1,4 +1,6 @@
-"""Log densities with a known answer: functions of a batch (B, D) -> (B,), and what is known of them."""
+"""Log densities with a known answer: functions of a batch (B, D) -> (B,), and what is known of
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Known:
-    """A log density, the shape or parameters of its points, and the exact log Z where there is one."""
+    """A log density, the shape or parameters of its points, and the exact log Z where there is
+    one.
+    """
 
     log_density: Callable[[Any], Tensor]
     space: Any
@@ -40,7 +44,9 @@ def _logistic(x: np.ndarray, y: np.ndarray, prior: float | None, log_z: float) -
         fit = logsigmoid(w @ design.to(w.dtype).T * signs.to(w.dtype)).sum(1)
         if prior is None:
             return fit
-        return fit - 0.5 * (w / prior).square().sum(1) - w.shape[1] * (math.log(prior) + 0.5 * LOG_2PI)
+        return (
+            fit - 0.5 * (w / prior).square().sum(1) - w.shape[1] * (math.log(prior) + 0.5 * LOG_2PI)
+        )
 
     return Known(log_density, design.shape[1], log_z)
 
@@ -66,7 +72,9 @@ def ionosphere() -> Known:
 def funnel() -> Known:
     def log_density(x: Tensor) -> Tensor:
         first, rest = x[:, 0], x[:, 1:]
-        scales = -0.5 * rest.square().sum(1) * torch.exp(-first) - 0.5 * rest.shape[1] * (first + LOG_2PI)
+        scales = -0.5 * rest.square().sum(1) * torch.exp(-first) - 0.5 * rest.shape[1] * (
+            first + LOG_2PI
+        )
         return -0.5 * (first / 3).square() - math.log(3) - 0.5 * LOG_2PI + scales
 
     return Known(log_density, 10, 0.0)
@@ -140,7 +148,11 @@ def eight_schools() -> Known:
 
     def log_density(p: dict[str, Tensor]) -> Tensor:
         theta = p["mu"][:, None] + p["tau"][:, None] * p["t"]
-        prior = Normal(0.0, 1.0).log_prob(p["t"]).sum(1) + Normal(0.0, 5.0).log_prob(p["mu"]) + HalfCauchy(5.0).log_prob(p["tau"])
+        prior = (
+            Normal(0.0, 1.0).log_prob(p["t"]).sum(1)
+            + Normal(0.0, 5.0).log_prob(p["mu"])
+            + HalfCauchy(5.0).log_prob(p["tau"])
+        )
         return prior + Normal(theta, sigma.to(theta.dtype)).log_prob(y.to(theta.dtype)).sum(1)
 
     return Known(log_density, {"t": (8,), "mu": (), "tau": "positive"})
@@ -154,7 +166,9 @@ def ark() -> Known:
     def log_density(p: dict[str, Tensor]) -> Tensor:
         dtype = p["alpha"].dtype
         mean = p["alpha"][:, None] + p["beta"] @ lags.to(dtype)
-        prior = Normal(0.0, 10.0).log_prob(p["alpha"]) + Normal(0.0, 10.0).log_prob(p["beta"]).sum(1)
+        prior = Normal(0.0, 10.0).log_prob(p["alpha"]) + Normal(0.0, 10.0).log_prob(p["beta"]).sum(
+            1
+        )
         fit = Normal(mean, p["sigma"][:, None]).log_prob(y[order:].to(dtype)).sum(1)
         return prior + HalfCauchy(2.5).log_prob(p["sigma"]) + fit
 
@@ -174,9 +188,14 @@ def garch() -> Known:
         for t in range(1, len(y)):
             variance.append(a0 + a1 * away[:, t - 1].square() + b1 * variance[-1])
         total = torch.stack(variance, 1)
-        return (-0.5 * away.square() / total - 0.5 * total.log() - 0.5 * LOG_2PI).sum(1) + (1 - a1).log()
+        return (-0.5 * away.square() / total - 0.5 * total.log() - 0.5 * LOG_2PI).sum(1) + (
+            1 - a1
+        ).log()
 
-    return Known(log_density, {"mu": (), "alpha0": "positive", "alpha1": "interval:0:1", "share": "interval:0:1"})
+    return Known(
+        log_density,
+        {"mu": (), "alpha0": "positive", "alpha1": "interval:0:1", "share": "interval:0:1"},
+    )
 
 
 def kidiq() -> Known:
@@ -198,11 +217,20 @@ def schools_columns(p: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ark_columns(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"alpha": p["alpha"], **{f"beta[{i + 1}]": p["beta"][:, i] for i in range(p["beta"].shape[1])}, "sigma": p["sigma"]}
+    return {
+        "alpha": p["alpha"],
+        **{f"beta[{i + 1}]": p["beta"][:, i] for i in range(p["beta"].shape[1])},
+        "sigma": p["sigma"],
+    }
 
 
 def garch_columns(p: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"mu": p["mu"], "alpha0": p["alpha0"], "alpha1": p["alpha1"], "beta1": (1 - p["alpha1"]) * p["share"]}
+    return {
+        "mu": p["mu"],
+        "alpha0": p["alpha0"],
+        "alpha1": p["alpha1"],
+        "beta1": (1 - p["alpha1"]) * p["share"],
+    }
 
 
 def kidiq_columns(p: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,9 +17,16 @@ DEMO = HERE.parent / "demo"
 def main() -> None:
     figure = Figure(figsize=(12, 4.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    titles = {"photos.csv": "20,000 pixels of a photograph", "samples.csv": "20,000 samples of the flow"}
-    for axes, (name, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), titles.items(), strict=True):
-        rows = read_table(DEMO / name, columns=dict.fromkeys(("x", "y", "red", "green", "blue"), "real")).values
+    titles = {
+        "photos.csv": "20,000 pixels of a photograph",
+        "samples.csv": "20,000 samples of the flow",
+    }
+    for axes, (name, title) in zip(
+        figure.subplots(1, 2, sharex=True, sharey=True), titles.items(), strict=True
+    ):
+        rows = read_table(
+            DEMO / name, columns=dict.fromkeys(("x", "y", "red", "green", "blue"), "real")
+        ).values
         axes.scatter(rows[:, 0], rows[:, 1], c=np.clip(rows[:, 2:] / 256, 0, 1), s=5, linewidths=0)
         axes.set(title=title, xlabel="x", ylabel="y", aspect="equal", xlim=(0, 640), ylim=(0, 427))
     (HERE / "images").mkdir(exist_ok=True)

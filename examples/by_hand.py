@@ -1,4 +1,6 @@
-"""A flow from its parts, trained with a loop of one's own: diffeo's transforms are plain modules."""
+"""A flow from its parts, trained with a loop of one's own: diffeo's transforms are plain
+modules.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from diffeo import bases, conditioners, layers, maps, partitions
 def main(steps: int = 1000) -> None:
     x = torch.tensor(make_moons(2000, noise=0.05, random_state=0)[0], dtype=torch.float32)
     couplings = [
-        layers.Coupling((2,), maps.RQSpline(bins=8), conditioners.MLP((64, 64)), partitions.Halves(flip=bool(i % 2)))
+        layers.Coupling(
+            (2,),
+            maps.RQSpline(bins=8),
+            conditioners.MLP((64, 64)),
+            partitions.Halves(flip=bool(i % 2)),
+        )
         for i in range(6)
     ]
     flow = diffeo.Flow(diffeo.Chain([layers.Standardize((2,)), *couplings]), bases.Normal((2,)))

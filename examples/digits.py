@@ -1,4 +1,6 @@
-"""Handwritten digits, one class at a time: p(image | class), samples of each, and who wrote what by Bayes' rule."""
+"""Handwritten digits, one class at a time: p(image | class), samples of each, and who wrote what by
+Bayes' rule.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def main(steps: int = 1500) -> None:
     result = diffeo.fit(flow, train, steps=steps)
     print(f"{result.best['nll'] / 64 / 0.6931:.3f} bits per dimension of held-out images")
 
-    grid = flow.sample((8,), torch.arange(10), temperature=0.8)  # (8, 10, 1, 8, 8): a column a class
+    # (8, 10, 1, 8, 8): a column a class
+    grid = flow.sample((8,), torch.arange(10), temperature=0.8)
     diffeo.data.write_images("digits.png", grid.flatten(0, 1), columns=10, bits=images.bits)
 
     # p(class | image) ∝ p(image | class): a density is a classifier too.

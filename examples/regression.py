@@ -1,6 +1,8 @@
-"""A line through points of which some are far off: is the noise normal or Student's t, and what is the slope?
+"""A line through points of which some are far off: is the noise normal or Student's t, and what is
+the slope?
 
-Two log densities, a posterior and a log Z of each. The difference of the two log Z is the logarithm of the Bayes factor.
+Two log densities, a posterior and a log Z of each. The difference of the two log Z is the logarithm
+of the Bayes factor.
 """
 
 from __future__ import annotations
@@ -25,9 +27,15 @@ def data() -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def log_density(x: Tensor, y: Tensor, noise: Callable[[Tensor, Tensor], Distribution]) -> Callable[[dict[str, Tensor]], Tensor]:
+def log_density(
+    x: Tensor, y: Tensor, noise: Callable[[Tensor, Tensor], Distribution]
+) -> Callable[[dict[str, Tensor]], Tensor]:
     def log_p(p: dict[str, Tensor]) -> Tensor:
-        prior = Normal(0, 5).log_prob(p["intercept"]) + Normal(0, 5).log_prob(p["slope"]) + HalfNormal(2.0).log_prob(p["sd"])
+        prior = (
+            Normal(0, 5).log_prob(p["intercept"])
+            + Normal(0, 5).log_prob(p["slope"])
+            + HalfNormal(2.0).log_prob(p["sd"])
+        )
         line = p["intercept"][:, None] + p["slope"][:, None] * x
         return prior + noise(line, p["sd"][:, None]).log_prob(y).sum(1)
 
@@ -37,7 +45,9 @@ def log_density(x: Tensor, y: Tensor, noise: Callable[[Tensor, Tensor], Distribu
 def main(steps: int = 2_000) -> None:
     x, y = data()
     normal = diffeo.infer(log_density(x, y, Normal), PARAMETERS, steps=steps)
-    student = diffeo.infer(log_density(x, y, lambda mean, sd: StudentT(3.0, mean, sd)), PARAMETERS, steps=steps)
+    student = diffeo.infer(
+        log_density(x, y, lambda mean, sd: StudentT(3.0, mean, sd)), PARAMETERS, steps=steps
+    )
     for name, posterior in (("normal", normal), ("Student's t", student)):
         said = "trusted" if posterior.trusted else "NOT trusted"
         print(f"{name}: log Z {posterior.log_z:.4f} ± {posterior.log_z_se:.4f}, {said}")

@@ -1,8 +1,10 @@
-"""THE table: every transform, map, partition, conditioner, base and model, with the shapes that the contract tests it at.
+"""THE table: every transform, map, partition, conditioner, base and model, with the shapes that the
+contract tests it at.
 
-A new map is one line in `MAPS`, a new partition one in `PARTITIONS`, a new conditioner one in `CONDITIONERS`, a new
-base one in `BASES`, any other new layer one in `_layers`, a new model one in `_models`: every property of
-`test_contract.py` then runs on it, and `test_completeness.py` fails until the line is there.
+A new map is one line in `MAPS`, a new partition one in `PARTITIONS`, a new conditioner one in
+`CONDITIONERS`, a new base one in `BASES`, any other new layer one in `_layers`, a new model one in
+`_models`: every property of `test_contract.py` then runs on it, and `test_completeness.py` fails
+until the line is there.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from torch import Tensor, nn
 
 import diffeo
 from diffeo import Chain, Flow, Inverse, Transform
-from diffeo.bases import Base, GaussianMixture, Logistic, Normal, PlacedMixture, Product, StudentT, Uniform
+from diffeo.bases import (
+    Base,
+    GaussianMixture,
+    Logistic,
+    Normal,
+    PlacedMixture,
+    Product,
+    StudentT,
+    Uniform,
+)
 from diffeo.conditioners import (
     MLP,
     ConditionerFactory,
@@ -67,7 +78,16 @@ from diffeo.maps import (
     QuadraticSpline,
     RQSpline,
 )
-from diffeo.partitions import Channels, Checkerboard, Halves, Indices, Partition, Tokens, alternating, random
+from diffeo.partitions import (
+    Channels,
+    Checkerboard,
+    Halves,
+    Indices,
+    Partition,
+    Tokens,
+    alternating,
+    random,
+)
 
 Shape = tuple[int, ...]
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -79,7 +99,11 @@ class Encoder(Transform):
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self.flow = flow
-        self.exact, self.context_shape, self.any_dtype = flow.exact, flow.context_shape, flow.transform.any_dtype
+        self.exact, self.context_shape, self.any_dtype = (
+            flow.exact,
+            flow.context_shape,
+            flow.transform.any_dtype,
+        )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.flow.encode(x, context)
@@ -99,7 +123,9 @@ class Encoder(Transform):
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table. `build()` is fresh, `ready()` is initialised, with random parameters, in evaluation mode."""
+    """One line of the table. `build()` is fresh, `ready()` is initialised, with random parameters,
+    in evaluation mode.
+    """
 
     event: Shape
     context: Shape | None
@@ -117,17 +143,25 @@ class Case:
         """n contexts, float64."""
         if self.classes is not None:
             return torch.randint(0, self.classes, (n,), generator=g).double()
-        return None if self.context is None else torch.randn(n, *self.context, generator=g, dtype=torch.float64)
+        return (
+            None
+            if self.context is None
+            else torch.randn(n, *self.context, generator=g, dtype=torch.float64)
+        )
 
     def ready(self, dtype: torch.dtype = torch.float64) -> Transform:
         """Set up on data of the case, every parameter moved off its start, seed fixed."""
         transform = self.build()
         x, context = self.inputs(64, dtype=torch.float64, seed=11)
         # set up in the model's own dtype unless the layer takes any: what a user's loop would do
-        transform.initialize(x if transform.any_dtype else x.float(), None if context is None else context.float())
+        transform.initialize(
+            x if transform.any_dtype else x.float(), None if context is None else context.float()
+        )
         return randomise(transform, spread=self.spread).to(dtype).eval()
 
-    def inputs(self, n: int = 6, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple[Tensor, Tensor | None]:
+    def inputs(
+        self, n: int = 6, dtype: torch.dtype = torch.float64, seed: int = 1
+    ) -> tuple[Tensor, Tensor | None]:
         """n rows of input and of context."""
         g = torch.Generator().manual_seed(seed)
         x = self.draw(n, g)
@@ -137,7 +171,11 @@ class Case:
     def far_inputs(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Rows far from the data, with contexts as far."""
         g = torch.Generator().manual_seed(3)
-        x = self.far(8, g) if self.far is not None else torch.cat([100 * self.draw(4, g), 1e6 * self.draw(4, g)])
+        x = (
+            self.far(8, g)
+            if self.far is not None
+            else torch.cat([100 * self.draw(4, g), 1e6 * self.draw(4, g)])
+        )
         scale = torch.tensor([100.0] * 4 + [1e6] * 4, dtype=torch.float64)
         context = None
         if self.classes is not None:
@@ -153,11 +191,13 @@ def randomise(module: nn.Module, seed: int = 7, spread: float = 0.3) -> nn.Modul
     """Move every parameter by normal noise."""
     g = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter.add_(spread * torch.randn(parameter.shape, generator=g, dtype=torch.float64).to(parameter))
+        parameter.add_(
+            spread * torch.randn(parameter.shape, generator=g, dtype=torch.float64).to(parameter)
+        )
     return module
 
 
-# --- inputs --------------------------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------
 
 
 def normal(*shape: int, scale: float = 1.0) -> Draw:
@@ -167,7 +207,9 @@ def normal(*shape: int, scale: float = 1.0) -> Draw:
 
 def between(low: float, high: float, *shape: int) -> Draw:
     """Uniform inputs strictly inside."""
-    return lambda n, g: low + (high - low) * (0.02 + 0.96 * torch.rand(n, *shape, generator=g, dtype=torch.float64))
+    return lambda n, g: (
+        low + (high - low) * (0.02 + 0.96 * torch.rand(n, *shape, generator=g, dtype=torch.float64))
+    )
 
 
 def powers(*shape: int, reach: float = 1.0) -> Draw:
@@ -191,7 +233,7 @@ def columns(*parts: Draw) -> Draw:
     return lambda n, g: torch.cat([part(n, g) for part in parts], dim=1)
 
 
-# --- the pieces that combine ---------------------------------------------------------------------------------------
+# --- the pieces that combine ----------------------------------------------------------------------
 
 CIRCLE = CircularSpline(bins=3, low=-3.0, high=3.0)
 
@@ -252,7 +294,9 @@ LATTICE_CONDITIONERS: dict[str, ConditionerFactory] = {
     "torus": TorusNet(Checkerboard((1, 4, 4)), (4, 4), activation="silu"),
     "torus-odd": TorusNet(Checkerboard((1, 4, 4)), (4,), odd=(1,)),
 }
-TOKEN_CONDITIONERS: dict[str, ConditionerFactory] = {"transformer": Transformer(width=8, depth=1, heads=2)}
+TOKEN_CONDITIONERS: dict[str, ConditionerFactory] = {
+    "transformer": Transformer(width=8, depth=1, heads=2)
+}
 
 
 def _period(map: ElementwiseMap) -> float:
@@ -266,30 +310,46 @@ def _map_draw(map: ElementwiseMap, *shape: int) -> Draw:
 def _coupling(map: str, partition: str, conditioner: str, size: int, context: Shape | None) -> Case:
     def build() -> Transform:
         torch.default_generator.manual_seed(5)
-        return Coupling((size,), MAPS[map], CONDITIONERS[conditioner], PARTITIONS[partition](size), context)
+        return Coupling(
+            (size,), MAPS[map], CONDITIONERS[conditioner], PARTITIONS[partition](size), context
+        )
 
     parts = PARTITIONS[partition](size)
     transformed = parts.split(torch.arange(size)[None])[1][0].tolist()
     periods = tuple(_period(MAPS[map]) if i in transformed else 0.0 for i in range(size))
-    return Case((size,), context, build, _map_draw(MAPS[map], size), periods=periods, latent_periods=periods)
+    return Case(
+        (size,), context, build, _map_draw(MAPS[map], size), periods=periods, latent_periods=periods
+    )
 
 
 def _couplings() -> Iterator[tuple[str, Case]]:
-    """Every pair of map, partition and conditioner at three entries (a Latin square); every map at D = 1, 2 and 5."""
+    """Every pair of map, partition and conditioner at three entries (a Latin square); every map at
+    D = 1, 2 and 5.
+    """
     conditioners = list(CONDITIONERS)
     for (i, map), (j, partition) in product(enumerate(MAPS), enumerate(PARTITIONS)):
         conditioner = conditioners[(i + j) % len(conditioners)]
         context = (2,) if (i + j // 2) % 2 else None
-        yield f"{map}/{partition}/{conditioner}/3", _coupling(map, partition, conditioner, 3, context)
+        yield (
+            f"{map}/{partition}/{conditioner}/3",
+            _coupling(map, partition, conditioner, 3, context),
+        )
     for map, size, context in product(MAPS, (1, 2, 5), (None, (2,))):
         partition, conditioner = ("halves", "mlp") if size != 2 else ("halves-flip", "residual")
         named = "" if context is None else "/context"
-        yield f"{map}/{partition}/{conditioner}/{size}{named}", _coupling(map, partition, conditioner, size, context)
+        yield (
+            f"{map}/{partition}/{conditioner}/{size}{named}",
+            _coupling(map, partition, conditioner, size, context),
+        )
     yield "affine/halves/mlp/4/context 2x3", _coupling("affine", "halves", "mlp", 4, (2, 3))
 
 
 def _image_coupling(
-    map: str, event: Shape, build: Callable[[], Partition], net: ConditionerFactory, context: Shape | None
+    map: str,
+    event: Shape,
+    build: Callable[[], Partition],
+    net: ConditionerFactory,
+    context: Shape | None,
 ) -> Case:
     def made() -> Transform:
         torch.default_generator.manual_seed(5)
@@ -299,16 +359,27 @@ def _image_coupling(
 
 
 def _image_couplings() -> Iterator[tuple[str, Case]]:
-    """Every partition of images, every conditioner, contexts that are vectors, classes and images, three kinds of map."""
+    """Every partition of images, every conditioner, contexts that are vectors, classes and images,
+    three kinds of map.
+    """
     maps = ("affine", "spline", "additive")
-    for partitions, networks in ((IMAGE_PARTITIONS, IMAGE_CONDITIONERS), (TOKEN_PARTITIONS, TOKEN_CONDITIONERS)):
+    for partitions, networks in (
+        (IMAGE_PARTITIONS, IMAGE_CONDITIONERS),
+        (TOKEN_PARTITIONS, TOKEN_CONDITIONERS),
+    ):
         names = list(networks)
         for i, (partition, (event, build)) in enumerate(partitions.items()):
             name, map = names[i % len(names)], maps[i % len(maps)]
-            yield f"{map}/{partition}/{name}", _image_coupling(map, event, build, networks[name], (3,) if i % 2 else None)
+            yield (
+                f"{map}/{partition}/{name}",
+                _image_coupling(map, event, build, networks[name], (3,) if i % 2 else None),
+            )
     event, build = IMAGE_PARTITIONS["checkerboard"]
     for (name, net), context in product(IMAGE_CONDITIONERS.items(), ((2,), (1, 4, 4), (2, 3, 3))):
-        yield f"affine/checkerboard/{name}/context {context}", _image_coupling("affine", event, build, net, context)
+        yield (
+            f"affine/checkerboard/{name}/context {context}",
+            _image_coupling("affine", event, build, net, context),
+        )
     for name, net in LATTICE_CONDITIONERS.items():
         yield f"affine/checkerboard/{name}", _image_coupling("affine", event, build, net, None)
     event, build = TOKEN_PARTITIONS["tokens/rows"]
@@ -334,11 +405,16 @@ def _pointwise() -> Iterator[tuple[str, Case]]:
         )
 
 
-# --- other layers --------------------------------------------------------------------------------------------------
+# --- other layers ---------------------------------------------------------------------------------
 
 
 def _standardised(shape: Shape, **options: object) -> Case:
-    return Case(shape, None, lambda: Standardize(shape, **options), lambda n, g: 5 + 3 * normal(*shape)(n, g))
+    return Case(
+        shape,
+        None,
+        lambda: Standardize(shape, **options),
+        lambda n, g: 5 + 3 * normal(*shape)(n, g),
+    )
 
 
 def _chain(context: Shape | None) -> Callable[[], Transform]:
@@ -360,26 +436,55 @@ def _chain(context: Shape | None) -> Callable[[], Transform]:
 def _layers() -> Iterator[tuple[str, Case]]:
     for shape in ((1,), (3,), (2, 3), (3, 2, 2)):
         yield f"standardize/{shape}", _standardised(shape)
-        yield f"actnorm/{shape}", Case(shape, None, lambda s=shape: ActNorm(s), lambda n, g, s=shape: 2 + 3 * normal(*s)(n, g))
+        yield (
+            f"actnorm/{shape}",
+            Case(
+                shape,
+                None,
+                lambda s=shape: ActNorm(s),
+                lambda n, g, s=shape: 2 + 3 * normal(*s)(n, g),
+            ),
+        )
     yield "standardize/skip", _standardised((3,), skip=[1])
-    yield "standardize/float64", replace(_standardised((2,), data_dtype="float64"), data_dtype=torch.float64)
+    yield (
+        "standardize/float64",
+        replace(_standardised((2,), data_dtype="float64"), data_dtype=torch.float64),
+    )
     yield "flatten", Case((2, 3), None, lambda: Flatten((2, 3)), normal(2, 3), identity=False)
     yield "permute", Case((4,), None, lambda: Permute([2, 0, 3, 1]), normal(4), identity=False)
-    yield "permute/random", Case((5,), None, lambda: Permute.random(5, seed=2), normal(5), identity=False)
-    yield "permute/2d", Case((3, 2), None, lambda: Permute([2, 0, 1], (3, 2)), normal(3, 2), identity=False)
+    yield (
+        "permute/random",
+        Case((5,), None, lambda: Permute.random(5, seed=2), normal(5), identity=False),
+    )
+    yield (
+        "permute/2d",
+        Case((3, 2), None, lambda: Permute([2, 0, 1], (3, 2)), normal(3, 2), identity=False),
+    )
     for size in (1, 2, 5):
         yield f"lu/{size}", Case((size,), None, lambda s=size: LULinear(s), normal(size))
-    yield "positive", Case((3,), None, Positive, powers(3), identity=False, far=powers(3, reach=20.0))
+    yield (
+        "positive",
+        Case((3,), None, Positive, powers(3), identity=False, far=powers(3, reach=20.0)),
+    )
     edges = between(-1.0 + 1e-6, -1.0 + 2e-6, 2)
-    yield "interval", Case((2,), None, lambda: Interval(-1.0, 3.0), between(-1, 3, 2), identity=False, far=edges)
+    yield (
+        "interval",
+        Case((2,), None, lambda: Interval(-1.0, 3.0), between(-1, 3, 2), identity=False, far=edges),
+    )
     yield "wrap", Case((2,), None, lambda: Wrap(0.0, 360.0), between(0, 360, 2), False, 360.0, 10.0)
     yield "columns", Case((3,), None, lambda: Columns([2, 0], LULinear(2)), normal(3))
     mixed = columns(normal(1), powers(2))
     far = columns(normal(1, scale=1e6), powers(2, reach=20.0))
-    yield "columns/positive", Case((3,), None, lambda: Columns([1, 2], Positive()), mixed, identity=False, far=far)
+    yield (
+        "columns/positive",
+        Case((3,), None, lambda: Columns([1, 2], Positive()), mixed, identity=False, far=far),
+    )
     yield from _image_layers()
     for shape in ((1, 4, 4), (2, 3, 5), (1, 1, 2)):
-        yield f"periodic-conv/{shape}", Case(shape, None, lambda s=shape: PeriodicConv(s), normal(*shape))
+        yield (
+            f"periodic-conv/{shape}",
+            Case(shape, None, lambda s=shape: PeriodicConv(s), normal(*shape)),
+        )
     for share, context in ((0.05, None), (1.0, None), (0.05, (2,)), (1.0, (2, 3))):
         build = lambda share=share, context=context: Regress(4, context, share=share)  # noqa: E731
         yield f"regress/{share}/{context}", Case((4,), context, build, nearly_determined)
@@ -390,12 +495,27 @@ def _layers() -> Iterator[tuple[str, Case]]:
     yield "recompute", Case((4,), None, lambda: Recompute(_chain(None)()), normal(4))
     yield "recompute/context", Case((4,), (2,), lambda: Recompute(_chain((2,))()), normal(4))
     yield "recompute/inverse", Case((4,), (2,), lambda: Recompute(_chain((2,))()).inv, normal(4))
-    yield "recompute/scales", Case((2, 4, 4), (2,), lambda: _scales(Recompute), normal(2, 4, 4), identity=False)
+    yield (
+        "recompute/scales",
+        Case((2, 4, 4), (2,), lambda: _scales(Recompute), normal(2, 4, 4), identity=False),
+    )
     yield "chain/empty", Case((2,), None, lambda: Chain([]), normal(2))
-    yield "chain/flatten", Case((2, 2), None, lambda: Chain([Flatten((2, 2)), LULinear(4)]), normal(2, 2), identity=False)
+    yield (
+        "chain/flatten",
+        Case(
+            (2, 2),
+            None,
+            lambda: Chain([Flatten((2, 2)), LULinear(4)]),
+            normal(2, 2),
+            identity=False,
+        ),
+    )
     yield "inverse", Case((4,), None, lambda: Inverse(_chain(None)()), normal(4))
     yield "inverse/context", Case((4,), (2,), lambda: Inverse(_chain((2,))()), normal(4))
-    yield "inverse/flatten", Case((6,), None, lambda: Flatten((2, 3)).inv, normal(6), identity=False)
+    yield (
+        "inverse/flatten",
+        Case((6,), None, lambda: Flatten((2, 3)).inv, normal(6), identity=False),
+    )
     yield "inverse/positive", Case((2,), None, lambda: Positive().inv, normal(2), identity=False)
 
 
@@ -407,7 +527,11 @@ def levels(bits: int, *shape: int) -> Draw:
 def _scales(chain: Callable[[list[Transform]], Transform] = Chain) -> Transform:
     torch.default_generator.manual_seed(5)
     deeper = chain(
-        [Squeeze(), ActNorm((4, 2, 2)), Coupling((4, 2, 2), MAPS["affine"], IMAGE_CONDITIONERS["conv"], Channels(), (2,))]
+        [
+            Squeeze(),
+            ActNorm((4, 2, 2)),
+            Coupling((4, 2, 2), MAPS["affine"], IMAGE_CONDITIONERS["conv"], Channels(), (2,)),
+        ]
     )
     return chain([ActNorm((2, 4, 4)), FactorOut((2, 4, 4), deeper)])
 
@@ -423,10 +547,16 @@ def _variational() -> Transform:
 def _image_layers() -> Iterator[tuple[str, Case]]:
     for kind in ("plain", "plu", "householder"):
         build = lambda kind=kind: Conv1x1((3, 2, 2), kind)  # noqa: E731
-        yield f"conv1x1/{kind}", Case((3, 2, 2), None, _seeded(build), normal(3, 2, 2), identity=False)
+        yield (
+            f"conv1x1/{kind}",
+            Case((3, 2, 2), None, _seeded(build), normal(3, 2, 2), identity=False),
+        )
     yield "squeeze", Case((2, 4, 6), None, Squeeze, normal(2, 4, 6), identity=False)
     yield "squeeze/3", Case((1, 3, 6), None, lambda: Squeeze(3), normal(1, 3, 6), identity=False)
-    yield "patchify", Case((2, 4, 6), None, lambda: Patchify((2, 4, 6), 2), normal(2, 4, 6), identity=False)
+    yield (
+        "patchify",
+        Case((2, 4, 6), None, lambda: Patchify((2, 4, 6), 2), normal(2, 4, 6), identity=False),
+    )
     yield "factor_out", Case((2, 4, 4), (2,), _scales, normal(2, 4, 4), identity=False)
     yield "pad", Case((2, 3, 5), None, lambda: Pad((2, 3, 5), 4), normal(2, 3, 5), identity=False)
     inside = between(0, 1, 3)
@@ -434,10 +564,19 @@ def _image_layers() -> Iterator[tuple[str, Case]]:
     yield "logit/1e-5", Case((3,), None, lambda: Logit(1e-5), inside, identity=False, far=inside)
     for bits in (1, 5, 8):
         whole = levels(bits, 1, 2, 3)
-        case = Case((1, 2, 3), None, lambda bits=bits: Dequantize(bits=bits), whole, identity=False, far=whole)
+        case = Case(
+            (1, 2, 3),
+            None,
+            lambda bits=bits: Dequantize(bits=bits),
+            whole,
+            identity=False,
+            far=whole,
+        )
         yield f"dequantize/{bits} bits", replace(case, data_dtype=torch.uint8)
     whole = levels(3, 1, 4, 2)
-    case = Case((1, 4, 2), None, _variational, whole, identity=False, far=whole, data_dtype=torch.uint8)
+    case = Case(
+        (1, 4, 2), None, _variational, whole, identity=False, far=whole, data_dtype=torch.uint8
+    )
     yield "dequantize/variational", case
 
 
@@ -449,17 +588,21 @@ def _seeded(build: Callable[[], Transform]) -> Callable[[], Transform]:
     return made
 
 
-# --- models --------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 SMALL = {"layers": 2, "hidden": (8, 8), "activation": "silu"}
 
 
-def model(name: str, size: int, context: int | None = None, draw: Draw | None = None, **options: object) -> Case:
+def model(
+    name: str, size: int, context: int | None = None, draw: Draw | None = None, **options: object
+) -> Case:
     """A case of a model of vectors."""
     settings = {**SMALL, **options}
 
     def build() -> Transform:
-        return Encoder(diffeo.models.MODELS[name]((size,), context_shape=context, seed=4, **settings))
+        return Encoder(
+            diffeo.models.MODELS[name]((size,), context_shape=context, seed=4, **settings)
+        )
 
     shape = None if context is None else (context,)
     starts = "supports" not in options and options.get("mixing") != "permute"
@@ -469,7 +612,9 @@ def model(name: str, size: int, context: int | None = None, draw: Draw | None = 
 
 KINDS = ["positive", "interval:-1:3", "real", "circular:0:360"]
 _KIND_DRAW = columns(powers(1), between(-1, 3, 1), normal(1), between(0, 360, 1))
-_KIND_FAR = columns(powers(1, reach=20.0), between(2.99, 2.999, 1), normal(1, scale=1e6), between(0, 360, 1))
+_KIND_FAR = columns(
+    powers(1, reach=20.0), between(2.99, 2.999, 1), normal(1, scale=1e6), between(0, 360, 1)
+)
 
 
 VECTOR_MODELS = ("nice", "realnvp", "nsf")
@@ -484,7 +629,9 @@ TINY_IMAGES: dict[str, dict[str, object]] = {
 
 
 def image_model(name: str, event: Shape, context: Shape | None = None, **options: object) -> Case:
-    """A case of a model of images; with `bits=None` the images are real-valued and the density exact."""
+    """A case of a model of images; with `bits=None` the images are real-valued and the density
+    exact.
+    """
     settings = {"size": "tiny", **TINY_IMAGES[name], "seed": 4, **options}
     bits, classes = settings.setdefault("bits", 8), settings.get("classes")
 
@@ -533,29 +680,47 @@ def _models() -> Iterator[tuple[str, Case]]:
         yield f"{name}/integer", model(name, 2, None, whole, supports=["integer", "real"])
         yield f"{name}/mixture", model(name, 2, base="mixture")
         yield f"{name}/invert", model(name, 3, 2, memory="invert")
-    for settings in ({"activation": "silu"}, {"symmetric": True, "spectrum": True, "map": "spline"}):
-        build = lambda s=settings: Encoder(diffeo.models.lattice((1, 4, 4), layers=4, hidden=(4,), **s))  # noqa: E731
-        yield f"lattice/{'/'.join(settings)}", Case((1, 4, 4), None, build, normal(1, 4, 4), spread=0.1)
+    for settings in (
+        {"activation": "silu"},
+        {"symmetric": True, "spectrum": True, "map": "spline"},
+    ):
+
+        def build(settings=settings):
+            flow = diffeo.models.lattice((1, 4, 4), layers=4, hidden=(4,), **settings)
+            return Encoder(flow)
+
+        yield (
+            f"lattice/{'/'.join(settings)}",
+            Case((1, 4, 4), None, build, normal(1, 4, 4), spread=0.1),
+        )
     circles = {"periods": (0.0, 0.0, 0.0, 360.0), "latent_periods": (0.0, 0.0, 0.0, 10.0)}
-    yield "nsf/circular", replace(model("nsf", 4, 1, _KIND_DRAW, supports=KINDS), far=_KIND_FAR, **circles)
+    yield (
+        "nsf/circular",
+        replace(model("nsf", 4, 1, _KIND_DRAW, supports=KINDS), far=_KIND_FAR, **circles),
+    )
     yield "nsf/affine", model("nsf", 3, 1, affine=True)
     yield "nsf/uniform", model("nsf", 2, None, between(-5, 5, 2), base="uniform")
 
 
-TRANSFORMS: dict[str, Case] = dict([*_couplings(), *_image_couplings(), *_pointwise(), *_layers(), *_models()])
+TRANSFORMS: dict[str, Case] = dict(
+    [*_couplings(), *_image_couplings(), *_pointwise(), *_layers(), *_models()]
+)
 
 
-# --- bases ---------------------------------------------------------------------------------------------------------
+# --- bases ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class BaseCase:
-    """One base of two entries: PyTorch's own distribution for it where there is one, and a point outside its support."""
+    """One base of two entries: PyTorch's own distribution for it where there is one, and a point
+    outside its support.
+    """
 
     build: Callable[[], Base]
     reference: Callable[[], torch.distributions.Distribution] | None = None
     outside: tuple[float, float] | None = None
-    spread: Callable[[float], float] | None = None  # standard deviation of the first entry at a temperature
+    # standard deviation of the first entry at a temperature
+    spread: Callable[[float], float] | None = None
     event: Shape = (2,)
 
     def ready(self, dtype: torch.dtype = torch.float64) -> Base:
@@ -575,7 +740,9 @@ def _double(value: float) -> Tensor:
 
 BASES: dict[str, BaseCase] = {
     "normal": BaseCase(
-        lambda: Normal((2,)), lambda: _each(torch.distributions.Normal(_double(0.0), _double(1.0))), spread=lambda t: t
+        lambda: Normal((2,)),
+        lambda: _each(torch.distributions.Normal(_double(0.0), _double(1.0))),
+        spread=lambda t: t,
     ),
     "uniform": BaseCase(
         lambda: Uniform((2,), -1.0, 3.0),

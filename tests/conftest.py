@@ -1,4 +1,6 @@
-"""Shared set-up: one thread, so that tests neither fight over cores nor depend on how many there are."""
+"""Shared set-up: one thread, so that tests neither fight over cores nor depend on how many there
+are.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals() -> None:
-    """Signals as on a terminal: who starts tests in the background has them ignored, here and in all that tests start."""
+    """Signals as on a terminal: who starts tests in the background has them ignored, here and in
+    all that tests start.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -26,8 +30,11 @@ def _signals() -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
-    """Every test starts from the same global random state and leaves PyTorch's default dtype as it was."""
-    torch.default_generator.manual_seed(0)  # torch.manual_seed formats a stack trace for CUDA, 2 ms a call
+    """Every test starts from the same global random state and leaves PyTorch's default dtype as it
+    was.
+    """
+    # torch.manual_seed formats a stack trace for CUDA, 2 ms a call
+    torch.default_generator.manual_seed(0)
     dtype = torch.get_default_dtype()
     yield
     torch.set_default_dtype(dtype)

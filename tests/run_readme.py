@@ -1,8 +1,9 @@
-"""Types the commands of README and docs, as a stranger would, in an empty folder: shell blocks, then Python blocks.
+"""Types the commands of README and docs, as a stranger would, in an empty folder: shell blocks,
+then Python blocks.
 
 Python blocks that begin with `# NAME.py` are saved under that name first, for the others to use.
-Lines that make the environment (`make ...`, `pip ...`, `git ...`) are left out: whoever runs this has done them.
-Names of pages as arguments run those alone.
+Lines that make the environment (`make ...`, `pip ...`, `git ...`) are left out: whoever runs this
+has done them. Names of pages as arguments run those alone.
 """
 
 from __future__ import annotations
@@ -35,9 +36,16 @@ def main() -> None:
 def run(name: str) -> None:
     text = (ROOT / name).read_text()
     shell = "\n".join(blocks("sh", text))
-    commands = [line for line in shell.splitlines() if line and not re.match(r"(#|make |pip |git |cd )", line)]
+    commands = [
+        line
+        for line in shell.splitlines()
+        if line and not re.match(r"(#|make |pip |git |cd )", line)
+    ]
     python = blocks("python", text)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     with tempfile.TemporaryDirectory() as folder:
         for block in python:
             if file := file_name(block):

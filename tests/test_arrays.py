@@ -1,4 +1,6 @@
-"""Whatever holds rows is used exactly, or refused by name: masks, odd types, frames, tensors, wherever rows come in."""
+"""Whatever holds rows is used exactly, or refused by name: masks, odd types, frames, tensors,
+wherever rows come in.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def structured_mask() -> np.ma.MaskedArray:
 MASKED: dict[str, Callable[[], Any]] = {
     "floats": masked,
     "float32": lambda: masked().astype(np.float32),
-    "whole numbers": lambda: np.ma.masked_array(np.c_[counts(), counts()[::-1]], mask=masked().mask),
+    "whole numbers": lambda: np.ma.masked_array(
+        np.c_[counts(), counts()[::-1]], mask=masked().mask
+    ),
     "hard mask": lambda: masked().harden_mask(),
     "structured": structured_mask,
     "objects": lambda: masked().astype(object),
@@ -80,7 +84,9 @@ def test_a_mask_without_masked_cells_changes_nothing() -> None:
     [
         lambda x: diffeo.fit(flow(), x, steps=2),
         lambda x: diffeo.fit(flow(), numbers(), steps=2, valid=x),
-        lambda x: diffeo.fit(diffeo.models.nsf((2,), (2,), layers=2, hidden=(8,)), numbers(), x, steps=2),
+        lambda x: diffeo.fit(
+            diffeo.models.nsf((2,), (2,), layers=2, hidden=(8,)), numbers(), x, steps=2
+        ),
         lambda x: diffeo.FlowEstimator(fit_args={"steps": 2}).fit(x),
         lambda x: diffeo.training.evaluate(flow(), x),
         lambda x: diffeo.infer(lambda u: -u.square().sum(1), 2, steps=2, samples=100, reference=x),
@@ -106,7 +112,10 @@ def test_masked_cells_make_no_density() -> None:
     [
         ([numbers(), masked()], "batch 1: has masked cells"),
         ([masked()], "batch 0: has masked cells"),
-        ([torch.tensor([[1.0, np.nan], [2.0, 3.0]])], "batch 0, row 0, column 1: not a finite number"),
+        (
+            [torch.tensor([[1.0, np.nan], [2.0, 3.0]])],
+            "batch 0, row 0, column 1: not a finite number",
+        ),
     ],
 )
 def test_a_stream_of_masked_or_empty_cells_is_refused(batches: list[Any], words: str) -> None:
@@ -129,7 +138,9 @@ USED: dict[str, Callable[[], Any]] = {
     "tensor": lambda: torch.tensor(numbers()),
     "tensor with gradient": lambda: torch.tensor(numbers(), requires_grad=True),
     "bfloat16": lambda: torch.tensor(numbers()).bfloat16(),
-    "negated view": lambda: torch.complex(torch.tensor(numbers()), torch.tensor(numbers())).conj().imag,
+    "negated view": lambda: (
+        torch.complex(torch.tensor(numbers()), torch.tensor(numbers())).conj().imag
+    ),
 }
 
 
@@ -158,10 +169,16 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "dates": (lambda: np.array([["2020-01-01"]] * ROWS, dtype="M8[D]"), "datetime64"),
     "time spans": (lambda: np.ones((ROWS, 2), dtype="m8[s]"), "timedelta64"),
     "text": (lambda: numbers().astype(str), "not numbers"),
-    "text objects": (lambda: np.array([[1, "7"]] * ROWS, dtype=object), f"{ROWS}.* of .* cells.*'7'|'7'.*{ROWS} of"),
+    "text objects": (
+        lambda: np.array([[1, "7"]] * ROWS, dtype=object),
+        f"{ROWS}.* of .* cells.*'7'|'7'.*{ROWS} of",
+    ),
     "long floats": (lambda: numbers().astype(np.longdouble) / 3, "no exact float64"),
     "long integers": (lambda: np.c_[counts(), counts() + BIG], "2\\^53"),
-    "one long integer": (lambda: np.where(np.arange(2 * ROWS) == 5, BIG, np.arange(2 * ROWS)).reshape(-1, 2), "2\\^53"),
+    "one long integer": (
+        lambda: np.where(np.arange(2 * ROWS) == 5, BIG, np.arange(2 * ROWS)).reshape(-1, 2),
+        "2\\^53",
+    ),
     "uint64": (lambda: np.c_[counts(), counts()].astype(np.uint64) + np.uint64(2**63), "2\\^53"),
     "long objects": (lambda: np.array([[1, 2**70], [2, 3]] * 30, dtype=object), "2\\^53"),
     "sparse matrix": (lambda: to_sparse(numbers()), r"\.toarray\(\)"),
@@ -172,7 +189,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("read", [read_table, lambda x: diffeo.fit(flow(), x, steps=2)], ids=["table", "fit"])
+@pytest.mark.parametrize(
+    "read", [read_table, lambda x: diffeo.fit(flow(), x, steps=2)], ids=["table", "fit"]
+)
 def test_other_arrays_are_refused_by_name(case: str, read: Callable[[Any], Any]) -> None:
     build, words = REFUSED[case]
     with pytest.raises(DataError, match=words) as caught:
@@ -189,7 +208,11 @@ def test_nested_lists() -> None:
     assert to_tensor("x", [[1, 2.5], [3, None]]).tolist()[0] == [1, 2.5]
     with pytest.raises(DataError, match=r"row 1, column 0.*not a finite number"):
         diffeo.fit(flow(), [[1.0, 2.0], [None, 1.0], [2.0, 3.0]], steps=2)
-    for rows, words in (([[1, 2], [1]], "rows of one length"), ([["1", 2], [3, 4]], "'1' in row 0"), ([[BIG, 1]] * 3, "2\\^53")):
+    for rows, words in (
+        ([[1, 2], [1]], "rows of one length"),
+        ([["1", 2], [3, 4]], "'1' in row 0"),
+        ([[BIG, 1]] * 3, "2\\^53"),
+    ):
         with pytest.raises(DataError, match=words):
             diffeo.fit(flow(), rows, steps=2)
 
@@ -213,15 +236,47 @@ def frame(**columns: Any) -> Any:
 FRAMES: dict[str, tuple[Callable[[], Any], list[float] | np.ndarray, str]] = {
     "series": (lambda: pd.Series(numbers()[:, 1], name="c"), numbers()[:, 1], "real"),
     "sparse": (lambda: frame(c=pd.arrays.SparseArray(counts())), counts(), "integer"),
-    "Int64": (lambda: frame(c=pd.array([None, *counts()[1:]], dtype="Int64")), counts()[1:], "integer"),
-    "Float64": (lambda: frame(c=pd.array([None, *numbers()[1:, 1]], dtype="Float64")), numbers()[1:, 1], "real"),
-    "boolean": (lambda: frame(c=pd.array([None, *(counts()[1:] > 3)], dtype="boolean")), counts()[1:] > 3, "integer"),
-    "objects": (lambda: frame(c=pd.Series([None, *counts()[1:]], dtype=object)), counts()[1:], "integer"),
-    "NA objects": (lambda: frame(c=pd.Series([pd.NA, *numbers()[1:, 1]], dtype=object)), numbers()[1:, 1], "real"),
+    "Int64": (
+        lambda: frame(c=pd.array([None, *counts()[1:]], dtype="Int64")),
+        counts()[1:],
+        "integer",
+    ),
+    "Float64": (
+        lambda: frame(c=pd.array([None, *numbers()[1:, 1]], dtype="Float64")),
+        numbers()[1:, 1],
+        "real",
+    ),
+    "boolean": (
+        lambda: frame(c=pd.array([None, *(counts()[1:] > 3)], dtype="boolean")),
+        counts()[1:] > 3,
+        "integer",
+    ),
+    "objects": (
+        lambda: frame(c=pd.Series([None, *counts()[1:]], dtype=object)),
+        counts()[1:],
+        "integer",
+    ),
+    "NA objects": (
+        lambda: frame(c=pd.Series([pd.NA, *numbers()[1:, 1]], dtype=object)),
+        numbers()[1:, 1],
+        "real",
+    ),
     "decimals": (lambda: frame(c=[Decimal("0.1"), Decimal("2.7")] * 30), [0.1, 2.7] * 30, "real"),
-    "arrow": (lambda: frame(c=pd.array(numbers()[:, 1], dtype="double[pyarrow]")), numbers()[:, 1], "real"),
-    "float16": (lambda: frame(c=numbers()[:, 1].astype("f2")), numbers()[:, 1].astype("f2"), "real"),
-    "polars": (lambda: pl.DataFrame({"a": numbers()[:, 0], "c": [None, *counts()[1:].tolist()]}), counts()[1:], "integer"),
+    "arrow": (
+        lambda: frame(c=pd.array(numbers()[:, 1], dtype="double[pyarrow]")),
+        numbers()[:, 1],
+        "real",
+    ),
+    "float16": (
+        lambda: frame(c=numbers()[:, 1].astype("f2")),
+        numbers()[:, 1].astype("f2"),
+        "real",
+    ),
+    "polars": (
+        lambda: pl.DataFrame({"a": numbers()[:, 0], "c": [None, *counts()[1:].tolist()]}),
+        counts()[1:],
+        "integer",
+    ),
     "polars series": (lambda: pl.Series("c", numbers()[:, 1]), numbers()[:, 1], "real"),
 }
 
@@ -258,7 +313,10 @@ def test_other_columns_of_frames_are_named(column: Callable[[], Any], words: str
 
 
 def test_an_index_is_no_column_and_is_mentioned() -> None:
-    for index, words in ((pd.Index(range(9, 9 + ROWS), name="id"), "'id'"), (pd.Index(numbers()[:, 1]), "the index was")):
+    for index, words in (
+        (pd.Index(range(9, 9 + ROWS), name="id"), "'id'"),
+        (pd.Index(numbers()[:, 1]), "the index was"),
+    ):
         table = read_table(frame().set_index(index))
         assert table.schema.names == ("a",)
         assert words in "\n".join(table.describe())
@@ -286,14 +344,25 @@ def test_whole_numbers_of_2_to_the_53_may_be_declared_real() -> None:
         pd.DataFrame({"c": counts() + BIG}),
         pd.DataFrame({"c": counts().astype(str)}),
     ],
-    ids=["text", "objects", "dates", "long", "categories", "frame of dates", "frame of long", "frame of text"],
+    ids=[
+        "text",
+        "objects",
+        "dates",
+        "long",
+        "categories",
+        "frame of dates",
+        "frame of long",
+        "frame of text",
+    ],
 )
 def test_the_estimator_takes_nothing_for_numbers(rows: Any) -> None:
     with pytest.raises(DataError):
         diffeo.FlowEstimator(fit_args={"steps": 2}).fit(rows)
 
 
-@pytest.mark.parametrize("rows", [pd.DataFrame(numbers(), columns=["a", "b"]), pl.DataFrame({"a": numbers()[:, 0]})])
+@pytest.mark.parametrize(
+    "rows", [pd.DataFrame(numbers(), columns=["a", "b"]), pl.DataFrame({"a": numbers()[:, 0]})]
+)
 def test_the_estimator_keeps_names(rows: Any) -> None:
     est = diffeo.FlowEstimator(fit_args={"steps": 2}).fit(rows)
     assert list(est.feature_names_in_) == list(rows.columns)
@@ -304,10 +373,14 @@ def test_the_estimator_takes_tensors() -> None:
     x = torch.tensor(numbers())
     expected = diffeo.FlowEstimator(fit_args={"steps": 2}).fit(numbers()).score_samples(numbers())
     for rows in (x, x.clone().requires_grad_()):
-        np.testing.assert_array_equal(diffeo.FlowEstimator(fit_args={"steps": 2}).fit(rows).score_samples(rows), expected)
+        np.testing.assert_array_equal(
+            diffeo.FlowEstimator(fit_args={"steps": 2}).fit(rows).score_samples(rows), expected
+        )
 
 
-@pytest.mark.parametrize("state", [np.random.RandomState, np.random.default_rng], ids=["RandomState", "Generator"])
+@pytest.mark.parametrize(
+    "state", [np.random.RandomState, np.random.default_rng], ids=["RandomState", "Generator"]
+)
 def test_random_states_are_repeatable_and_go_on(state: Callable[[int], Any]) -> None:
     def drawn() -> tuple[np.ndarray, np.ndarray]:
         est = diffeo.FlowEstimator(fit_args={"steps": 2}, random_state=state(0)).fit(numbers())

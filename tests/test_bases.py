@@ -1,4 +1,6 @@
-"""Base distributions: the density is one, draws follow it, nothing is trainable that should not be."""
+"""Base distributions: the density is one, draws follow it, nothing is trainable that should not
+be.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,20 @@ def test_agrees_with_torch(name: str) -> None:
     assert case.reference is not None
     reference = case.reference()
     x = reference.sample(torch.Size((50,)))
-    torch.testing.assert_close(case.ready().log_prob(x), reference.log_prob(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        case.ready().log_prob(x), reference.log_prob(x), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_mixture_agrees_with_torch() -> None:
     """With its own weights, means and scales handed to MixtureSameFamily."""
     base = BASES["mixture"].ready()
-    parts = torch.distributions.Independent(torch.distributions.Normal(base.loc, base._log_sigma().exp()), 1)
-    reference = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=base.logits), parts)
+    parts = torch.distributions.Independent(
+        torch.distributions.Normal(base.loc, base._log_sigma().exp()), 1
+    )
+    reference = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=base.logits), parts
+    )
     x = torch.randn(50, 2, dtype=torch.float64)
     torch.testing.assert_close(base.log_prob(x), reference.log_prob(x))
 
@@ -48,10 +56,16 @@ def test_mixture_agrees_with_torch() -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_placed_mixture_agrees_with_torch(temperature: float) -> None:
     base = BASES["placed"].ready()
-    normals = torch.distributions.MultivariateNormal(base.means, scale_tril=temperature * base.lowers)
-    reference = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=base.log_weights), normals)
+    normals = torch.distributions.MultivariateNormal(
+        base.means, scale_tril=temperature * base.lowers
+    )
+    reference = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=base.log_weights), normals
+    )
     x = torch.randn(50, 2, dtype=torch.float64)
-    torch.testing.assert_close(base.density(x, temperature), reference.log_prob(x), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        base.density(x, temperature), reference.log_prob(x), rtol=1e-6, atol=1e-6
+    )
     base.weigh(torch.tensor([1.0, 1.0]))
     assert base.log_weights.exp().tolist() == pytest.approx([0.5, 0.5])
 
@@ -61,7 +75,9 @@ def test_placed_mixture_agrees_with_torch(temperature: float) -> None:
 def test_temperature_scales_the_spread(name: str, temperature: float) -> None:
     case = BASES[name]
     assert case.spread is not None
-    drawn = case.ready().sample((40_000,), temperature=temperature, generator=torch.Generator().manual_seed(1))
+    drawn = case.ready().sample(
+        (40_000,), temperature=temperature, generator=torch.Generator().manual_seed(1)
+    )
     assert drawn[:, 0].std() == pytest.approx(case.spread(temperature), rel=0.05)
 
 
@@ -109,10 +125,14 @@ def test_log_prob_of_own_draws(name: str) -> None:
 
 @every
 def test_generator(name: str) -> None:
-    """Same seed, same draws; another seed, others; the global generator is left alone; without one it is used."""
+    """Same seed, same draws; another seed, others; the global generator is left alone; without one
+    it is used.
+    """
     base = BASES[name].ready()
     before = torch.get_rng_state()
-    first, again, other = (base.sample((8,), generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        base.sample((8,), generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
@@ -155,7 +175,11 @@ def test_gradients(name: str) -> None:
     base = BASES[name].ready()
     x = base.sample((5,), generator=torch.Generator().manual_seed(1))
     contract._compare_with_differences(
-        lambda at, context: (base.log_prob(at),), [x.requires_grad_()], list(base.parameters()), False, 0
+        lambda at, context: (base.log_prob(at),),
+        [x.requires_grad_()],
+        list(base.parameters()),
+        False,
+        0,
     )
 
 
@@ -208,7 +232,11 @@ def test_bad_settings(build: object) -> None:
 
 
 def test_bad_product() -> None:
-    for parts in ([([0, 0], Normal(2))], [([0], Normal(1)), ([2], Normal(1))], [([0, 1], Normal(1))]):
+    for parts in (
+        [([0, 0], Normal(2))],
+        [([0], Normal(1)), ([2], Normal(1))],
+        [([0, 1], Normal(1))],
+    ):
         with pytest.raises(ShapeError):
             Product(parts)
 

@@ -123,7 +123,9 @@ def test_what_rounding_does_not_do_is() -> None:
 
 def test_the_tolerance_of_log_dets_is_per_entry() -> None:
     def checked(nats: float) -> diffeo.checkup.Checkup:
-        return diffeo.check(diffeo.Flow(Beside(nats), diffeo.bases.Normal((1, 8, 8))), torch.randn(9, 1, 8, 8))
+        return diffeo.check(
+            diffeo.Flow(Beside(nats), diffeo.bases.Normal((1, 8, 8))), torch.randn(9, 1, 8, 8)
+        )
 
     assert checked(4e-5).ok  # of 64 entries
     assert "autograd" in checked(8e-5).verdict
@@ -136,7 +138,8 @@ def test_large_images_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPa
     assert diffeo.check(flow(), torch.randn(700, 3)).rows == 700
     large = diffeo.Flow(diffeo.layers.ActNorm((1, 50, 50)), diffeo.bases.Normal((1, 50, 50)))
     report = diffeo.check(large, torch.randn(3, 1, 50, 50))
-    assert (report.rows, report.logdet_autograd_max) == (1, None)  # a Jacobian of 2,500 × 2,500 each
+    # a Jacobian of 2,500 × 2,500 each
+    assert (report.rows, report.logdet_autograd_max) == (1, None)
 
 
 def test_badly_scaled_columns_do_not_hide_or_invent_errors() -> None:

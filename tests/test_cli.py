@@ -1,4 +1,6 @@
-"""The command as people and programs use it: one JSON object, one line of blame, nothing saved is lost."""
+"""The command as people and programs use it: one JSON object, one line of blame, nothing saved is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ def run(*words: object) -> int:
 def table(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     a = rng.normal(size=300)
-    lines = [f"{x},{np.exp(x + y)},{int(k)}" for x, y, k in zip(a, rng.normal(size=300), rng.integers(0, 9, 300), strict=True)]
+    lines = [
+        f"{x},{np.exp(x + y)},{int(k)}"
+        for x, y, k in zip(a, rng.normal(size=300), rng.integers(0, 9, 300), strict=True)
+    ]
     path = tmp_path / "table.csv"
     path.write_text("a,b,k\n" + "\n".join(lines) + "\n")
     return path
@@ -63,9 +68,14 @@ def test_the_main_job(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture
     fitted = answer(capsys)
     assert {"nll", "nll_se", "rows", "steps", "seconds", "gaussian", "kde", "report"} <= set(fitted)
     assert fitted["bound"] is True
-    found = re.search(r"this flow, held-out rows.*?(-?\d+\.\d+) ±", (out / "report.html").read_text(), flags=re.DOTALL)
+    found = re.search(
+        r"this flow, held-out rows.*?(-?\d+\.\d+) ±",
+        (out / "report.html").read_text(),
+        flags=re.DOTALL,
+    )
     assert found is not None
-    assert float(found[1]) == pytest.approx(fitted["nll"], abs=2e-3)  # the same noise for the integers
+    # the same noise for the integers
+    assert float(found[1]) == pytest.approx(fitted["nll"], abs=2e-3)
     assert (out / "report.html").read_text().lower().startswith("<!doctype html>")
     assert run("evaluate", out, table, "--json") == 0
     assert {"nll", "nll_se", "rows", "bits_per_dim"} <= set(answer(capsys))
@@ -91,7 +101,9 @@ def test_sampling_is_reproducible_and_integers_are_integers(tmp_path: Path, mode
     assert all(line.split(",")[2].lstrip("-").isdigit() for line in text.splitlines()[1:])
 
 
-def test_columns_are_found_by_name(tmp_path: Path, table: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_are_found_by_name(
+    tmp_path: Path, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [line.split(",") for line in table.read_text().splitlines()]
     (tmp_path / "other.csv").write_text(
         "".join(f"{k},extra,{a},{b}\n" if i else "k,note,a,b\n" for i, (a, b, k) in enumerate(rows))
@@ -106,7 +118,9 @@ def test_columns_are_found_by_name(tmp_path: Path, table: Path, model: Path, cap
     assert "'b'" in capsys.readouterr().err
 
 
-def test_score_keeps_row_order_with_bad_and_impossible_rows(tmp_path: Path, table: Path, model: Path) -> None:
+def test_score_keeps_row_order_with_bad_and_impossible_rows(
+    tmp_path: Path, table: Path, model: Path
+) -> None:
     lines = table.read_text().splitlines()[:5]
     lines[2], lines[3] = "1.0,oops,3", "1.0,-5,3"
     (tmp_path / "bad.csv").write_text("\n".join(lines) + "\n")
@@ -117,12 +131,19 @@ def test_score_keeps_row_order_with_bad_and_impossible_rows(tmp_path: Path, tabl
     assert values[2] == -np.inf
 
 
-def test_a_conditional_model(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conditional_model(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "model"
     assert run("fit", table, "--out", out, "--context", "k", *QUICK) == 0
     (tmp_path / "c.csv").write_text("k\n1\n8\n")
-    assert run("sample", out, "-n", 3, "--context", tmp_path / "c.csv", "-o", tmp_path / "x.csv") == 0
-    assert [line.split(",")[2] for line in (tmp_path / "x.csv").read_text().splitlines()] == ["k", *"111888"] or True
+    assert (
+        run("sample", out, "-n", 3, "--context", tmp_path / "c.csv", "-o", tmp_path / "x.csv") == 0
+    )
+    assert [line.split(",")[2] for line in (tmp_path / "x.csv").read_text().splitlines()] == [
+        "k",
+        *"111888",
+    ] or True
     rows = np.genfromtxt(tmp_path / "x.csv", delimiter=",", skip_header=1)
     assert rows[:, 2].tolist() == [1, 1, 1, 8, 8, 8]
     assert run("sample", out, "-n", 3, "-o", tmp_path / "x.csv") == 2
@@ -134,19 +155,49 @@ def test_set_aside_constants_come_back_in_samples(tmp_path: Path) -> None:
     path.write_text("a,c\n" + "".join(f"{x},7\n" for x in np.random.default_rng(0).normal(size=50)))
     assert run("fit", path, "--out", tmp_path / "m", *QUICK) == 0
     assert run("sample", tmp_path / "m", "-n", 2, "-o", tmp_path / "x.csv") == 0
-    assert [line.split(",")[1] for line in (tmp_path / "x.csv").read_text().splitlines()][1:] in (["7", "7"], ["7.0", "7.0"])
+    assert [line.split(",")[1] for line in (tmp_path / "x.csv").read_text().splitlines()][1:] in (
+        ["7", "7"],
+        ["7.0", "7.0"],
+    )
 
 
-def test_configuration_file_settings_and_options(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuration_file_settings_and_options(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "run.toml"
-    config.write_text('model = "realnvp"\nsteps = 5\nreport = false\n[columns]\nb = "real"\n[model_args]\nlayers = 3\n')
-    assert run("fit", table, "--out", tmp_path / "m", "--config", config, "--set", "hidden=[8]", "--json", "-q") == 0
+    config.write_text(
+        'model = "realnvp"\nsteps = 5\nreport = false\n[columns]\nb = "real"\n[model_args]\nlayers'
+        " = 3\n"
+    )
+    assert (
+        run(
+            "fit",
+            table,
+            "--out",
+            tmp_path / "m",
+            "--config",
+            config,
+            "--set",
+            "hidden=[8]",
+            "--json",
+            "-q",
+        )
+        == 0
+    )
     assert answer(capsys)["steps"] == 5
     assert run("info", tmp_path / "m", "--json") == 0
     info = answer(capsys)
-    assert (info["model"], info["arguments"]["layers"], info["arguments"]["hidden"]) == ("realnvp", 3, [8])
+    assert (info["model"], info["arguments"]["layers"], info["arguments"]["hidden"]) == (
+        "realnvp",
+        3,
+        [8],
+    )
     assert info["columns"]["b"] == "real"
-    for text, words in (("stepz = 5", "did you mean 'steps'"), ("steps = -1", "greater than 0"), ("steps = ", "not valid TOML")):
+    for text, words in (
+        ("stepz = 5", "did you mean 'steps'"),
+        ("steps = -1", "greater than 0"),
+        ("steps = ", "not valid TOML"),
+    ):
         config.write_text(text)
         assert run("fit", table, "--out", tmp_path / "m2", "--config", config) == 2
         assert words in capsys.readouterr().err
@@ -164,13 +215,21 @@ def test_resume_alone_goes_on_with_the_same_options(
 
 
 def csv(text: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(text if isinstance(text, bytes) else text.encode()) and None
+    return lambda path: (
+        path.write_bytes(text if isinstance(text, bytes) else text.encode()) and None
+    )
 
 
 def numbers(n: int, d: int = 2, scale: float = 1.0) -> str:
     rng = np.random.default_rng(1)
     names = ",".join(f"c{i}" for i in range(d))
-    return names + "\n" + "".join(",".join(f"{v * scale:.9g}" for v in row) + "\n" for row in rng.normal(size=(n, d)))
+    return (
+        names
+        + "\n"
+        + "".join(
+            ",".join(f"{v * scale:.9g}" for v in row) + "\n" for row in rng.normal(size=(n, d))
+        )
+    )
 
 
 def with_line(line: str, n: int = 300) -> str:
@@ -200,14 +259,20 @@ BAD = {  # name -> (how to make the table, exit code, words on stderr)
     "1000 columns": (csv(numbers(60, 1000)), 0, ""),
     "scale 1e30": (csv(numbers(300, 2, 1e30)), 0, ""),
     "scale 1e-30": (csv(numbers(300, 2, 1e-30)), 0, ""),
-    "two-valued integers": (csv("a,k\n" + "".join(f"{i * 0.37 % 1},{i % 2}\n" for i in range(300))), 0, ""),
+    "two-valued integers": (
+        csv("a,k\n" + "".join(f"{i * 0.37 % 1},{i % 2}\n" for i in range(300))),
+        0,
+        "",
+    ),
     "all constant": (csv("a,b\n" + "1,2\n" * 50), 2, "constant"),
     "binary": (csv(bytes(range(256)) * 20), 2, ""),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_line_and_the_old_model_stays(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_gets_one_line_and_the_old_model_stays(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make, code, words = BAD[name]
     path, out = tmp_path / ("t.csv.gz" if name == "gzip" else "t.csv"), tmp_path / "m"
     if make is not None:
@@ -232,7 +297,17 @@ def test_a_refused_second_run_touches_nothing(
     from diffeo.training.lock import locked
 
     before = (model / "options.json").read_text()
-    command = [sys.executable, "-m", "diffeo", "fit", str(table), "--out", str(model), "--seed", "9"]
+    command = [
+        sys.executable,
+        "-m",
+        "diffeo",
+        "fit",
+        str(table),
+        "--out",
+        str(model),
+        "--seed",
+        "9",
+    ]
     with locked(model):
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
@@ -248,7 +323,9 @@ def test_bad_rows_are_listed(tmp_path: Path) -> None:
     assert "302" in listed
 
 
-def test_a_failed_fit_leaves_the_model_that_was_there(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_fit_leaves_the_model_that_was_there(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (model / "model.safetensors").read_bytes()
     (tmp_path / "t.csv").write_text("a,a\n1,2\n")
     assert run("fit", tmp_path / "t.csv", "--out", model) == 2
@@ -288,7 +365,9 @@ def test_wrong_usage_is_2_and_worded(
     assert "Traceback" not in captured.err
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, model: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "s.docx").write_text("old")
     assert run("score", model, table, "-o", tmp_path / "s.docx") == 2
     assert (tmp_path / "s.docx").read_text() == "old"
@@ -297,7 +376,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, model: Path, table: 
 
 
 @pytest.mark.parametrize("threads", [0, -1, 100_000, 2**31, 10**30])
-def test_threads_beyond_reason_are_refused(threads: int, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_threads_beyond_reason_are_refused(
+    threads: int, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("fit", table, "--out", tmp_path / "m", f"--threads={threads}", *QUICK) == 2
     config = tmp_path / "run.toml"
     config.write_text(f"threads = {min(threads, 2**40)}")
@@ -308,12 +389,16 @@ def test_threads_beyond_reason_are_refused(threads: int, tmp_path: Path, table: 
     assert not (tmp_path / "m").exists()
 
 
-def test_out_of_memory_is_one_line(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("fit", table, "--out", tmp_path / "m", *QUICK, "--set", "hidden=[3000000,3000000]") == 1
+def test_out_of_memory_is_one_line(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run("fit", table, "--out", tmp_path / "m", *QUICK, "--set", "hidden=[3000000,3000000]") == 1
+    )
     err = capsys.readouterr().err
-    assert err == (
-        "diffeo: not enough memory while building the model: take a smaller --batch-size, a smaller model "
-        "(--size, --set hidden=[64,64]), --memory invert, or fewer rows\n"
+    assert (
+        err == "diffeo: not enough memory while building the model: take a smaller --batch-size, a"
+        " smaller model (--size, --set hidden=[64,64]), --memory invert, or fewer rows\n"
     )
 
 
@@ -324,7 +409,10 @@ def test_out_of_memory_is_one_line(tmp_path: Path, table: Path, capsys: pytest.C
         (np.exceptions.AxisError("axis"), False),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), True),
         (
-            RuntimeError("[alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+            RuntimeError(
+                "[alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"
+                " tried"
+            ),
             True,
         ),
         (RuntimeError("std::bad_alloc"), True),
@@ -337,7 +425,9 @@ def test_who_says_that_memory_ran_out(error: Exception, is_one: bool) -> None:
     assert out_of_memory(error) is is_one
 
 
-@pytest.mark.parametrize("words", [["fit"], ["fit", "--foo"], ["nothing"], ["sample", "m", "-n", "many", "-o", "a.csv"]])
+@pytest.mark.parametrize(
+    "words", [["fit"], ["fit", "--foo"], ["nothing"], ["sample", "m", "-n", "many", "-o", "a.csv"]]
+)
 def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*words) == 2
     err = capsys.readouterr().err
@@ -346,8 +436,13 @@ def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture
     assert "--help" in err
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "3", '"x"', "{", "", '{"steps": "many"}', '{"columns": []}', '[["steps", 3]]'])
-def test_options_of_another_kind_are_damaged(text: str, model: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", "3", '"x"', "{", "", '{"steps": "many"}', '{"columns": []}', '[["steps", 3]]'],
+)
+def test_options_of_another_kind_are_damaged(
+    text: str, model: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (model / "options.json").write_text(text)
     assert run("fit", table, "--out", model, "--resume", "--quiet") == 2
     err = capsys.readouterr().err
@@ -375,7 +470,12 @@ WRONG = {
 def test_what_no_verb_can_do_is_refused_in_a_line(
     words: list[str], tmp_path: Path, model: Path, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"TABLE": str(table), "MODEL": str(model), "OUT": str(tmp_path / "new"), "OUT.csv": str(tmp_path / "new.csv")}
+    places = {
+        "TABLE": str(table),
+        "MODEL": str(model),
+        "OUT": str(tmp_path / "new"),
+        "OUT.csv": str(tmp_path / "new.csv"),
+    }
     places["OUT.npy"] = str(tmp_path / "new.npy")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     capsys.readouterr()
@@ -388,17 +488,26 @@ def test_what_no_verb_can_do_is_refused_in_a_line(
 
 
 def test_help_teaches_and_does_not_import_torch() -> None:
-    code = "import sys; sys.argv=['diffeo','--help']\ntry:\n import diffeo.cli; diffeo.cli.main()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; sys.argv=['diffeo','--help']\ntry:\n import diffeo.cli;"
+        " diffeo.cli.main()\nexcept SystemExit: pass\n"
+    )
     code += "print('TORCH' if 'torch' in sys.modules or 'duckdb' in sys.modules else 'LIGHT')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip().endswith("LIGHT")
-    help_ = subprocess.run([sys.executable, "-m", "diffeo", "fit", "--help"], capture_output=True, text=True).stdout
+    help_ = subprocess.run(
+        [sys.executable, "-m", "diffeo", "fit", "--help"], capture_output=True, text=True
+    ).stdout
     assert "diffeo fit table.csv --out model" in help_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_signals_save_and_exit(tmp_path: Path, table: Path, number: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_signals_save_and_exit(
+    tmp_path: Path, table: Path, number: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = [
         sys.executable,
         "-m",

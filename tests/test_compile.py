@@ -1,4 +1,6 @@
-"""`torch.compile` and `torch.export` take whole flows: no graph breaks, one graph for all batch sizes."""
+"""`torch.compile` and `torch.export` take whole flows: no graph breaks, one graph for all batch
+sizes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ import diffeo
 
 FLOWS = {
     "nsf": lambda: diffeo.models.nsf((4,), layers=2, hidden=(8,)),
-    "nsf, lu, affine": lambda: diffeo.models.nsf((4,), layers=2, hidden=(8,), mixing="lu", affine=True),
+    "nsf, lu, affine": lambda: diffeo.models.nsf(
+        (4,), layers=2, hidden=(8,), mixing="lu", affine=True
+    ),
     "realnvp": lambda: diffeo.models.realnvp((4,), layers=2, hidden=(8,)),
     "glow": lambda: diffeo.models.glow((3, 8, 8), size="tiny"),
     "flowpp": lambda: diffeo.models.flowpp((1, 8, 8), size="tiny", blocks=1, width=8, noise=1),
@@ -28,7 +32,9 @@ def rows(flow: diffeo.Flow, n: int) -> Tensor:
 
 
 def compiled(call, **settings):
-    """As one graph, by the tracer that all backends share; Inductor's own compilation takes minutes."""
+    """As one graph, by the tracer that all backends share; Inductor's own compilation takes
+    minutes.
+    """
     reset()
     utils.counters.clear()
     return torch.compile(call, fullgraph=True, backend="aot_eager", **settings)
@@ -44,7 +50,8 @@ def test_log_prob_and_training_compile_to_one_graph(build):
     flow = build()
     vectors = len(flow.event_shape) == 1
     call = compiled(lambda x: flow.log_prob(x).mean(), dynamic=None if vectors else True)
-    for n in BATCHES if vectors else (16, 64):  # below 16, PyTorch's own convolutions ask for another graph
+    # below 16, PyTorch's own convolutions ask for another graph
+    for n in BATCHES if vectors else (16, 64):
         x = rows(flow, n)
         if vectors:
             mark_unbacked(x, 0)  # or PyTorch compiles for one row apart
@@ -91,7 +98,9 @@ def test_both_directions_export(build, name):
     def argument(n: int) -> Tensor:
         return rows(flow, n) if name == "log_prob" else flow.base.sample((n,))
 
-    program = export(Direction(flow, name), (argument(4),), dynamic_shapes=({0: Dim("rows", min=1)},))
+    program = export(
+        Direction(flow, name), (argument(4),), dynamic_shapes=({0: Dim("rows", min=1)},)
+    )
     for n in (1, 3):
         x = argument(n)
         ours, expected = program.module()(x), getattr(flow, name)(x)
@@ -104,4 +113,6 @@ def test_both_directions_export(build, name):
 def test_inductor_agrees():
     reset()
     flow, x = FLOWS["nsf"](), torch.randn(16, 4)
-    torch.testing.assert_close(torch.compile(flow.log_prob, fullgraph=True)(x), flow.log_prob(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.compile(flow.log_prob, fullgraph=True)(x), flow.log_prob(x), rtol=1e-4, atol=1e-5
+    )

@@ -1,4 +1,6 @@
-"""Nothing is exported that the table does not cover, and importing costs what it must and no more."""
+"""Nothing is exported that the table does not cover, and importing costs what it must and no
+more.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +58,14 @@ PUBLIC = {
 
 
 def exported(room: str) -> dict[str, Any]:
-    """The concrete classes and functions that a room exports, protocols and abstract classes left out."""
+    """The concrete classes and functions that a room exports, protocols and abstract classes left
+    out.
+    """
     if room == "core":  # its public classes are exported by diffeo itself
-        things: dict[str, Any] = {name: getattr(diffeo, name) for name in ("Chain", "Distribution", "Inverse", "Transform")}
+        things: dict[str, Any] = {
+            name: getattr(diffeo, name)
+            for name in ("Chain", "Distribution", "Inverse", "Transform")
+        }
     else:
         module = importlib.import_module(f"diffeo.{room}")
         things = {name: getattr(module, name) for name in module.__all__}
@@ -101,7 +108,9 @@ def _classes(*rooms: str) -> Iterator[Any]:
                 yield pytest.param(thing, id=f"{room}.{name}")
 
 
-@pytest.mark.parametrize("cls", [*_classes("core", "layers", "maps", "partitions", "conditioners", "bases")])
+@pytest.mark.parametrize(
+    "cls", [*_classes("core", "layers", "maps", "partitions", "conditioners", "bases")]
+)
 def test_class_has_a_case(cls: type) -> None:
     assert cls in COVERED, f"{cls.__name__} is exported but has no line in tests/cases.py"
 
@@ -113,7 +122,10 @@ def test_partition_function_has_a_case(name: str) -> None:
 
 
 def test_partition_functions_are_all_known() -> None:
-    assert {n for n, thing in exported("partitions").items() if inspect.isfunction(thing)} == {"alternating", "random"}
+    assert {n for n, thing in exported("partitions").items() if inspect.isfunction(thing)} == {
+        "alternating",
+        "random",
+    }
 
 
 FIELDS = {"lattice"}  # models of real fields, without context
@@ -121,7 +133,9 @@ FIELDS = {"lattice"}  # models of real fields, without context
 
 @pytest.mark.parametrize("name", list(diffeo.models.MODELS))
 def test_model_has_cases(name: str) -> None:
-    """With and without context, with data of a type of its own (supports, pixels); exported under its name in the registry."""
+    """With and without context, with data of a type of its own (supports, pixels); exported under
+    its name in the registry.
+    """
     mine = {key: case for key, case in TRANSFORMS.items() if key.split("/")[0] == name}
     assert any(case.context is None for case in mine.values())
     if name not in FIELDS:
@@ -143,10 +157,12 @@ def test_every_public_class_is_abstract_or_final() -> None:
         for cls in (c for c in exported(room).values() if inspect.isclass(c)):
             parents = [p for p in cls.__mro__[1:] if p.__module__.startswith("diffeo")]
             # FixedShape is abstract: it leaves both directions to its children
-            assert all(inspect.isabstract(p) for p in parents), f"{cls.__name__} derives from a concrete class"
+            assert all(inspect.isabstract(p) for p in parents), (
+                f"{cls.__name__} derives from a concrete class"
+            )
 
 
-# --- names ---------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_public_names() -> None:
@@ -165,21 +181,27 @@ def test_unknown_name() -> None:
         diffeo.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("room", ["bases", "conditioners", "layers", "maps", "models", "partitions"])
+@pytest.mark.parametrize(
+    "room", ["bases", "conditioners", "layers", "maps", "models", "partitions"]
+)
 def test_all_lists_what_exists(room: str) -> None:
     module = importlib.import_module(f"diffeo.{room}")
     assert all(hasattr(module, name) for name in module.__all__)
     assert sorted(set(module.__all__)) == sorted(module.__all__)
 
 
-# --- what importing costs ------------------------------------------------------------------------------------------
+# --- what importing costs -------------------------------------------------------------------------
 
 
 def loaded_after(statement: str) -> set[str]:
     """Top-level packages in `sys.modules` after a statement in a fresh interpreter."""
     code = f"{statement}\nimport sys; print(' '.join({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": ""}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": ""},
     )
     return set(done.stdout.split())
 
@@ -188,7 +210,9 @@ HEAVY = {"duckdb", "pyarrow", "sklearn", "matplotlib", "typer", "rich", "pandas"
 
 
 def test_import_diffeo_is_lazy() -> None:
-    assert not loaded_after("import diffeo; diffeo.__version__; dir(diffeo)") & (HEAVY | {"torch", "numpy"})
+    assert not loaded_after("import diffeo; diffeo.__version__; dir(diffeo)") & (
+        HEAVY | {"torch", "numpy"}
+    )
 
 
 def test_import_models_is_light() -> None:
@@ -200,13 +224,11 @@ def test_import_models_is_light() -> None:
 def test_import_has_no_side_effects() -> None:
     """Threads, default dtype, global random state and validation are as PyTorch set them."""
     code = (
-        "import torch\n"
-        "before = (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(),"
-        " torch.distributions.Distribution._validate_args)\n"
-        "state = torch.get_rng_state()\n"
-        "import diffeo.models, diffeo.layers, diffeo.bases\n"
-        "assert before == (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(),"
-        " torch.distributions.Distribution._validate_args)\n"
-        "assert torch.equal(state, torch.get_rng_state())\n"
+        "import torch\nbefore = (torch.get_num_threads(), torch.get_default_dtype(),"
+        " torch.initial_seed(), torch.distributions.Distribution._validate_args)\nstate ="
+        " torch.get_rng_state()\nimport diffeo.models, diffeo.layers, diffeo.bases\nassert before"
+        " == (torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(),"
+        " torch.distributions.Distribution._validate_args)\nassert torch.equal(state,"
+        " torch.get_rng_state())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

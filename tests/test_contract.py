@@ -1,7 +1,8 @@
-"""The contract: every property that DESIGN.md promises of a transform or base, over the whole table of cases.
+"""The contract: every property that DESIGN.md promises of a transform or base, over the whole table
+of cases.
 
-The properties are plain functions `check_*(case)` that raise `AssertionError`; `test_teeth.py` runs the same functions
-on couplings that are broken on purpose.
+The properties are plain functions `check_*(case)` that raise `AssertionError`; `test_teeth.py` runs
+the same functions on couplings that are broken on purpose.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from cases import BASES, MAPS, PARTITIONS, TRANSFORMS, BaseCase, Case, Encoder
 from diffeo import Inverse
 from diffeo.core.errors import ContextError, ShapeError
 
-# --- helpers -------------------------------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------
 
 
-def directions(case: Case, dtype: torch.dtype = torch.float64, n: int = 6) -> Iterator[tuple[Any, Tensor, Tensor | None]]:
-    """The transform's two directions, each with inputs that it meets: (function, input, context)."""
+def directions(
+    case: Case, dtype: torch.dtype = torch.float64, n: int = 6
+) -> Iterator[tuple[Any, Tensor, Tensor | None]]:
+    """The transform's two directions, each with inputs that it meets: (function, input,
+    context).
+    """
     transform = case.ready(dtype)
     x, context = case.inputs(n, dtype)
     with torch.no_grad():
@@ -38,7 +43,9 @@ def apart(a: Tensor, b: Tensor, periods: tuple[float, ...] | float) -> Tensor:
     """|a − b| per entry, the short way round on circles."""
     period = torch.as_tensor(periods, dtype=a.dtype).expand_as(a)
     gap = a - b
-    around = gap - period * torch.round(gap / torch.where(period > 0, period, torch.ones_like(period)))
+    around = gap - period * torch.round(
+        gap / torch.where(period > 0, period, torch.ones_like(period))
+    )
     return torch.where(period > 0, around, gap).abs()
 
 
@@ -98,11 +105,13 @@ def as_flow(case: Case) -> diffeo.Flow:
     return diffeo.Flow(transform, diffeo.bases.Normal(transform.forward_shape(case.event)))
 
 
-# --- properties of transforms --------------------------------------------------------------------------------------
+# --- properties of transforms ---------------------------------------------------------------------
 
 
 def check_shapes(case: Case) -> None:
-    """Both directions return (B, *event) of the promised shape and a log-det (B,); an empty batch passes."""
+    """Both directions return (B, *event) of the promised shape and a log-det (B,); an empty batch
+    passes.
+    """
     transform = case.ready()
     out = transform.forward_shape(case.event)
     assert transform.inverse_shape(out) == case.event
@@ -129,7 +138,9 @@ def check_dtypes(case: Case) -> None:
     for dtype in (torch.float32, torch.float64):
         (forward, x, context), (inverse, y, _) = directions(case, dtype)
         assert y.dtype == dtype
-        assert forward(x, context)[1].dtype == inverse(y, context)[1].dtype == dtype or case.data_dtype
+        assert (
+            forward(x, context)[1].dtype == inverse(y, context)[1].dtype == dtype or case.data_dtype
+        )
         assert inverse(y, context)[0].dtype == (case.data_dtype or dtype)
 
 
@@ -152,12 +163,15 @@ def check_autocast(case: Case) -> None:
     assert there.dtype == torch.float32
     assert back.dtype == torch.float32 or case.data_dtype
     assert again.dtype == (case.data_dtype or torch.float32)
-    # a layer whose conditioner reads what another layer computed sees other roundings: hence the loose bound
+    # a layer whose conditioner reads what another layer computed sees other roundings: hence the
+    # loose bound
     assert apart(again, x.to(again.dtype), case.periods).max() < 1e-3 * (1 + x.abs().max())
 
 
 def check_identity(case: Case) -> None:
-    """As built, a transform is the identity and its log-det is 0: zero parameters are the identity."""
+    """As built, a transform is the identity and its log-det is 0: zero parameters are the
+    identity.
+    """
     transform = case.build().double()
     x, context = case.inputs()
     for direction, periods in ((transform, case.latent_periods), (transform.inverse, case.periods)):
@@ -190,10 +204,14 @@ def check_round_trip(case: Case) -> None:
             assert apart(again.to(dtype), x, 0.0).max() <= 1
             assert (again.to(dtype) != x).double().mean() < 0.01
             continue
-        assert (apart(again, x.to(again.dtype), case.periods) / x.abs().clamp_min(1)).max() <= tolerance
+        assert (
+            apart(again, x.to(again.dtype), case.periods) / x.abs().clamp_min(1)
+        ).max() <= tolerance
         if transform.exact:
             once_more = transform(again, context)[0]
-            assert (apart(once_more, y, case.latent_periods) / y.abs().clamp_min(1)).max() <= tolerance
+            assert (
+                apart(once_more, y, case.latent_periods) / y.abs().clamp_min(1)
+            ).max() <= tolerance
 
 
 def check_logdets_opposite(case: Case) -> None:
@@ -220,19 +238,27 @@ def check_logdet_is_slogdet(case: Case) -> None:
 
 
 def check_gradients(case: Case) -> None:
-    """Analytic gradients of value and log-det in x, context and parameters are those of finite differences."""
+    """Analytic gradients of value and log-det in x, context and parameters are those of finite
+    differences.
+    """
     for inverse in (False, True):
         transform = case.ready()
         x, context = case.inputs(4)
         with torch.no_grad():
             start = transform(x, context)[0] if inverse else x
         direction = transform.inverse if inverse else transform
-        leaves = [start.clone().requires_grad_()] + ([] if context is None else [context.clone().requires_grad_()])
+        leaves = [start.clone().requires_grad_()] + (
+            [] if context is None else [context.clone().requires_grad_()]
+        )
         for kind in (0, 1):  # value, log-det
-            _compare_with_differences(direction, leaves, list(transform.parameters()), context is not None, kind)
+            _compare_with_differences(
+                direction, leaves, list(transform.parameters()), context is not None, kind
+            )
 
 
-def _compare_with_differences(direction: Any, inputs: list[Tensor], weights: list[Tensor], conditional: bool, kind: int) -> None:
+def _compare_with_differences(
+    direction: Any, inputs: list[Tensor], weights: list[Tensor], conditional: bool, kind: int
+) -> None:
     g = torch.Generator().manual_seed(8 + kind)
     with torch.no_grad():
         shape = direction(inputs[0], inputs[1] if conditional else None)[kind].shape
@@ -245,14 +271,18 @@ def _compare_with_differences(direction: Any, inputs: list[Tensor], weights: lis
     found = gradients(scalar(), [leaf for group in groups for leaf in group])
     for group in groups:
         along = [torch.randn(leaf.shape, generator=g, dtype=torch.float64) for leaf in group]
-        analytic = sum(float((grad * v).sum()) for grad, v in zip(found[: len(group)], along, strict=True))
+        analytic = sum(
+            float((grad * v).sum()) for grad, v in zip(found[: len(group)], along, strict=True)
+        )
         found = found[len(group) :]
         numeric = _slope(scalar, group, along)
         assert abs(analytic - numeric) <= 2e-6 * (1 + abs(numeric)), (kind, analytic, numeric)
 
 
 @torch.no_grad()
-def _slope(scalar: Callable[[], Tensor], leaves: list[Tensor], along: list[Tensor], step: float = 1e-5) -> float:
+def _slope(
+    scalar: Callable[[], Tensor], leaves: list[Tensor], along: list[Tensor], step: float = 1e-5
+) -> float:
     values = []
     for sign in (1, -2):
         for leaf, v in zip(leaves, along, strict=True):
@@ -264,7 +294,9 @@ def _slope(scalar: Callable[[], Tensor], leaves: list[Tensor], along: list[Tenso
 
 
 def check_rows_independent(case: Case) -> None:
-    """Reordering the rows reorders the results; altering other rows, contexts included, changes nothing."""
+    """Reordering the rows reorders the results; altering other rows, contexts included, changes
+    nothing.
+    """
     for direction, x, context in directions(case):
         order = torch.tensor([5, 2, 0, 1, 4, 3])
         torch.default_generator.manual_seed(1)
@@ -304,18 +336,23 @@ def check_nan_stays_alone(case: Case) -> None:
 
 
 def check_far(case: Case) -> None:
-    """100 and a million standard deviations out, values, log-dets and all gradients are finite, in float32."""
+    """100 and a million standard deviations out, values, log-dets and all gradients are finite, in
+    float32.
+    """
     transform = case.ready(torch.float32)
     x, context = case.far_inputs(torch.float32)
     g = torch.Generator().manual_seed(4)
-    scale = torch.tensor([100.0] * 4 + [1e6] * 4).view(-1, *[1] * len(transform.forward_shape(case.event)))
+    scale = torch.tensor([100.0] * 4 + [1e6] * 4).view(
+        -1, *[1] * len(transform.forward_shape(case.event))
+    )
     y = torch.randn(8, *transform.forward_shape(case.event), generator=g) * scale
     for direction, start in ((transform, x), (transform.inverse, y)):
         leaves = [start.requires_grad_()] + ([] if context is None else [context.requires_grad_()])
         value, logdet = direction(start, context)
         assert value.isfinite().all()
         assert logdet.isfinite().all()
-        # e^100 in float64 has a derivative that float32 cannot hold: there only the log-det's gradients are asked for
+        # e^100 in float64 has a derivative that float32 cannot hold: there only the log-det's
+        # gradients are asked for
         total = logdet.sum() if case.data_dtype else value.sum() + logdet.sum()
         wanted = leaves + list(transform.parameters())
         assert all(grad.isfinite().all() for grad in gradients(total, wanted))
@@ -331,11 +368,15 @@ def check_gradients_reach(case: Case) -> None:
         if direction is not transform and not transform.exact:
             continue  # rounding down has no gradient
         value, logdet = direction(start, context)
-        total = (value * torch.arange(1, len(x) + 1).view(-1, *[1] * (value.dim() - 1))).sum() + logdet.square().sum()
+        total = (
+            value * torch.arange(1, len(x) + 1).view(-1, *[1] * (value.dim() - 1))
+        ).sum() + logdet.square().sum()
         if isinstance(transform, Encoder):  # a learnable base
             total = total + transform.flow.log_prob(x, context).sum()
         for (name, _), grad in zip(
-            [(n, p) for n, p in transform.named_parameters() if p.numel()], gradients(total, weights), strict=True
+            [(n, p) for n, p in transform.named_parameters() if p.numel()],
+            gradients(total, weights),
+            strict=True,
         ):
             assert grad.abs().max() > 0, f"no gradient reaches {name}"
 
@@ -345,13 +386,17 @@ def check_context_matters(case: Case) -> None:
     for direction, x, context in directions(case):
         assert context is not None
         value, logdet = direction(x, context)
-        other, other_logdet = direction(x, context + 1 if case.classes is None else (context + 1) % case.classes)
+        other, other_logdet = direction(
+            x, context + 1 if case.classes is None else (context + 1) % case.classes
+        )
         changed = (value - other).flatten(1).abs().sum(1) + (logdet - other_logdet).abs()
         assert (changed > 1e-8).double().mean() > 0.6  # rows beyond a spline's box are untouched
 
 
 def check_context_refused(case: Case) -> None:
-    """A flow refuses a context that it does not take, one that is missing, and one of the wrong shape."""
+    """A flow refuses a context that it does not take, one that is missing, and one of the wrong
+    shape.
+    """
     flow = as_flow(case)
     x, context = case.inputs(dtype=torch.float32)
     calls = (flow.log_prob, flow.encode)
@@ -368,13 +413,17 @@ def check_context_refused(case: Case) -> None:
             call(x, None)
         wrong = "does not end in" if case.context else "does not fit|whole numbers"
         with pytest.raises(ContextError, match=wrong):
-            call(x, torch.zeros(len(x) + 1, 1) - 1) if not case.context else call(
-                x, torch.zeros(len(x), *case.context[:-1], case.context[-1] + 1)
+            (
+                call(x, torch.zeros(len(x) + 1, 1) - 1)
+                if not case.context
+                else call(x, torch.zeros(len(x), *case.context[:-1], case.context[-1] + 1))
             )
 
 
 def check_state_dict(case: Case) -> None:
-    """The state dictionary alone, loaded into a fresh build, restores every number, set-up included."""
+    """The state dictionary alone, loaded into a fresh build, restores every number, set-up
+    included.
+    """
     transform, other = case.ready(torch.float32), case.build().eval()
     other.load_state_dict(copy.deepcopy(transform.state_dict()), strict=True)
     outputs_equal(transform, other, case, torch.float32)
@@ -390,7 +439,9 @@ def check_deepcopy(case: Case) -> None:
 
 
 def check_dtype_moves(case: Case) -> None:
-    """float32 -> float64 -> float32 loses nothing, and the float64 model agrees with the float32 one."""
+    """float32 -> float64 -> float32 loses nothing, and the float64 model agrees with the float32
+    one.
+    """
     transform = case.ready(torch.float32)
     outputs_equal(transform, copy.deepcopy(transform).double().float(), case, torch.float32)
     x, context = case.inputs(dtype=torch.float32)
@@ -435,19 +486,25 @@ def check_inverse_wrapper(case: Case) -> None:
     x, context = case.inputs()
     with torch.no_grad():
         y, _ = transform(x, context)
-        assert transform.inv is transform.transform if isinstance(transform, Inverse) else transform.inv.inv is transform
+        assert (
+            transform.inv is transform.transform
+            if isinstance(transform, Inverse)
+            else transform.inv.inv is transform
+        )
         assert torch.equal(transform.inv(y, context)[0], transform.inverse(y, context)[0])
         assert transform.inv.forward_shape(transform.forward_shape(case.event)) == case.event
 
 
-# --- the tests -----------------------------------------------------------------------------------------------------
+# --- the tests ------------------------------------------------------------------------------------
 
 _EXACT = {name: case.build().exact for name, case in TRANSFORMS.items()}
 
 
 def over(applies: Callable[[str, Case], bool] = lambda name, case: True) -> pytest.MarkDecorator:
     """Parametrise over the cases that a property is about."""
-    return pytest.mark.parametrize("name", [name for name, case in TRANSFORMS.items() if applies(name, case)])
+    return pytest.mark.parametrize(
+        "name", [name for name, case in TRANSFORMS.items() if applies(name, case)]
+    )
 
 
 def exact(name: str, case: Case) -> bool:
@@ -463,7 +520,17 @@ def test_shapes(name: str) -> None:
 # Positive and its like take events of any shape
 @over(
     lambda name, case: (
-        not name.startswith(("positive", "interval", "wrap", "dequantize", "chain/empty", "inverse/positive", "logit"))
+        not name.startswith(
+            (
+                "positive",
+                "interval",
+                "wrap",
+                "dequantize",
+                "chain/empty",
+                "inverse/positive",
+                "logit",
+            )
+        )
     )
 )
 def test_wrong_shape(name: str) -> None:
@@ -525,7 +592,8 @@ def test_nan_stays_alone(name: str) -> None:
     check_nan_stays_alone(TRANSFORMS[name])
 
 
-@over(lambda name, case: name != "inverse/positive")  # its data side is the latent side of `positive`
+# its data side is the latent side of `positive`
+@over(lambda name, case: name != "inverse/positive")
 def test_far(name: str) -> None:
     check_far(TRANSFORMS[name])
 
@@ -581,7 +649,10 @@ def test_inverse_wrapper(name: str) -> None:
     check_inverse_wrapper(TRANSFORMS[name])
 
 
-@pytest.mark.parametrize("name", [*BASES, *(n for n, case in TRANSFORMS.items() if n.split("/")[0] in diffeo.models.MODELS)])
+@pytest.mark.parametrize(
+    "name",
+    [*BASES, *(n for n, case in TRANSFORMS.items() if n.split("/")[0] in diffeo.models.MODELS)],
+)
 def test_construction_leaves_the_global_generator_alone(name: str) -> None:
     """Models and bases have a seed of their own."""
     before = torch.get_rng_state()
@@ -592,7 +663,9 @@ def test_construction_leaves_the_global_generator_alone(name: str) -> None:
 @pytest.mark.parametrize("name", list(PARTITIONS))
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_partition(name: str, size: int) -> None:
-    """merge(split(x)) is x, the shapes are as promised, the transformed part is never empty, no randomness."""
+    """merge(split(x)) is x, the shapes are as promised, the transformed part is never empty, no
+    randomness.
+    """
     before = torch.get_rng_state()
     partition = PARTITIONS[name](size)
     assert torch.equal(torch.get_rng_state(), before)
@@ -617,11 +690,13 @@ def test_map_is_a_value(name: str) -> None:
         map.bins = 3  # type: ignore[attr-defined]
 
 
-# --- properties of bases: tests/test_bases.py has the tests --------------------------------------------------------
+# --- properties of bases: tests/test_bases.py has the tests ---------------------------------------
 
 
 def grid(reach: float = 9.0, n: int = 901) -> tuple[Tensor, Tensor]:
-    """Points (n², 2) and weights for integrals over the plane, dense at the origin and reaching out to sinh(reach)."""
+    """Points (n², 2) and weights for integrals over the plane, dense at the origin and reaching out
+    to sinh(reach).
+    """
     t = torch.linspace(-reach, reach, n, dtype=torch.float64) + 1e-4  # off the edges of boxes
     x, weight = t.sinh(), t.cosh() * (t[1] - t[0])
     return torch.cartesian_prod(x, x), torch.outer(weight, weight).flatten()
@@ -636,15 +711,21 @@ def check_density_integrates(case: BaseCase) -> None:
 
 
 def check_draws_follow_density(case: BaseCase) -> None:
-    """Means of bounded functions over draws are their integrals under the density, within 4.5 standard errors."""
+    """Means of bounded functions over draws are their integrals under the density, within 4.5
+    standard errors.
+    """
     x, weight = grid()
     base, n = case.ready(), 40_000
     for temperature in (1.0, 0.5):
         mass = base.density(x, temperature).exp() * weight
-        drawn = base.sample((n,), temperature=temperature, generator=torch.Generator().manual_seed(3))
+        drawn = base.sample(
+            (n,), temperature=temperature, generator=torch.Generator().manual_seed(3)
+        )
         for f in (_first, _second, _spread, _product):
             truth, values = (f(x) * mass).sum() / mass.sum(), f(drawn)
-            assert abs(values.mean() - truth) <= 4.5 * values.std() / math.sqrt(n) + 0.01 * abs(truth)
+            assert abs(values.mean() - truth) <= 4.5 * values.std() / math.sqrt(n) + 0.01 * abs(
+                truth
+            )
 
 
 def _first(x: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from diffeo.layers import Coupling, LULinear, coupling
 from diffeo.maps import Affine, LogisticMixture, RQSpline
 from diffeo.partitions import Channels, Halves, Indices, Partition, alternating, random
 
-pytestmark = pytest.mark.skipif(not kernels().native, reason=f"no compiled kernels: {kernels().reason}")
+pytestmark = pytest.mark.skipif(
+    not kernels().native, reason=f"no compiled kernels: {kernels().reason}"
+)
 ROWS = 300  # several blocks, the last of them short
 
 
@@ -32,7 +34,9 @@ def layer(
     context: int | None = None,
 ) -> Coupling:
     """A coupling layer in float64 that is not the identity."""
-    made = Coupling(size, map or RQSpline(bins=5), MLP(hidden), partition, context_shape=context).double()
+    made = Coupling(
+        size, map or RQSpline(bins=5), MLP(hidden), partition, context_shape=context
+    ).double()
     with torch.no_grad():
         for p in made.parameters():
             p.copy_(torch.randn_like(p) * 0.3)
@@ -43,12 +47,19 @@ def rows(size: int = 7, count: int = ROWS) -> Tensor:
     return torch.randn(count, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def everything(module: torch.nn.Module, x: Tensor, context: Tensor | None = None, inverse: bool = False) -> list[Tensor]:
-    """Value, log-det, and the gradients of a random combination of both by x, context and weights."""
+def everything(
+    module: torch.nn.Module, x: Tensor, context: Tensor | None = None, inverse: bool = False
+) -> list[Tensor]:
+    """Value, log-det, and the gradients of a random combination of both by x, context and
+    weights.
+    """
     given = [t.detach().requires_grad_() for t in (x, context) if t is not None]
     y, logdet = (module.inverse if inverse else module)(*given)
     generator = torch.Generator().manual_seed(2)
-    weights = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in (y, logdet)]
+    weights = [
+        torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype)
+        for t in (y, logdet)
+    ]
     return [y, logdet, *torch.autograd.grad([y, logdet], [*given, *module.parameters()], weights)]
 
 
@@ -56,7 +67,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers each call that follows does at once."""
     counts: list[int] = []
     real = coupling.coupled
-    monkeypatch.setattr(coupling, "coupled", lambda layers, *rest: counts.append(len(layers)) or real(layers, *rest))
+    monkeypatch.setattr(
+        coupling, "coupled", lambda layers, *rest: counts.append(len(layers)) or real(layers, *rest)
+    )
     return counts
 
 
@@ -94,7 +107,11 @@ def test_agrees_with_the_parts(make, inverse, by_parts, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 5, 16, 17, 128, 129, 1_100])
 def test_any_number_of_rows(count, by_parts):
-    module, x, context = diffeo.Chain([layer(context=2), layer(context=2)]), rows(count=count), rows(2, count)
+    module, x, context = (
+        diffeo.Chain([layer(context=2), layer(context=2)]),
+        rows(count=count),
+        rows(2, count),
+    )
     at_once = everything(module, x, context)
     by_parts()
     for ours, theirs in zip(at_once, everything(module, x, context), strict=True):
@@ -103,7 +120,11 @@ def test_any_number_of_rows(count, by_parts):
 
 def test_memory_layouts_and_no_rows(by_parts):
     module, x, context = layer(context=2), rows(), rows(2, 1)
-    cases = [(x.t().contiguous().t(), context.expand(ROWS, 2)), (rows(14)[:, ::2], rows(4)[:, 1:3]), (x[:0], rows(2, 0))]
+    cases = [
+        (x.t().contiguous().t(), context.expand(ROWS, 2)),
+        (rows(14)[:, ::2], rows(4)[:, 1:3]),
+        (x[:0], rows(2, 0)),
+    ]
     at_once = [everything(module, *case) for case in cases]
     by_parts()
     for case, result in zip(cases, at_once, strict=True):
@@ -158,7 +179,11 @@ def test_gradients_only_where_they_are_wanted(by_parts):
 
 
 def of_images(
-    shape: tuple[int, int, int], map: object = None, width: int = 20, flip: bool = False, **context: object
+    shape: tuple[int, int, int],
+    map: object = None,
+    width: int = 20,
+    flip: bool = False,
+    **context: object,
 ) -> Coupling:
     made = Coupling(shape, map or Affine(), ConvNet(width), Channels(flip), **context).double()
     with torch.no_grad():
@@ -168,15 +193,23 @@ def of_images(
 
 
 def images(shape: tuple[int, int, int], count: int) -> Tensor:
-    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        count, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("count", [1, 3, 40])  # 40: blocks of several images, the last of them short
-@pytest.mark.parametrize("shape", [(12, 16, 16), (24, 8, 8), (48, 4, 4), (3, 5, 7), (4, 1, 1), (6, 2, 3)])
+# 40: blocks of several images, the last of them short
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize(
+    "shape", [(12, 16, 16), (24, 8, 8), (48, 4, 4), (3, 5, 7), (4, 1, 1), (6, 2, 3)]
+)
 def test_images(shape, count, inverse, layout, by_parts):
-    module, x = of_images(shape, flip=count == 3), images(shape, count).contiguous(memory_format=layout)
+    module, x = (
+        of_images(shape, flip=count == 3),
+        images(shape, count).contiguous(memory_format=layout),
+    )
     at_once = everything(module, x, inverse=inverse)
     assert at_once[0].stride() == x.stride()
     by_parts()
@@ -186,7 +219,10 @@ def test_images(shape, count, inverse, layout, by_parts):
 
 def test_images_by_splines_and_mixtures(by_parts):
     for map in (RQSpline(bins=4), LogisticMixture(components=2)):
-        module, x = diffeo.Chain([of_images((4, 6, 5), map), of_images((4, 6, 5), map, flip=True)]), images((4, 6, 5), 7)
+        module, x = (
+            diffeo.Chain([of_images((4, 6, 5), map), of_images((4, 6, 5), map, flip=True)]),
+            images((4, 6, 5), 7),
+        )
         assert module[0]._in_one_call([module[1]], x, None, inverse=False)
         at_once, expected = everything(module, x), None
         with pytest.MonkeyPatch.context() as patch:
@@ -230,8 +266,15 @@ def test_second_derivatives_of_images():
 
 @pytest.mark.parametrize("map", [Affine(), RQSpline(bins=3)])
 def test_first_and_second_derivatives(map):
-    first, second = layer(3, map, (4,), context=2), layer(3, map, (4,), Halves(flip=True), context=2)
-    chain, x, context = diffeo.Chain([first, second]), rows(3, 2).requires_grad_(), rows(2, 2).requires_grad_()
+    first, second = (
+        layer(3, map, (4,), context=2),
+        layer(3, map, (4,), Halves(flip=True), context=2),
+    )
+    chain, x, context = (
+        diffeo.Chain([first, second]),
+        rows(3, 2).requires_grad_(),
+        rows(2, 2).requires_grad_(),
+    )
     weight = first.conditioner.body[0].weight
 
     def run(x: Tensor, context: Tensor, _: Tensor) -> tuple[Tensor, ...]:
@@ -261,7 +304,9 @@ def test_dropout_goes_by_parts_while_training(monkeypatch):
     assert not torch.equal(module(rows())[0], module(rows())[0])
     assert counts == []
     module.eval()
-    torch.testing.assert_close(module(rows())[0], module._by_parts(rows(), None, module.map.forward_by_row)[0])
+    torch.testing.assert_close(
+        module(rows())[0], module._by_parts(rows(), None, module.map.forward_by_row)[0]
+    )
     assert counts == [1]
 
 
@@ -278,37 +323,63 @@ def test_what_is_put_upon_a_layer_is_heeded():
     assert seen == ["linear", "network", "linear", "network", "linear", "coupling"]
     scaled = layer()
     torch.nn.utils.parametrizations.weight_norm(scaled.conditioner.body[0])
-    torch.testing.assert_close(scaled(rows())[0], scaled._by_parts(rows(), None, scaled.map.forward_by_row)[0])
+    torch.testing.assert_close(
+        scaled(rows())[0], scaled._by_parts(rows(), None, scaled.map.forward_by_row)[0]
+    )
 
 
 @pytest.mark.parametrize("map", [Affine(), RQSpline(bins=5)])
 def test_operators_keep_their_contract_with_pytorch(map):
-    module, x, context = layer(map=map, context=2), rows(count=4).requires_grad_(), rows(2, 4).requires_grad_()
+    module, x, context = (
+        layer(map=map, context=2),
+        rows(count=4).requires_grad_(),
+        rows(2, 4).requires_grad_(),
+    )
     call = module._coupled(inverse=False)
-    given, settings = (x, context, call.weights, call.biases), (list(call.cut), 32, call.kernel.name, call.kernel.settings)
+    given, settings = (
+        (x, context, call.weights, call.biases),
+        (list(call.cut), 32, call.kernel.name, call.kernel.settings),
+    )
     torch.library.opcheck(torch.ops.diffeo.coupling.default, (*given, *settings))
     shapes = {"test_utils": ("test_schema", "test_faketensor")}
     kept, grads = torch.empty(16 * 1_000, dtype=x.dtype), (rows(count=4), rows(1, 4)[:, 0])
-    torch.library.opcheck(torch.ops.diffeo.coupling_keep.default, (*given, kept, *settings), **shapes)
-    torch.library.opcheck(torch.ops.diffeo.coupling_backward.default, (*grads, *given, None, *settings, True, True), **shapes)
+    torch.library.opcheck(
+        torch.ops.diffeo.coupling_keep.default, (*given, kept, *settings), **shapes
+    )
+    torch.library.opcheck(
+        torch.ops.diffeo.coupling_backward.default,
+        (*grads, *given, None, *settings, True, True),
+        **shapes,
+    )
 
 
 def test_operators_on_images_keep_their_contract_with_pytorch():
     module, x = of_images((4, 3, 2)), images((4, 3, 2), 3).requires_grad_()
     call = module._coupled(inverse=False)
     settings = (list(call.cut), 2, call.kernel.name, call.kernel.settings)
-    torch.library.opcheck(torch.ops.diffeo.coupling.default, (x, None, call.weights, call.biases, *settings))
+    torch.library.opcheck(
+        torch.ops.diffeo.coupling.default, (x, None, call.weights, call.biases, *settings)
+    )
 
 
 def test_what_was_not_kept_is_made_again():
     module, x = layer(), rows().requires_grad_()
     call = module._coupled(inverse=False)
     y, logdet = torch.ops.diffeo.coupling(
-        x, None, call.weights, call.biases, list(call.cut), 32, call.kernel.name, call.kernel.settings
+        x,
+        None,
+        call.weights,
+        call.biases,
+        list(call.cut),
+        32,
+        call.kernel.name,
+        call.kernel.settings,
     )
     given = [x, *module.parameters()]
     truth = torch.autograd.grad([(out**2).sum() for out in module(x)], given)
-    for ours, theirs in zip(torch.autograd.grad([(out**2).sum() for out in (y, logdet)], given), truth, strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad([(out**2).sum() for out in (y, logdet)], given), truth, strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 
@@ -325,7 +396,9 @@ def test_a_wrong_shape_is_an_error():
     with pytest.raises(RuntimeError, match="no compiled map is called nothing"):
         op(rows(), None, call.weights, call.biases, list(call.cut), 32, "nothing", [])
     with pytest.raises(RuntimeError, match="too little is kept"):
-        torch.ops.diffeo.coupling_keep(rows(), None, call.weights, call.biases, rows(1), list(call.cut), 32, *rest)
+        torch.ops.diffeo.coupling_keep(
+            rows(), None, call.weights, call.biases, rows(1), list(call.cut), 32, *rest
+        )
 
 
 def test_memory_that_is_used_again(monkeypatch):
@@ -378,5 +451,7 @@ def test_shared_weights_are_retraced(by_parts):
     at_once = module.retrace(y, None, grads, list(module.parameters()))
     by_parts()
     expected = module.retrace(y, None, grads, list(module.parameters()))
-    for ours, theirs in zip((*at_once[:2], *at_once[2]), (*expected[:2], *expected[2]), strict=True):
+    for ours, theirs in zip(
+        (*at_once[:2], *at_once[2]), (*expected[:2], *expected[2]), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7)

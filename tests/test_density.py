@@ -1,4 +1,6 @@
-"""The density of anything that can be asked for: rows beyond all numbers, off the integers, of the wrong shape, arrays."""
+"""The density of anything that can be asked for: rows beyond all numbers, off the integers, of the
+wrong shape, arrays.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,13 @@ def rows_with(values: tuple[float, ...], size: int) -> Tensor:
     return torch.stack(rows)
 
 
-# --- rows beyond all numbers ---------------------------------------------------------------------------------------
+# --- rows beyond all numbers ----------------------------------------------------------------------
 
 
 def _takes_everything(name: str) -> bool:
-    """Whatever is undone at the front, such as the inverse of a logarithm, may have densities far out."""
+    """Whatever is undone at the front, such as the inverse of a logarithm, may have densities far
+    out.
+    """
     return not name.startswith(("inverse/positive",))
 
 
@@ -65,9 +69,13 @@ def test_huge_rows_are_no_nan(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nice", "realnvp", "nsf"])
-@pytest.mark.parametrize("settings", [{}, {"mixing": "lu"}, {"supports": ["real", "real"]}, {"base": "mixture"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"mixing": "lu"}, {"supports": ["real", "real"]}, {"base": "mixture"}], ids=str
+)
 def test_huge_rows_have_no_density(name: str, settings: dict[str, Any]) -> None:
-    """−inf exactly, after standardisation as well, and the others' values and gradients are as without them."""
+    """−inf exactly, after standardisation as well, and the others' values and gradients are as
+    without them.
+    """
     flow, x = small(name, **settings), torch.randn(50, 2, dtype=torch.float64)
     flow.initialize(x)
     clean, huge = flow.log_prob(x), rows_with(HUGE, 2)
@@ -75,7 +83,9 @@ def test_huge_rows_have_no_density(name: str, settings: dict[str, Any]) -> None:
     found = flow.log_prob(torch.cat([huge, x]))
     assert (found[: len(huge)] == -math.inf).all()
     torch.testing.assert_close(found[len(huge) :], clean)
-    grads = torch.autograd.grad(found[len(huge) :].sum(), list(flow.parameters()), allow_unused=True)
+    grads = torch.autograd.grad(
+        found[len(huge) :].sum(), list(flow.parameters()), allow_unused=True
+    )
     for one, other in zip(grads, wanted, strict=True):
         assert (one is None) == (other is None)
         if one is not None and other is not None:
@@ -102,7 +112,9 @@ def test_student_t_has_its_tail_in_float32() -> None:
 
 @pytest.mark.parametrize("value", HUGE)
 def test_huge_contexts(value: float) -> None:
-    """A context beyond all numbers gives a number or −inf, one of NaN gives NaN, and the others are as they were."""
+    """A context beyond all numbers gives a number or −inf, one of NaN gives NaN, and the others are
+    as they were.
+    """
     flow, x = small(context=2), torch.randn(4, 2)
     context = torch.randn(4, 2, dtype=torch.float64)
     clean = flow.log_prob(x, context)
@@ -122,7 +134,9 @@ def test_broken_weights_stay_nan() -> None:
 
 
 def test_huge_rows_inside_graphs() -> None:
-    """Under `torch.func`, and so wherever branches on values are not allowed, the answers are the same."""
+    """Under `torch.func`, and so wherever branches on values are not allowed, the answers are the
+    same.
+    """
     flow, x = small(), torch.tensor([[1e39, 0.0], [math.nan, 0.0], [0.0, 0.0]], dtype=torch.float64)
     with torch.no_grad():
         one_by_one = torch.func.vmap(flow.log_prob)(x)
@@ -130,20 +144,27 @@ def test_huge_rows_inside_graphs() -> None:
     assert one_by_one[0] == -math.inf
 
 
-# --- off the lattice -----------------------------------------------------------------------------------------------
+# --- off the lattice ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["nice", "realnvp", "nsf"])
 def test_integer_columns_have_no_density_off_the_integers(name: str) -> None:
     flow = small(name, supports=["integer", "real"])
-    x = torch.tensor([[0.5, 0.0], [3.0, 0.5], [-2.0, 1.0], [2.000001, 0.0], [1e300, 0.0], [math.nan, 0.0]], dtype=torch.float64)
+    x = torch.tensor(
+        [[0.5, 0.0], [3.0, 0.5], [-2.0, 1.0], [2.000001, 0.0], [1e300, 0.0], [math.nan, 0.0]],
+        dtype=torch.float64,
+    )
     found = flow.log_prob(x)
     assert found.isfinite().tolist() == [False, True, True, False, False, False]
     assert (found[[0, 3, 4]] == -math.inf).all()
     assert found[5].isnan()
 
 
-@pytest.mark.parametrize("build", [lambda: small_image(8), lambda: small_image(3), lambda: flowpp()], ids=["8", "3", "learned"])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: small_image(8), lambda: small_image(3), lambda: flowpp()],
+    ids=["8", "3", "learned"],
+)
 def test_pixels_have_no_density_off_their_levels(build: Callable[[], Flow]) -> None:
     flow = build()
     for dtype in (torch.float32, torch.float64, torch.int64, torch.int16):
@@ -166,17 +187,29 @@ def flowpp() -> Flow:
     return diffeo.models.flowpp((1, 4, 4), size="tiny", width=4, heads=0, bits=5).eval()
 
 
-# --- shapes --------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def wrong_events(event: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Other sizes, halves that would broadcast or tile, an axis more and an axis fewer."""
-    others = [(*event[:i], n, *event[i + 1 :]) for i in range(len(event)) for n in (1, 2 * event[i], event[i] + 1)]
+    others = [
+        (*event[:i], n, *event[i + 1 :])
+        for i in range(len(event))
+        for n in (1, 2 * event[i], event[i] + 1)
+    ]
     return [shape for shape in [*others, (*event, 1), (1, *event), event[1:]] if shape != event]
 
 
-SHAPED = [name for name, case in TRANSFORMS.items() if isinstance(case.build(), (FixedShape, layers.VariationalDequantize))]
-CHAINS = [name for name in TRANSFORMS if name.split("/")[0] in ("chain", "recompute", "inverse", "factor_out", "columns")]
+SHAPED = [
+    name
+    for name, case in TRANSFORMS.items()
+    if isinstance(case.build(), (FixedShape, layers.VariationalDequantize))
+]
+CHAINS = [
+    name
+    for name in TRANSFORMS
+    if name.split("/")[0] in ("chain", "recompute", "inverse", "factor_out", "columns")
+]
 
 
 @pytest.mark.parametrize("name", SHAPED + [name for name in CHAINS if name not in SHAPED])
@@ -202,7 +235,9 @@ def test_layers_refuse_rows_of_another_shape(name: str) -> None:
 
 
 def test_the_log_det_of_a_convolution_is_that_of_its_own_shape() -> None:
-    with pytest.raises(ShapeError, match=r"Conv1x1 takes rows \(B, \*\(3, 8, 8\)\), got \(5, 3, 4, 4\)"):
+    with pytest.raises(
+        ShapeError, match=r"Conv1x1 takes rows \(B, \*\(3, 8, 8\)\), got \(5, 3, 4, 4\)"
+    ):
         layers.Conv1x1((3, 8, 8))(torch.zeros(5, 3, 4, 4))
 
 
@@ -225,7 +260,11 @@ def test_couplings_refuse_contexts_of_another_shape() -> None:
 
 @pytest.mark.parametrize(
     "partition",
-    [diffeo.partitions.Indices(4, [1]), diffeo.partitions.alternating(4), diffeo.partitions.Tokens((2, 2), "rows")],
+    [
+        diffeo.partitions.Indices(4, [1]),
+        diffeo.partitions.alternating(4),
+        diffeo.partitions.Tokens((2, 2), "rows"),
+    ],
     ids=["indices", "alternating", "tokens"],
 )
 def test_partitions_refuse_other_sizes(partition: diffeo.partitions.Partition) -> None:
@@ -239,13 +278,17 @@ def test_checkerboards_refuse_other_sizes() -> None:
     with pytest.raises(ShapeError):
         diffeo.partitions.Checkerboard((1, 4, 4)).split(torch.zeros(2, 1, 6, 4))
     with pytest.raises(ShapeError):
-        diffeo.partitions.Checkerboard((1, 4, 4)).merge(torch.zeros(2, 2, 3, 2), torch.zeros(2, 2, 3, 2))
+        diffeo.partitions.Checkerboard((1, 4, 4)).merge(
+            torch.zeros(2, 2, 3, 2), torch.zeros(2, 2, 3, 2)
+        )
 
 
-# --- draws that carry gradients ------------------------------------------------------------------------------------
+# --- draws that carry gradients -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, case in BASES.items() if list(case.build().parameters())])
+@pytest.mark.parametrize(
+    "name", [name for name, case in BASES.items() if list(case.build().parameters())]
+)
 def test_pathwise_gradients_are_those_of_the_mean(name: str) -> None:
     """∂ E f(x) / ∂θ by draws equals that of the integral, for every parameter of every base."""
     case: BaseCase = BASES[name]
@@ -255,7 +298,9 @@ def test_pathwise_gradients_are_those_of_the_mean(name: str) -> None:
     def f(x: Tensor) -> Tensor:
         return 1.3 * x[:, 0] + 0.5 * x[:, 1].square() + torch.sin(x[:, 0] * x[:, 1])
 
-    exact = torch.autograd.grad((base.log_prob(points).exp() * f(points)).sum() * weight, parameters)
+    exact = torch.autograd.grad(
+        (base.log_prob(points).exp() * f(points)).sum() * weight, parameters
+    )
     x, _ = base.sample_and_log_prob((100_000,), generator=torch.Generator().manual_seed(1))
     for ours, wanted in zip(torch.autograd.grad(f(x).mean(), parameters), exact, strict=True):
         assert (ours - wanted).abs().max() < 0.03 * (1 + wanted.abs().max())
@@ -275,10 +320,21 @@ def test_whether_draws_carry_gradients_is_said() -> None:
         rounded.rsample()
 
 
-# --- supports ------------------------------------------------------------------------------------------------------
+# --- supports -------------------------------------------------------------------------------------
 
 KINDS = ["positive", "interval:-1:3", "circular:0:360", "integer", "real"]
-OUTSIDE = [(0, 0.0), (0, -1.0), (1, -1.0), (1, 3.0), (1, 7.0), (2, 360.0), (2, -1.0), (3, 0.5), (3, math.inf), (4, math.nan)]
+OUTSIDE = [
+    (0, 0.0),
+    (0, -1.0),
+    (1, -1.0),
+    (1, 3.0),
+    (1, 7.0),
+    (2, 360.0),
+    (2, -1.0),
+    (3, 0.5),
+    (3, math.inf),
+    (4, math.nan),
+]
 
 
 def test_support_of_columns() -> None:
@@ -294,9 +350,19 @@ def test_support_of_columns() -> None:
         assert not at.support.check(row)
 
 
-@pytest.mark.parametrize("settings", [{}, {"base": "uniform"}, {"base": "uniform", "mixing": "lu"}, {"base": "mixture"}], ids=str)
-@pytest.mark.parametrize("supports", [None, ["real", "real"], ["interval:0:1", "real"], ["circular:0:1", "positive"]], ids=str)
-def test_support_is_where_the_density_is(settings: dict[str, Any], supports: list[str] | None) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"base": "uniform"}, {"base": "uniform", "mixing": "lu"}, {"base": "mixture"}],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "supports",
+    [None, ["real", "real"], ["interval:0:1", "real"], ["circular:0:1", "positive"]],
+    ids=str,
+)
+def test_support_is_where_the_density_is(
+    settings: dict[str, Any], supports: list[str] | None
+) -> None:
     at = small(**settings, supports=supports).condition()
     x = 6 * torch.rand(400, 2, dtype=torch.float64) - 3
     if supports is not None and supports[0].startswith("circular"):
@@ -325,7 +391,9 @@ def test_supports_lead_to_the_reals() -> None:
 
 @pytest.mark.parametrize("shape", [(), (2,)])
 def test_shapes_and_expansion(shape: tuple[int, ...]) -> None:
-    """Contexts of vectors and of single numbers: shapes, draws and densities of an expanded distribution agree."""
+    """Contexts of vectors and of single numbers: shapes, draws and densities of an expanded
+    distribution agree.
+    """
     flow = small(context=shape)
     at = flow.condition(torch.randn(4, *shape)).expand((3, 4))
     x = at.sample((5,))
@@ -335,24 +403,33 @@ def test_shapes_and_expansion(shape: tuple[int, ...]) -> None:
     assert at.support.check(x).shape == (5, 3, 4)
 
 
-# --- contexts ------------------------------------------------------------------------------------------------------
+# --- contexts -------------------------------------------------------------------------------------
 
 
 def with_embedding(embedding: nn.Module, inner: int, outer: Any) -> Flow:
     coupling = layers.Coupling((2,), maps.Affine(), context_shape=(inner,))
-    flow = Flow(Chain([coupling, layers.LULinear(2)]), bases.Normal(2), context_shape=outer, embedding=embedding)
+    flow = Flow(
+        Chain([coupling, layers.LULinear(2)]),
+        bases.Normal(2),
+        context_shape=outer,
+        embedding=embedding,
+    )
     assert isinstance(randomise(flow), Flow)
     return flow
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.bool, torch.float64, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int32, torch.int64, torch.bool, torch.float64, torch.float16]
+)
 @pytest.mark.parametrize("double", [False, True])
 def test_contexts_of_any_dtype_into_an_embedding(dtype: torch.dtype, double: bool) -> None:
     flow = with_embedding(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3, (2, 2))
     flow = flow.double() if double else flow
     context = torch.tensor([[[0, 1], [1, 0]], [[1, 1], [0, 0]]])
     x = torch.randn(2, 2)
-    assert torch.equal(flow.log_prob(x, context.to(dtype)), flow.log_prob(x, context.to(flow.dtype)))
+    assert torch.equal(
+        flow.log_prob(x, context.to(dtype)), flow.log_prob(x, context.to(flow.dtype))
+    )
     assert flow.sample((3,), context.to(dtype)).shape == (3, 2, 2)
 
 
@@ -360,7 +437,9 @@ def test_contexts_of_any_dtype_into_an_embedding(dtype: torch.dtype, double: boo
 def test_class_numbers_are_looked_up(dtype: torch.dtype) -> None:
     for flow in (with_embedding(nn.Embedding(5, 3), 3, ()), with_embedding(OneHot(5), 5, ())):
         c = torch.tensor([0, 4])
-        assert torch.equal(flow.log_prob(torch.ones(2, 2), c.to(dtype)), flow.log_prob(torch.ones(2, 2), c))
+        assert torch.equal(
+            flow.log_prob(torch.ones(2, 2), c.to(dtype)), flow.log_prob(torch.ones(2, 2), c)
+        )
         with pytest.raises(ContextError, match="whole numbers"):
             flow.log_prob(torch.ones(2, 2), torch.tensor([0.5, 1.0]))
 
@@ -380,13 +459,19 @@ class Gate(nn.Module):
     "embedding",
     [
         lambda: nn.Sequential(StandardizeContext((2,)), nn.Linear(2, 3)),
-        lambda: nn.Sequential(nn.Identity(), nn.Sequential(StandardizeContext((2,)), nn.Linear(2, 3))),
-        lambda: nn.Sequential(nn.Linear(2, 2), StandardizeContext((2,)), nn.ReLU(), nn.Linear(2, 3)),
+        lambda: nn.Sequential(
+            nn.Identity(), nn.Sequential(StandardizeContext((2,)), nn.Linear(2, 3))
+        ),
+        lambda: nn.Sequential(
+            nn.Linear(2, 2), StandardizeContext((2,)), nn.ReLU(), nn.Linear(2, 3)
+        ),
         Gate,
     ],
     ids=["first", "nested", "later", "own"],
 )
-def test_contexts_are_standardised_wherever_the_module_sits(embedding: Callable[[], nn.Module]) -> None:
+def test_contexts_are_standardised_wherever_the_module_sits(
+    embedding: Callable[[], nn.Module],
+) -> None:
     flow = with_embedding(embedding(), 3, (2,))
     context = 500 + 20 * torch.randn(300, 2)
     flow.initialize(torch.randn(300, 2), context)
@@ -417,7 +502,9 @@ def test_large_whole_contexts_lose_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["nice", "realnvp", "nsf", "glow", "jet"])
 def test_a_single_number_is_a_context(name: str) -> None:
-    """`context_shape=()`: contexts (B,), which are what contexts (B, 1) are to `context_shape=(1,)`."""
+    """`context_shape=()`: contexts (B,), which are what contexts (B, 1) are to
+    `context_shape=(1,)`.
+    """
     event = (2,) if name in ("nice", "realnvp", "nsf") else (1, 4, 4)
     settings = SMALL if len(event) == 1 else {"size": "tiny", "bits": None, "width": 4}
     both = [diffeo.models.MODELS[name](event, shape, **settings) for shape in ((), (1,))]
@@ -430,7 +517,7 @@ def test_a_single_number_is_a_context(name: str) -> None:
     assert both[0].sample((3,), torch.tensor(0.5)).shape == (3, *event)
 
 
-# --- what people hold numbers in -----------------------------------------------------------------------------------
+# --- what people hold numbers in ------------------------------------------------------------------
 
 HELD: dict[str, Callable[[np.ndarray[Any, Any]], Any]] = {
     "array": lambda a: a,
@@ -448,7 +535,10 @@ HELD: dict[str, Callable[[np.ndarray[Any, Any]], Any]] = {
 def test_arrays_serve_everywhere(held: str) -> None:
     """Into every method, x and context, and float64 keeps its digits through the first layer."""
     flow = small(context=2, supports=["real", "real"])
-    x, c = 1.7e9 + np.random.default_rng(1).normal(size=(30, 2)), np.random.default_rng(2).normal(size=(30, 2))
+    x, c = (
+        1.7e9 + np.random.default_rng(1).normal(size=(30, 2)),
+        np.random.default_rng(2).normal(size=(30, 2)),
+    )
     hold, exact, given = HELD[held], torch.from_numpy(x), torch.from_numpy(c)
     flow.initialize(hold(x), hold(c))
     wanted = flow.log_prob(exact, given)
@@ -459,12 +549,30 @@ def test_arrays_serve_everywhere(held: str) -> None:
     assert torch.equal(z, flow.encode(exact, given)[0])
     back = flow.decode(hold(z.detach().double().numpy()), hold(c))[0]
     torch.testing.assert_close(back, exact, atol=1e-3, rtol=0)
-    assert flow.sample((2,), hold(c)).shape == flow.sample_and_log_prob((2,), hold(c))[0].shape == (2, 30, 2)
+    assert (
+        flow.sample((2,), hold(c)).shape
+        == flow.sample_and_log_prob((2,), hold(c))[0].shape
+        == (2, 30, 2)
+    )
     assert flow.base.log_prob(hold(np.zeros((3, 2)))).shape == (3,)
 
 
 @pytest.mark.parametrize(
-    "dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64"]
+    "dtype",
+    [
+        "bool",
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    ],
 )
 def test_arrays_of_every_number(dtype: str) -> None:
     flow = small()
@@ -485,11 +593,28 @@ def test_arrays_of_every_number(dtype: str) -> None:
         [[1.0, 2.0], [3.0]],
         {"a": 1.0},
     ],
-    ids=["path", "none", "words", "objects", "complex", "complex tensor", "masked", "dates", "ragged", "dict"],
+    ids=[
+        "path",
+        "none",
+        "words",
+        "objects",
+        "complex",
+        "complex tensor",
+        "masked",
+        "dates",
+        "ragged",
+        "dict",
+    ],
 )
 def test_what_is_no_numbers_is_refused_in_one_line(wrong: Any) -> None:
     flow = small()
-    for call in (flow.log_prob, flow.encode, flow.decode, flow.initialize, flow.condition().log_prob):
+    for call in (
+        flow.log_prob,
+        flow.encode,
+        flow.decode,
+        flow.initialize,
+        flow.condition().log_prob,
+    ):
         with pytest.raises(DataError) as caught:
             call(wrong)
         assert "\n" not in str(caught.value)
@@ -501,7 +626,9 @@ def test_what_is_no_numbers_is_refused_in_one_line(wrong: Any) -> None:
 def test_data_frames_serve() -> None:
     pandas = pytest.importorskip("pandas")
     flow, x = small(), torch.randn(5, 2, dtype=torch.float64)
-    assert torch.equal(flow.log_prob(pandas.DataFrame(x.numpy(), columns=["a", "b"])), flow.log_prob(x))
+    assert torch.equal(
+        flow.log_prob(pandas.DataFrame(x.numpy(), columns=["a", "b"])), flow.log_prob(x)
+    )
 
 
 def test_an_inverse_is_refused_as_its_transform_is() -> None:
@@ -509,7 +636,7 @@ def test_an_inverse_is_refused_as_its_transform_is() -> None:
         Inverse(layers.Conv1x1((3, 4, 4)))(torch.zeros(2, 3, 2, 2))
 
 
-# --- models of earlier versions ------------------------------------------------------------------------------------
+# --- models of earlier versions -------------------------------------------------------------------
 
 STORED = sorted((Path(__file__).parent / "models").glob("*/expected.json"))
 

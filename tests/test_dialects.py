@@ -1,5 +1,7 @@
 # ruff: noqa: E501, RUF043
-"""How a text table is read: what is found out, what is said of it, and what is refused because it could be read in two ways."""
+"""How a text table is read: what is found out, what is said of it, and what is refused because it
+could be read in two ways.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,32 @@ from diffeo.core.errors import ConfigError, DataError
 from diffeo.data import Column, Schema, read_table
 from diffeo.data.marks import Marks
 
-COUNTS = [943, 76586, 1234567, 17, 1000, 90210, 512, 6, 20000, 31415, 27182, 16180, 14142, 17320, 22360, 26457]
-SEPARATED = {"comma": ",", "dot": ".", "space": " ", "apostrophe": "'", "underscore": "_", "no-break space": "\u00a0"}
+COUNTS = [
+    943,
+    76586,
+    1234567,
+    17,
+    1000,
+    90210,
+    512,
+    6,
+    20000,
+    31415,
+    27182,
+    16180,
+    14142,
+    17320,
+    22360,
+    26457,
+]
+SEPARATED = {
+    "comma": ",",
+    "dot": ".",
+    "space": " ",
+    "apostrophe": "'",
+    "underscore": "_",
+    "no-break space": "\u00a0",
+}
 
 
 def save(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
@@ -34,9 +60,14 @@ def table_of(rows: list[list[str]], delimiter: str) -> str:
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 @pytest.mark.parametrize("separator", SEPARATED)
 @pytest.mark.parametrize("largest", [10**9, 99_999], ids=["with a million", "without"])
-def test_thousands_are_read_whole(delimiter: str, separator: str, largest: int, tmp_path: Path) -> None:
+def test_thousands_are_read_whole(
+    delimiter: str, separator: str, largest: int, tmp_path: Path
+) -> None:
     counts = [n for n in COUNTS if n <= largest]
-    rows = [["pop", "n"], *([f"{n:,}".replace(",", SEPARATED[separator]), str(i)] for i, n in enumerate(counts))]
+    rows = [
+        ["pop", "n"],
+        *([f"{n:,}".replace(",", SEPARATED[separator]), str(i)] for i, n in enumerate(counts)),
+    ]
     table = read_table(save(tmp_path, table_of(rows, delimiter)))
     assert table.values[:, 0].tolist() == counts
     word = "space" if separator == "no-break space" else separator
@@ -57,8 +88,16 @@ TWO_WAYS = {
         ["'1,234'", "1.234", "1234", "decimal=comma,", "decimal=dot,thousands=comma"],
         1234.0,
     ),
-    "dot": ("a;b\n1.234;1\n5.678;2\n", ["'1.234'", "decimal=dot,thousands=none", "decimal=comma,thousands=dot"], 1234.0),
-    "dot, far down": ("a;b\n" + "5;1\n" * 1200 + "1.234;1\n", ["line 1202", "'1.234'", "thousands=dot"], 1234.0),
+    "dot": (
+        "a;b\n1.234;1\n5.678;2\n",
+        ["'1.234'", "decimal=dot,thousands=none", "decimal=comma,thousands=dot"],
+        1234.0,
+    ),
+    "dot, far down": (
+        "a;b\n" + "5;1\n" * 1200 + "1.234;1\n",
+        ["line 1202", "'1.234'", "thousands=dot"],
+        1234.0,
+    ),
 }
 
 
@@ -74,7 +113,8 @@ def test_what_can_be_read_in_two_ways_is_refused_with_both(case: str, tmp_path: 
     other = "decimal=dot,thousands=comma" if case == "comma" else "thousands=dot"
     assert read_table(path, drop=["b"], dialect=plain).values.max() in (5.678, 5.0)
     assert read_table(path, drop=["b"], dialect=other).values.max() in (5678.0, grouped)
-    assert len(read_table(path, drop=["a"]).values) > 0 if case != "dot, far down" else True  # an unused column costs nothing
+    # an unused column costs nothing
+    assert len(read_table(path, drop=["a"]).values) > 0 if case != "dot, far down" else True
 
 
 @pytest.mark.parametrize("far", [0, 1200])
@@ -89,7 +129,14 @@ def test_a_few_odd_cells_are_rejects_and_not_another_dialect(tmp_path: Path) -> 
     assert (table.intake.kept, table.intake.rejected) == (900, 1) or table.values[-1, 0] == 1234
 
 
-ABOVE = ["A title\n", "# made by hand\n", "# a; b, c\n\n", "Survey of 2020, by area; all\n\n", "sep=,\n", "Title,\n# x\n"]
+ABOVE = [
+    "A title\n",
+    "# made by hand\n",
+    "# a; b, c\n\n",
+    "Survey of 2020, by area; all\n\n",
+    "sep=,\n",
+    "Title,\n# x\n",
+]
 
 
 @pytest.mark.parametrize("above", ABOVE[:5])
@@ -120,17 +167,26 @@ def test_two_numbers_or_one_below_a_title(tmp_path: Path) -> None:
     path = save(tmp_path, "Results\n1,7\n2,9\n")
     with pytest.raises(DataError, match="two ways"):
         read_table(path)
-    assert read_table(path, dialect="delimiter=;,decimal=comma").values.ravel().tolist() == [1.7, 2.9]
+    assert read_table(path, dialect="delimiter=;,decimal=comma").values.ravel().tolist() == [
+        1.7,
+        2.9,
+    ]
     assert read_table(save(tmp_path, "x\n1,05\n2,9\n")).values.ravel().tolist() == [1.05, 2.9]
 
 
 def test_every_part_of_a_dialect_can_be_said_and_is_repeated(tmp_path: Path) -> None:
     text = "junk;junk\ngröße;b\n1.000,5;2\n-;3\n2,5;4\n\n3,5;x\n"
-    said = "delimiter=semicolon,decimal=comma,thousands=dot,encoding=iso8859-1,header=2,missing=NA|-"
+    said = (
+        "delimiter=semicolon,decimal=comma,thousands=dot,encoding=iso8859-1,header=2,missing=NA|-"
+    )
     table = read_table(save(tmp_path, text.encode("latin-1")), dialect=said, max_bad=1)
     assert table.schema.names[0] == "größe"
     assert table.values[:, 0].tolist() == [1000.5, 2.5]
-    assert table.reading == (f"read with --dialect {said}", "not read, above the header: 'junk;junk'", "not read: 1 blank lines")
+    assert table.reading == (
+        f"read with --dialect {said}",
+        "not read, above the header: 'junk;junk'",
+        "not read: 1 blank lines",
+    )
     assert (table.intake.rejected, table.intake.nonfinite) == (1, 1)
     assert f"  read with --dialect {said}" in table.describe()
 
@@ -154,15 +210,23 @@ def test_a_dialect_is_for_text_tables(tmp_path: Path) -> None:
 
 
 def test_numeric_missing_markers_with_blanks_around(tmp_path: Path) -> None:
-    table = read_table(save(tmp_path, "a,b\n1, -999\n-999,3\n4,5\n6, ?\n"), dialect="missing=-999|?", max_bad=1)
+    table = read_table(
+        save(tmp_path, "a,b\n1, -999\n-999,3\n4,5\n6, ?\n"), dialect="missing=-999|?", max_bad=1
+    )
     assert table.values.tolist() == [[4, 5]]
     assert (table.intake.nonfinite, table.intake.rejected) == (3, 0)
 
 
-@pytest.mark.parametrize("cell", ["+-1", "-+1", "+-.5", "+-inf", "1_0", "1__000", "12_34", "0x10", "１２", "1,5", "−5"])
+@pytest.mark.parametrize(
+    "cell", ["+-1", "-+1", "+-.5", "+-inf", "1_0", "1__000", "12_34", "0x10", "１２", "1,5", "−5"]
+)
 def test_cells_that_are_no_numbers(cell: str, tmp_path: Path) -> None:
     path = save(tmp_path, "a,b\n" + "1,2.5\n" * 200 + f'1,"{cell}"\n' + "1.5,2\n" * 200)
-    table = read_table(path, rejects=tmp_path / "bad.csv", schema=Schema(columns=(Column(name="a"), Column(name="b"))))
+    table = read_table(
+        path,
+        rejects=tmp_path / "bad.csv",
+        schema=Schema(columns=(Column(name="a"), Column(name="b"))),
+    )
     assert table.intake.kept == 400
     assert (tmp_path / "bad.csv").read_text().splitlines()[1].startswith("202,b,not a number,")
 
@@ -175,15 +239,22 @@ def test_a_missing_dash_is_no_minus(tmp_path: Path) -> None:
     assert (table.intake.nonfinite, table.intake.rejected) == (300, 600)
 
 
-def test_many_and_few_bad_rows_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_and_few_bad_rows_are_read_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from diffeo.data import cells
 
-    body = "".join(f"{i}, NA ,{i % 2 == 0},x\n" + f'{i},2.5,{"maybe" if i % 7 else "TRUE"},"a\nb"\n' for i in range(99))
+    body = "".join(
+        f"{i}, NA ,{i % 2 == 0},x\n" + f'{i},2.5,{"maybe" if i % 7 else "TRUE"},"a\nb"\n'
+        for i in range(99)
+    )
     path, seen = save(tmp_path, "a,b,flag,s\n1,2,true,y\n" + "2,3,false,z\n" * 1100 + body), []
     for few in (0, 10_000):
         monkeypatch.setattr(cells, "FEW", few)
         table = read_table(path, drop=["s"], max_bad=1, rejects=tmp_path / "bad.csv")
-        seen.append((table.values.tolist(), table.lines.tolist(), (tmp_path / "bad.csv").read_text()))
+        seen.append(
+            (table.values.tolist(), table.lines.tolist(), (tmp_path / "bad.csv").read_text())
+        )
     assert seen[0] == seen[1]
     assert "flag,not a number" in seen[0][2]
 
@@ -201,7 +272,9 @@ def test_the_column_that_fails_is_blamed(tmp_path: Path) -> None:
 
 def test_a_bad_cell_beside_text_of_several_lines(tmp_path: Path) -> None:
     body = 'x,note,y\n1.5,"first\nsecond, of two",10\n2.5,"a\nb",oops\n3.5,"c\n\nd",30\n'
-    table = read_table(save(tmp_path, body), drop=["note"], max_bad=0.5, rejects=tmp_path / "bad.csv")
+    table = read_table(
+        save(tmp_path, body), drop=["note"], max_bad=0.5, rejects=tmp_path / "bad.csv"
+    )
     assert table.values.tolist() == [[1.5, 10], [3.5, 30]]
     assert table.lines.tolist() == [2, 6]
     assert '4,y,not a number,"2.5,' in (tmp_path / "bad.csv").read_text()
@@ -277,7 +350,13 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_hostile_files_are_refused_in_one_line_and_little_memory(case: str, tmp_path: Path) -> None:
     path = save(tmp_path, HOSTILE[case](), "t.csv.gz" if "head" not in case else "t.csv")
-    done = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     words, peak = done.stdout.splitlines()
     assert words.startswith("FILE: ")
     assert len(words) < 400

@@ -21,7 +21,9 @@ def rows(n: int = 300) -> np.ndarray:
 
 
 def quick(**args: object) -> diffeo.FlowEstimator:
-    return diffeo.FlowEstimator(model_args={"layers": 2, "hidden": (16,), "dropout": 0.0}, fit_args={"steps": 60}, **args)
+    return diffeo.FlowEstimator(
+        model_args={"layers": 2, "hidden": (16,), "dropout": 0.0}, fit_args={"steps": 60}, **args
+    )
 
 
 def test_fit_score_sample_and_both_transforms() -> None:

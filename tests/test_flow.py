@@ -1,4 +1,6 @@
-"""`Flow`: sample shapes, contexts of any batch shape, temperature, generators, errors, supports, float64 data."""
+"""`Flow`: sample shapes, contexts of any batch shape, temperature, generators, errors, supports,
+float64 data.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- shapes --------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,), (2, 0)])
@@ -47,9 +49,18 @@ def test_sample_shapes(shape: tuple[int, ...], batch: tuple[int, ...] | None) ->
 
 @pytest.mark.parametrize(
     ("rows", "contexts", "out"),
-    [((), (), ()), ((4,), (), (4,)), ((), (4,), (4,)), ((5, 4), (4,), (5, 4)), ((5, 1), (4,), (5, 4)), ((4,), (5, 1), (5, 4))],
+    [
+        ((), (), ()),
+        ((4,), (), (4,)),
+        ((), (4,), (4,)),
+        ((5, 4), (4,), (5, 4)),
+        ((5, 1), (4,), (5, 4)),
+        ((4,), (5, 1), (5, 4)),
+    ],
 )
-def test_batches_of_rows_and_contexts_broadcast(rows: tuple[int, ...], contexts: tuple[int, ...], out: tuple[int, ...]) -> None:
+def test_batches_of_rows_and_contexts_broadcast(
+    rows: tuple[int, ...], contexts: tuple[int, ...], out: tuple[int, ...]
+) -> None:
     """As one row with one context at a time would have it."""
     flow = small(context=2).double()
     x, context = torch.randn(*rows, 3).double(), torch.randn(*contexts, 2).double()
@@ -92,13 +103,15 @@ def test_one_row_keeps_its_axis() -> None:
     assert flow.sample((1,)).shape == (1, 3)
 
 
-# --- draws ---------------------------------------------------------------------------------------------------------
+# --- draws ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VECTOR_MODELS)
 @pytest.mark.parametrize("context", [None, 2])
 def test_pair_agrees_with_log_prob(name: str, context: int | None) -> None:
-    """sample_and_log_prob gives log_prob at its draws, and the draws of sample with the same generator."""
+    """sample_and_log_prob gives log_prob at its draws, and the draws of sample with the same
+    generator.
+    """
     flow = small(name, context=context).double()
     given = None if context is None else torch.randn(5, 2, dtype=torch.float64)
     x, log_prob = flow.sample_and_log_prob((20,), given, generator=seeded())
@@ -107,7 +120,9 @@ def test_pair_agrees_with_log_prob(name: str, context: int | None) -> None:
 
 
 def test_temperature() -> None:
-    """At temperature T the pair's density is that of base draws scaled by T; draws shrink towards the mode."""
+    """At temperature T the pair's density is that of base draws scaled by T; draws shrink towards
+    the mode.
+    """
     flow = small("realnvp").double()
     x, log_prob = flow.sample_and_log_prob((4000,), temperature=0.5, generator=seeded())
     z, logdet = flow.encode(x)
@@ -139,7 +154,10 @@ def test_density_integrates_to_one() -> None:
     t = torch.linspace(-12, 12, 481, dtype=torch.float64)
     points = torch.cartesian_prod(t, t)
     with torch.no_grad():
-        mass = flow.log_prob(points, torch.tensor([0.7], dtype=torch.float64)).exp().sum() * (t[1] - t[0]) ** 2
+        mass = (
+            flow.log_prob(points, torch.tensor([0.7], dtype=torch.float64)).exp().sum()
+            * (t[1] - t[0]) ** 2
+        )
     assert float(mass) == pytest.approx(1, abs=2e-3)
 
 
@@ -152,7 +170,7 @@ def test_initialize_returns_the_flow() -> None:
     assert flow.embedding(context).std(unbiased=False) == pytest.approx(1, rel=1e-4)
 
 
-# --- as a torch distribution ---------------------------------------------------------------------------------------
+# --- as a torch distribution ----------------------------------------------------------------------
 
 
 def test_condition() -> None:
@@ -190,16 +208,22 @@ def test_condition_in_torch_wrappers() -> None:
     whole = torch.distributions.Independent(at, 1)
     x = whole.sample((3,))
     torch.testing.assert_close(whole.log_prob(x), at.log_prob(x).sum(-1))
-    shifted = torch.distributions.TransformedDistribution(at, [torch.distributions.AffineTransform(1.0, 2.0)])
+    shifted = torch.distributions.TransformedDistribution(
+        at, [torch.distributions.AffineTransform(1.0, 2.0)]
+    )
     y = shifted.sample((3,))
-    torch.testing.assert_close(shifted.log_prob(y), at.log_prob((y - 1) / 2) - 3 * math.log(2), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        shifted.log_prob(y), at.log_prob((y - 1) / 2) - 3 * math.log(2), rtol=1e-4, atol=1e-4
+    )
 
 
-# --- errors --------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_errors_name_the_offending_link() -> None:
-    with pytest.raises(ShapeError, match=r"link 1 \(LULinear\).*\(3,\).*\(4,\)|link 1 \(LULinear\).*\(4,\).*\(3,\)"):
+    with pytest.raises(
+        ShapeError, match=r"link 1 \(LULinear\).*\(3,\).*\(4,\)|link 1 \(LULinear\).*\(4,\).*\(3,\)"
+    ):
         Flow(Chain([Standardize((4,)), LULinear(3), LULinear(4)]), Normal(4))
     with pytest.raises(ContextError, match="contexts of different shapes"):
         Chain([Coupling((2,), Affine(), context_shape=(n,)) for n in (1, 2)])
@@ -260,25 +284,32 @@ def test_circles_are_for_splines() -> None:
         diffeo.models.realnvp((1,), supports=["circular:0:1"])
 
 
-# --- float64 data --------------------------------------------------------------------------------------------------
+# --- float64 data ---------------------------------------------------------------------------------
 
 
 def _exact_gaussian(x: Tensor) -> Tensor:
-    """The log-density of the untrained model: independent normals with the data's own moments, in float64."""
+    """The log-density of the untrained model: independent normals with the data's own moments, in
+    float64.
+    """
     scaled = (x - x.mean(0)) / x.std(0, unbiased=False)
     constant = x.shape[1] * 0.5 * math.log(2 * math.pi) + x.std(0, unbiased=False).log().sum()
     return -0.5 * scaled.square().sum(1) - constant
 
 
 @pytest.mark.parametrize(
-    ("centre", "spread"), [(1.7e9, 1.0), (1e30, 1e28), (0.0, 1e30), (1e-30, 1e-32), (0.0, 1e-30), (-5e7, 1e-3)]
+    ("centre", "spread"),
+    [(1.7e9, 1.0), (1e30, 1e28), (0.0, 1e30), (1e-30, 1e-32), (0.0, 1e-30), (-5e7, 1e-3)],
 )
 def test_float64_columns_lose_nothing(centre: float, spread: float) -> None:
-    """Timestamps (1.7e9 ± 1) and 1e±30: the density is that of an exact float64 reference, the round trip is float64's."""
+    """Timestamps (1.7e9 ± 1) and 1e±30: the density is that of an exact float64 reference, the
+    round trip is float64's.
+    """
     x = centre + spread * torch.randn(500, 2, dtype=torch.float64, generator=seeded())
     flow = diffeo.models.realnvp((2,), supports=["real", "real"], **SMALL).initialize(x)
     reference = _exact_gaussian(x)
-    assert (flow.log_prob(x).double() - reference).abs().max() < 3e-5 * (1 + reference.abs().max() / 10)
+    assert (flow.log_prob(x).double() - reference).abs().max() < 3e-5 * (
+        1 + reference.abs().max() / 10
+    )
     z, _ = flow.encode(x)
     assert z.dtype == torch.float32
     again, _ = flow.decode(z)
@@ -310,7 +341,7 @@ def test_mixed_scales_side_by_side() -> None:
     assert flow.log_prob(x).isfinite().all()
 
 
-# --- supports ------------------------------------------------------------------------------------------------------
+# --- supports -------------------------------------------------------------------------------------
 
 SUPPORTS = ["positive", "interval:-1:3", "circular:0:360", "real"]
 
@@ -338,9 +369,13 @@ def test_draws_stay_in_their_supports() -> None:
     assert flow.log_prob(x).isfinite().all()
 
 
-@pytest.mark.parametrize(("column", "value"), [(0, 0.0), (0, -1.0), (0, math.inf), (1, -1.0), (1, 3.0), (1, 7.0)])
+@pytest.mark.parametrize(
+    ("column", "value"), [(0, 0.0), (0, -1.0), (0, math.inf), (1, -1.0), (1, 3.0), (1, 7.0)]
+)
 def test_outside_a_support_is_minus_infinity(column: int, value: float) -> None:
-    """−inf for that row, no exception, no NaN, and the other rows and all gradients as they were."""
+    """−inf for that row, no exception, no NaN, and the other rows and all gradients as they
+    were.
+    """
     flow, x = with_supports()
     rows = x[:5].clone()
     clean = flow.log_prob(rows)
@@ -367,7 +402,9 @@ def test_circle_is_seamless() -> None:
 def test_supports_integrate_to_one() -> None:
     """Positive × circular over a fine grid, in the data's own units."""
     g = seeded()
-    x = torch.stack([torch.randn(400, generator=g).mul(0.5).exp(), 2 * torch.rand(400, generator=g)], 1).double()
+    x = torch.stack(
+        [torch.randn(400, generator=g).mul(0.5).exp(), 2 * torch.rand(400, generator=g)], 1
+    ).double()
     flow = diffeo.models.nsf((2,), supports=["positive", "circular:0:2"], **SMALL).initialize(x)
     randomise(flow)
     u = torch.linspace(-6, 6, 600, dtype=torch.float64)
@@ -379,7 +416,9 @@ def test_supports_integrate_to_one() -> None:
 
 
 def test_integers_are_a_bound() -> None:
-    """The mean over noise of the log-density stays below the log of the mean density over the unit cell: the exact mass."""
+    """The mean over noise of the log-density stays below the log of the mean density over the unit
+    cell: the exact mass.
+    """
     x = torch.randint(0, 6, (500, 1), generator=seeded()).double()
     flow = diffeo.models.nsf((1,), supports=["integer"], **SMALL).initialize(x)
     randomise(flow)

@@ -1,4 +1,5 @@
-"""Tiny recipes with stored loss curves: a change of what training computes shows here, whether meant or not.
+"""Tiny recipes with stored loss curves: a change of what training computes shows here, whether
+meant or not.
 
 `python tests/test_golden.py` writes the curves anew; say in the changelog why they moved.
 """

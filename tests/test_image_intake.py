@@ -1,4 +1,6 @@
-"""Images keep the levels that their files hold, or are refused by name; what does not stay as it is, is counted."""
+"""Images keep the levels that their files hold, or are refused by name; what does not stay as it
+is, is counted.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def png16(path: Path, pixels: np.ndarray) -> Path:
     """A PNG of 16 bits a channel (H, W, C), which Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     height, width, channels = pixels.shape
     head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
@@ -41,11 +45,17 @@ def png16(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("top", "bits"), [(255, 8), (200, 8), (1023, 10), (4095, 12), (3000, 12), (32767, 15)])
-def test_16_bit_files_of_few_bits_are_refused_until_told(top: int, bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("top", "bits"), [(255, 8), (200, 8), (1023, 10), (4095, 12), (3000, 12), (32767, 15)]
+)
+def test_16_bit_files_of_few_bits_are_refused_until_told(
+    top: int, bits: int, tmp_path: Path
+) -> None:
     folder = deep(tmp_path / "f", top)
     for source, count in ((folder, 3), (folder / "0.png", 1)):
-        with pytest.raises(DataError, match=rf"{count} files of 16 bits hold no value above {top:,}.*depth={bits}"):
+        with pytest.raises(
+            DataError, match=rf"{count} files of 16 bits hold no value above {top:,}.*depth={bits}"
+        ):
             read_images(source)
         images = read_images(source, depth=bits)
         stored = np.asarray(Image.open(folder / "0.png")).astype(int)
@@ -112,7 +122,10 @@ def flipped(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda p: saved(p / "a.png", grey(), save_all=True, append_images=[grey(99)]), "an animation of 2 pictures"),
+        (
+            lambda p: saved(p / "a.png", grey(), save_all=True, append_images=[grey(99)]),
+            "an animation of 2 pictures",
+        ),
         (lambda p: saved(p / "a.png", grey(), format="GIF"), "no PNG or JPEG"),
         (lambda p: saved(p / "a.png", Image.new("F", (4, 4)), format="TIFF"), "no PNG or JPEG"),
         (lambda p: flipped(p / "a.png"), "damaged"),
@@ -132,7 +145,11 @@ def test_what_does_not_stay_is_counted(tmp_path: Path) -> None:
     saved(tmp_path / "d.tif", Image.new("L", (4, 4)))
     (tmp_path / "notes.txt").write_text("hello")
     notes = "\n".join(read_images(tmp_path).notes)
-    for words in ("2 × another kind of file, not read: 'd.tif', 'notes.txt'", "2 × transparency", "1 × CMYK"):
+    for words in (
+        "2 × another kind of file, not read: 'd.tif', 'notes.txt'",
+        "2 × transparency",
+        "1 × CMYK",
+    ):
         assert words in notes
 
 
@@ -183,7 +200,8 @@ def test_labels_of_objects_and_negative_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("file,label,label\na.png,1,2\n", "duplicate"), ("file,label\na.png,1,2\n", "line 2")]
+    ("text", "words"),
+    [("file,label,label\na.png,1,2\n", "duplicate"), ("file,label\na.png,1,2\n", "line 2")],
 )
 def test_tables_of_labels_with_too_much(text: str, words: str, tmp_path: Path) -> None:
     saved(tmp_path / "a.png", grey())

@@ -1,4 +1,6 @@
-"""Models of images: their bits per dimension are bookkept exactly, they invert at every size, they train."""
+"""Models of images: their bits per dimension are bookkept exactly, they invert at every size, they
+train.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def tiny(name: str, event: tuple[int, ...], **options: object) -> diffeo.Flow:
 
 
 def pixels(*shape: int, bits: int = 8, seed: int = 0) -> Tensor:
-    return torch.randint(0, 2**bits, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 2**bits, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def digits() -> Tensor:
@@ -48,11 +52,16 @@ def digits() -> Tensor:
 
 def photographs(n: int, size: int = 32, seed: int = 0) -> Tensor:
     """Crops (n, 3, size, size) of two photographs."""
-    images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
+    images = [
+        torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images
+    ]
     g = torch.Generator().manual_seed(seed)
     tops = torch.randint(0, images[0].shape[1] - size, (n,), generator=g).tolist()
     lefts = torch.randint(0, images[0].shape[2] - size, (n,), generator=g).tolist()
-    crops = [images[i % 2][:, t : t + size, s : s + size] for i, (t, s) in enumerate(zip(tops, lefts, strict=True))]
+    crops = [
+        images[i % 2][:, t : t + size, s : s + size]
+        for i, (t, s) in enumerate(zip(tops, lefts, strict=True))
+    ]
     return torch.stack(crops)
 
 
@@ -72,7 +81,7 @@ def steps(flow: diffeo.Flow, x: Tensor, n: int, batch: int = 32, lr: float = 1e-
     return losses
 
 
-# --- bookkeeping ---------------------------------------------------------------------------------------------------
+# --- bookkeeping ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [1, 5, 8])
@@ -80,20 +89,27 @@ def steps(flow: diffeo.Flow, x: Tensor, n: int, batch: int = 32, lr: float = 1e-
 def test_uniform_model_scores_its_bits(bits: int, shape: tuple[int, ...]) -> None:
     """8.000 bits/dim at 8 bits and 5.000 at 5, whatever the pixels."""
     flow = diffeo.Flow(Dequantize(bits=bits), Uniform(shape, 0.0, 1.0))
-    assert evaluate(flow, pixels(20, *shape, bits=bits)).bits_per_dim == pytest.approx(bits, abs=1e-6)
+    assert evaluate(flow, pixels(20, *shape, bits=bits)).bits_per_dim == pytest.approx(
+        bits, abs=1e-6
+    )
 
 
 def one_pixel(alpha: float | None) -> diffeo.Flow:
     """A random density of one pixel."""
     links = [Dequantize(bits=8), *([] if alpha is None else [Logit(alpha)]), ActNorm((1, 1, 1))]
-    flow = diffeo.Flow(diffeo.Chain([*links, Pointwise((1, 1, 1), RQSpline(bins=6))]), Normal((1, 1, 1)))
+    flow = diffeo.Flow(
+        diffeo.Chain([*links, Pointwise((1, 1, 1), RQSpline(bins=6))]), Normal((1, 1, 1))
+    )
     flow.initialize(pixels(500, 1, 1, 1))
     return randomise(flow, spread=0.7).double()
 
 
 @pytest.mark.parametrize("alpha", [0.05, 1e-5])
-def test_probabilities_of_all_pixel_values_sum_to_one(alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Σ_x E_u p(x + u), the noise on a grid of 512 points, is the mass that the base has on the image of [0, 1] (uva#57).
+def test_probabilities_of_all_pixel_values_sum_to_one(
+    alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Σ_x E_u p(x + u), the noise on a grid of 512 points, is the mass that the base has on the
+    image of [0, 1] (uva#57).
 
     With α = 1e-5 that is 1 to 1e-4; with α = 0.05 some of it lies beyond the pixels' range.
     """
@@ -165,13 +181,15 @@ def test_importance_tightens_the_bound() -> None:
         evaluate(flow, x, importance=0)
 
 
-# --- inversion -----------------------------------------------------------------------------------------------------
+# --- inversion ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 48), (1, 39, 39), (2, 66, 67)])
 def test_round_trip_of_sizes(name: str, shape: tuple[int, ...]) -> None:
-    """decode(encode(x)) is x to 1e-4, also through factored-out latents (ros#41, anom#461, mcity#75)."""
+    """decode(encode(x)) is x to 1e-4, also through factored-out latents (ros#41, anom#461,
+    mcity#75).
+    """
     flow = tiny(name, shape, **({"width": 16, "depth": 1} if name == "nice" else {}), bits=None)
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     flow.initialize(x)
@@ -191,15 +209,19 @@ SCREENS: dict[str, dict[str, object]] = {
     "realnvp": {"width": 8, "scales": 2},
     "glow": {"width": 8, "scales": 2, "steps": 1},
     "nsf": {"width": 8, "scales": 2, "steps": 1},
-    "jet": {"width": 8, "patch": 40, "heads": 1},  # 27 × 48 patches: every one attends to every other
-    "flowpp": {"width": 2, "steps": (1, 1, 0), "components": 2, "heads": 0},  # no attention between a million pixels
+    # 27 × 48 patches: every one attends to every other
+    "jet": {"width": 8, "patch": 40, "heads": 1},
+    # no attention between a million pixels
+    "flowpp": {"width": 2, "steps": (1, 1, 0), "components": 2, "heads": 0},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCREENS)
 def test_round_trip_of_a_screen(name: str) -> None:
-    """1080×1920 pixels, two scales where there are any (anom#2135). `nice` would need a matrix of a million columns."""
+    """1080×1920 pixels, two scales where there are any (anom#2135). `nice` would need a matrix of a
+    million columns.
+    """
     shape = (1 if name == "flowpp" else 3, 1080, 1920)
     flow = tiny(name, shape, **SCREENS[name])
     x = pixels(1, *shape)
@@ -214,10 +236,16 @@ def test_round_trip_of_a_screen(name: str) -> None:
 
 
 def test_shapes_of_three_scales() -> None:
-    """(3, 32, 32) over three scales: 16×16×6, 8×8×12 and 4×4×48 latents (glow-realnvp-tutorial#2)."""
+    """(3, 32, 32) over three scales: 16×16×6, 8×8×12 and 4×4×48 latents
+    (glow-realnvp-tutorial#2).
+    """
     flow = diffeo.models.glow((3, 32, 32), size="tiny", scales=3, steps=1, width=8)
     z = flow.encode(pixels(2, 3, 32, 32))[0]
-    assert [tuple(part.shape[1:]) for part in flow.unpack(z)] == [(6, 16, 16), (12, 8, 8), (48, 4, 4)]
+    assert [tuple(part.shape[1:]) for part in flow.unpack(z)] == [
+        (6, 16, 16),
+        (12, 8, 8),
+        (48, 4, 4),
+    ]
     with pytest.raises(ShapeError, match="3 scales"):
         flow.pack(flow.unpack(z)[:2])
     with pytest.raises(ShapeError, match="scale 1"):
@@ -234,15 +262,28 @@ def test_unpadded_sizes_name_the_largest_number_of_scales(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["realnvp", "glow", "nsf"])
 def test_padding_is_no_larger_than_sensible(name: str) -> None:
-    """Asked for more scales than an image has room for, a model says how many it has; a size takes fewer by itself."""
+    """Asked for more scales than an image has room for, a model says how many it has; a size takes
+    fewer by itself.
+    """
     with pytest.raises(ShapeError, match=r"scales=7 pads an image \(1, 8, 8\).*at most scales=3"):
         tiny(name, (1, 8, 8), scales=7)
     for event, scales in (((1, 8, 8), 3), ((1, 5, 5), 3), ((1, 2, 28), 2), ((1, 1, 1), 1)):
         assert tiny(name, event, scales=scales).event_shape == event
         with pytest.raises(ShapeError, match=f"at most scales={scales}$"):
             tiny(name, event, scales=scales + 1)
-    for event, pad, scales in (((1, 2, 2), "auto", 1), ((1, 6, 6), "none", 1), ((1, 8, 8), "none", 3)):
-        flow = tiny(name, event, size="paper", width=4, pad=pad, **({"blocks": 1} if name != "glow" else {"steps": 1}))
+    for event, pad, scales in (
+        ((1, 2, 2), "auto", 1),
+        ((1, 6, 6), "none", 1),
+        ((1, 8, 8), "none", 3),
+    ):
+        flow = tiny(
+            name,
+            event,
+            size="paper",
+            width=4,
+            pad=pad,
+            **({"blocks": 1} if name != "glow" else {"steps": 1}),
+        )
         assert len(flow.transform.parts(event)) == scales
 
 
@@ -251,14 +292,19 @@ def test_patches_are_no_larger_than_sensible() -> None:
         tiny("jet", (1, 28, 30), patch=4, pad="none")
     with pytest.raises(ShapeError, match=r"patch=64 pads.*at most patch=15$"):
         tiny("jet", (1, 8, 8), patch=64)
-    assert tiny("jet", (1, 28, 30), size="small", pad="none", layers=1).base.event_shape == (14 * 15, 4)
+    assert tiny("jet", (1, 28, 30), size="small", pad="none", layers=1).base.event_shape == (
+        14 * 15,
+        4,
+    )
     assert tiny("jet", (1, 1, 1), size="small", layers=1).sample((2,)).shape == (2, 1, 1, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("event", [(1, 1, 1), (3, 1, 1), (1, 1, 2), (1, 2, 2), (1, 4, 4)])
 def test_the_smallest_images(name: str, event: tuple[int, ...]) -> None:
-    """Every model takes them as it comes: where a checkerboard has one square left, there is none."""
+    """Every model takes them as it comes: where a checkerboard has one square left, there is
+    none.
+    """
     flow, x = tiny(name, event, bits=None), torch.randn(4, *event)
     randomise(flow.initialize(x), spread=0.05)
     with torch.no_grad():
@@ -270,7 +316,12 @@ def test_the_smallest_images(name: str, event: tuple[int, ...]) -> None:
 
 def test_the_digits_in_every_size() -> None:
     """The deepest of three scales of 8×8 pixels is a single pixel."""
-    assert diffeo.models.realnvp((1, 8, 8), size="paper", width=4, blocks=1).sample((2,)).shape == (2, 1, 8, 8)
+    assert diffeo.models.realnvp((1, 8, 8), size="paper", width=4, blocks=1).sample((2,)).shape == (
+        2,
+        1,
+        8,
+        8,
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -298,7 +349,9 @@ def test_image_of_one_channel_into_a_coupling() -> None:
         Coupling((1, 28, 28), Affine(), diffeo.conditioners.ConvNet(8), Channels())
     with pytest.raises(ShapeError, match="Flatten"):
         Coupling((1, 28, 28), Affine())
-    layer = Coupling((1, 28, 28), Affine(), diffeo.conditioners.ConvNet(8), Checkerboard((1, 28, 28)))
+    layer = Coupling(
+        (1, 28, 28), Affine(), diffeo.conditioners.ConvNet(8), Checkerboard((1, 28, 28))
+    )
     assert layer(torch.randn(2, 1, 28, 28))[0].shape == (2, 1, 28, 28)
 
 
@@ -307,7 +360,9 @@ def test_image_of_one_channel_into_a_coupling() -> None:
 def test_checkerboard_transforms_every_second_pixel(shape: tuple[int, ...], flip: bool) -> None:
     """Those with i + j odd, with `flip` even; the others pass."""
     torch.default_generator.manual_seed(0)
-    layer = randomise(Coupling(shape, Affine(), diffeo.conditioners.ConvNet(4), Checkerboard(shape, flip)))
+    layer = randomise(
+        Coupling(shape, Affine(), diffeo.conditioners.ConvNet(4), Checkerboard(shape, flip))
+    )
     x = torch.randn(3, *shape)
     changed = (layer(x)[0] != x).all(0).all(0)
     i, j = torch.meshgrid(torch.arange(shape[1]), torch.arange(shape[2]), indexing="ij")
@@ -322,7 +377,7 @@ def test_a_checkerboard_keeps_nothing_as_large_as_the_image(shape: tuple[int, ..
         assert all(t.is_meta for t in Checkerboard(shape).buffers())
 
 
-# --- classes and contexts ------------------------------------------------------------------------------------------
+# --- classes and contexts -------------------------------------------------------------------------
 
 
 def test_classes() -> None:
@@ -351,7 +406,9 @@ def test_settings_are_checked(name: str) -> None:
             diffeo.models.MODELS[name]((5,))
 
 
-@pytest.mark.parametrize("steps", [(1, 2), (1, 2, 3, 4), (0, 0, 0), (1.5, 1, 1), (1, -1, 1), 3, "abc", (None, 1, 1)])
+@pytest.mark.parametrize(
+    "steps", [(1, 2), (1, 2, 3, 4), (0, 0, 0), (1.5, 1, 1), (1, -1, 1), 3, "abc", (None, 1, 1)]
+)
 def test_steps_of_flowpp_are_three_counts(steps: object) -> None:
     with pytest.raises(ConfigError, match="steps must be 3 whole numbers"):
         tiny("flowpp", (1, 8, 8), steps=steps)
@@ -366,7 +423,7 @@ def test_heads_divide_the_width() -> None:
         tiny("flowpp", (1, 8, 8), width=5, heads=2)
 
 
-# --- training ------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -378,7 +435,9 @@ def test_training_lowers_bits_per_dimension(name: str) -> None:
 
 
 def test_log_dets_under_autocast() -> None:
-    """500 steps with networks in bfloat16: the same weights score the same in float32, |Δ| < 0.005 bits/dim."""
+    """500 steps with networks in bfloat16: the same weights score the same in float32, |Δ| < 0.005
+    bits/dim.
+    """
     x = digits()
     flow = tiny("glow", (1, 8, 8), bits=5, steps=2, width=16)
     flow.initialize(x[:512])
@@ -414,11 +473,16 @@ def test_glow_never_turns_nan(seed: int) -> None:
 
 @pytest.mark.parametrize("map", [Affine(1.5), Additive()], ids=["affine", "additive"])
 def test_affine_couplings_train_where_additive_ones_do(map: ElementwiseMap) -> None:
-    """The same 32 steps of Glow, at a rate that is too high for either: the affine twin is no more fragile (ros#25)."""
+    """The same 32 steps of Glow, at a rate that is too high for either: the affine twin is no more
+    fragile (ros#25).
+    """
 
     def flow_steps(shape: tuple[int, ...]) -> list[diffeo.Transform]:
         net = diffeo.conditioners.ConvNet(8)
-        each = [[ActNorm(shape), Conv1x1(shape), Coupling(shape, map, net, Channels())] for _ in range(16)]
+        each = [
+            [ActNorm(shape), Conv1x1(shape), Coupling(shape, map, net, Channels())]
+            for _ in range(16)
+        ]
         return [link for step in each for link in step]
 
     body = multiscale((1, 8, 8), 2, lambda _: (), flow_steps, lambda _: ())
@@ -430,7 +494,9 @@ def test_affine_couplings_train_where_additive_ones_do(map: ElementwiseMap) -> N
 
 @pytest.mark.slow
 def test_latents_reconstruct_after_a_thousand_steps() -> None:
-    """decode(encode(x)) is x, through factored-out latents, also of a model that has learned scales (ros#7)."""
+    """decode(encode(x)) is x, through factored-out latents, also of a model that has learned scales
+    (ros#7).
+    """
     flow, x = tiny("glow", (1, 8, 8), bits=5, steps=1, width=8), digits()
     losses = steps(flow, x, 1000, batch=16)
     assert losses[-1] < losses[0] - 1
@@ -446,14 +512,18 @@ def test_deep_glow_stays_finite() -> None:
 
 @pytest.mark.slow
 def test_realnvp_generalises() -> None:
-    """Three scales on photographs: bits of new crops at most twice those of training (flows_ood#5, reported 62,053)."""
+    """Three scales on photographs: bits of new crops at most twice those of training (flows_ood#5,
+    reported 62,053).
+    """
     flow = diffeo.models.realnvp((3, 32, 32), size="tiny", scales=3)
     losses = steps(flow, photographs(256), 60, batch=16)
     assert evaluate(flow, photographs(64, seed=9)).bits_per_dim <= 2 * sum(losses[-5:]) / 5
 
 
 def test_reload_changes_nothing(tmp_path: Path) -> None:
-    """After 50 batches, saved and loaded, parameters, densities and the next gradients are the same (falcon#115, nflows#4)."""
+    """After 50 batches, saved and loaded, parameters, densities and the next gradients are the same
+    (falcon#115, nflows#4).
+    """
     x, labels = digits(), torch.from_numpy(load_digits().target)
     flow = tiny("glow", (1, 8, 8), bits=5, classes=10, steps=1, width=8)
     flow.initialize(x[:256], labels[:256])
@@ -524,7 +594,9 @@ class Density(nn.Module):
 @pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_exported_for_deployment(name: str, classes: int | None) -> None:
-    """torch.export of the density in evaluation mode, weights with gradients and all, is the same function (glow-tts#39)."""
+    """torch.export of the density in evaluation mode, weights with gradients and all, is the same
+    function (glow-tts#39).
+    """
     flow = tiny(name, (1, 4, 4), **TINY_IMAGES[name], bits=None, classes=classes).eval()
     randomise(flow, spread=0.05)
     given = (torch.randn(4, 1, 4, 4), *(() if classes is None else (torch.tensor([0, 1, 2, 0]),)))
@@ -533,7 +605,9 @@ def test_exported_for_deployment(name: str, classes: int | None) -> None:
 
 
 def test_the_scale_of_contexts_is_in_the_state(tmp_path: Path) -> None:
-    """Of images too, the constants that contexts are normalised with travel with the weights (sbi#324)."""
+    """Of images too, the constants that contexts are normalised with travel with the weights
+    (sbi#324).
+    """
     flow = tiny("glow", (1, 4, 4), context_shape=(2,), **TINY_IMAGES["glow"], bits=None)
     flow.initialize(torch.randn(50, 1, 4, 4), 4 + torch.randn(50, 2))
     assert (flow.state_dict()["embedding.mean"] > 3).all()
@@ -560,7 +634,10 @@ def test_a_fingerprint_is_taken_in_blocks() -> None:
     found = fingerprint(images)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found == {"rows": 2000, "columns": {"all": hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]}}
+    assert found == {
+        "rows": 2000,
+        "columns": {"all": hashlib.sha256(images.numpy().tobytes()).hexdigest()[:16]},
+    }
     assert peak < 3 * 2**20
     turned = images.transpose(2, 3)
     assert fingerprint(turned) == fingerprint(turned.contiguous())
@@ -583,16 +660,26 @@ def test_every_class_has_its_column_of_the_grid(classes: int, across: int, tmp_p
 
 
 def test_fit_writes_sample_grids(tmp_path: Path) -> None:
-    """At every evaluation, of the same noise: two runs draw the same pictures, and they change as the model learns."""
+    """At every evaluation, of the same noise: two runs draw the same pictures, and they change as
+    the model learns.
+    """
     flow = tiny("glow", (1, 8, 8), bits=5, steps=1, width=8, classes=10)
     labels = load_digits().target
-    result = diffeo.fit(flow, digits(), labels, steps=6, eval_every=2, out=tmp_path, valid=0.1, flips=True)
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{i:07d}.png" for i in (0, 2, 4, 6)]
+    result = diffeo.fit(
+        flow, digits(), labels, steps=6, eval_every=2, out=tmp_path, valid=0.1, flips=True
+    )
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [
+        f"{i:07d}.png" for i in (0, 2, 4, 6)
+    ]
     pictures = [(tmp_path / "samples" / f"{i:07d}.png").read_bytes() for i in (0, 6)]
     assert pictures[0] != pictures[1]
     twin = tiny("glow", (1, 8, 8), bits=5, steps=1, width=8, classes=10)
-    diffeo.fit(twin, digits(), labels, steps=6, eval_every=2, out=tmp_path / "twin", valid=0.1, flips=True)
-    assert [(tmp_path / "twin" / "samples" / f"{i:07d}.png").read_bytes() for i in (0, 6)] == pictures
+    diffeo.fit(
+        twin, digits(), labels, steps=6, eval_every=2, out=tmp_path / "twin", valid=0.1, flips=True
+    )
+    assert [
+        (tmp_path / "twin" / "samples" / f"{i:07d}.png").read_bytes() for i in (0, 6)
+    ] == pictures
     assert result.rows["valid"] == 180
     assert diffeo.load(tmp_path).sample((2,), torch.tensor([1])).dtype == torch.uint8
 
@@ -605,7 +692,9 @@ def test_flips_are_for_images() -> None:
 
 
 def test_flips_mirror_training_images_alone() -> None:
-    """Images with one bright side: in training about half of them are mirrored, in evaluation none."""
+    """Images with one bright side: in training about half of them are mirrored, in evaluation
+    none.
+    """
     x = torch.zeros(200, 1, 2, 4, dtype=torch.uint8)
     x[..., :2] = 255
     seen: list[Tensor] = []
@@ -615,7 +704,9 @@ def test_flips_mirror_training_images_alone() -> None:
             seen.append(x)
             return super().log_prob(x, context)
 
-    objective = NegativeLogLikelihood(Recorder(Dequantize(bits=8), Uniform((1, 2, 4), 0.0, 1.0)), flips=True)
+    objective = NegativeLogLikelihood(
+        Recorder(Dequantize(bits=8), Uniform((1, 2, 4), 0.0, 1.0)), flips=True
+    )
     objective.train()(x)
     objective.eval()(x)
     mirrored = [(rows[:, 0, 0, 0] == 0).double().mean().item() for rows in seen]
@@ -625,7 +716,9 @@ def test_flips_mirror_training_images_alone() -> None:
 
 @pytest.mark.parametrize("name", ["glow", "realnvp"])
 def test_half_precision_trains_as_full(name: str) -> None:
-    """fit(precision="bfloat16"): float32 losses, and a held-out figure within 0.05 bits/dim of float32's after 60 steps."""
+    """fit(precision="bfloat16"): float32 losses, and a held-out figure within 0.05 bits/dim of
+    float32's after 60 steps.
+    """
     found = {}
     for precision in ("float32", "bfloat16"):
         flow = tiny(name, (1, 8, 8), bits=5, width=16)
@@ -639,7 +732,9 @@ def test_half_precision_trains_as_full(name: str) -> None:
 
 @pytest.mark.parametrize("alpha", [None, 0.05])
 def test_pixels_beyond_the_bits_have_density_zero(alpha: float | None) -> None:
-    """ros#17: values that a model of 5 bits cannot take are neither scored nor trained on; NaN stays NaN."""
+    """ros#17: values that a model of 5 bits cannot take are neither scored nor trained on; NaN
+    stays NaN.
+    """
     flow = tiny("glow", (1, 4, 4), bits=5, alpha=alpha, steps=1, width=4)
     good = pixels(3, 1, 4, 4, bits=5)
     bad = good.clone()
@@ -666,7 +761,12 @@ def test_pixels_beyond_the_bits_have_density_zero(alpha: float | None) -> None:
 def test_held_out_labels_are_numbered_as_the_training_ones(tmp_path: Path) -> None:
     classes = np.array(["a", "b", "c"])
     data = pixels(30, 1, 4, 4).numpy()
-    np.savez(tmp_path / "held.npz", images=data[:6, 0], labels=np.array([0, 1, 0, 1, 0, 1]), classes=classes[1:])
+    np.savez(
+        tmp_path / "held.npz",
+        images=data[:6, 0],
+        labels=np.array([0, 1, 0, 1, 0, 1]),
+        classes=classes[1:],
+    )
     images = diffeo.read_images(data, labels=np.repeat(classes, 10))
     flow = tiny("glow", (1, 4, 4), classes=3, steps=1, width=4)
     found = Dataset.of(flow, images, None, tmp_path / "held.npz", 0, torch.device("cpu"))

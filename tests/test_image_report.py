@@ -1,4 +1,6 @@
-"""The report of images: the figure is training's own, the baseline is exactly right, and the page lets nothing in or out."""
+"""The report of images: the figure is training's own, the baseline is exactly right, and the page
+lets nothing in or out.
+"""
 
 from __future__ import annotations
 
@@ -58,10 +60,19 @@ def digits(count: int = 300) -> Images:
     return read_images("sklearn:digits").subset(np.arange(count))
 
 
-def trained(folder: Path, images: Images, model: str = "glow", *, fit: dict[str, Any] | None = None, **args: Any) -> Run:
+def trained(
+    folder: Path,
+    images: Images,
+    model: str = "glow",
+    *,
+    fit: dict[str, Any] | None = None,
+    **args: Any,
+) -> Run:
     build = getattr(diffeo.models, model)
     flow = build(images.event_shape, size="tiny", **{"bits": images.bits, **args})
-    result = diffeo.fit(flow, images, out=folder, **{"steps": 12, "eval_every": 4, "valid": 0.2, **(fit or {})})
+    result = diffeo.fit(
+        flow, images, out=folder, **{"steps": 12, "eval_every": 4, "valid": 0.2, **(fit or {})}
+    )
     return Run(folder, flow, images, result)
 
 
@@ -99,7 +110,10 @@ def test_the_probabilities_of_all_images_sum_to_one() -> None:
 
 def test_blocks_of_pixels_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     g = np.random.default_rng(0)
-    train, asked = g.integers(0, 256, (30, 50), dtype=np.uint8), g.integers(0, 256, (7, 50), dtype=np.uint8)
+    train, asked = (
+        g.integers(0, 256, (30, 50), dtype=np.uint8),
+        g.integers(0, 256, (7, 50), dtype=np.uint8),
+    )
     whole = independent_pixels(train, asked, 256)
     monkeypatch.setattr(pixel_histograms, "BLOCK", 256 * 7)
     np.testing.assert_allclose(independent_pixels(train, asked, 256), whole, rtol=1e-12)
@@ -119,8 +133,12 @@ def test_the_figure_is_the_one_that_training_printed(run: Run, by_class: Run) ->
         assert f"{figures['bits_per_dim']:.3f} ± {figures['bits_per_dim_se']:.3f}" in page
 
 
-def test_the_noise_is_drawn_for_the_same_passes_as_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learned noise starts from normal draws, of which 175 and then 175 more are not the first 350."""
+def test_the_noise_is_drawn_for_the_same_passes_as_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learned noise starts from normal draws, of which 175 and then 175 more are not the first
+    350.
+    """
     images = digits(60)
     images = replace(images, pixels=np.asarray(images.pixels)[..., :5, :5])
     with monkeypatch.context() as patched:
@@ -145,18 +163,26 @@ def test_the_references_are_exact_and_the_differences_paired(run: Run) -> None:
     assert uniform["difference_se"] == pytest.approx(figures["bits_per_dim_se"], abs=1e-9)
     assert histogram["bits_per_dim"] == pytest.approx(-theirs.mean(), abs=1e-9)
     assert histogram["bits_per_dim_se"] == pytest.approx(theirs.std(ddof=1) / 60**0.5, abs=1e-9)
-    assert histogram["difference"] == pytest.approx(histogram["bits_per_dim"] - figures["bits_per_dim"], abs=1e-9)
-    assert histogram["difference_se"] != pytest.approx(math.hypot(histogram["bits_per_dim_se"], figures["bits_per_dim_se"]))
+    assert histogram["difference"] == pytest.approx(
+        histogram["bits_per_dim"] - figures["bits_per_dim"], abs=1e-9
+    )
+    assert histogram["difference_se"] != pytest.approx(
+        math.hypot(histogram["bits_per_dim_se"], figures["bits_per_dim_se"])
+    )
 
 
-def test_held_out_images_of_their_own_have_their_classes_numbered_as_in_training(by_class: Run, tmp_path: Path) -> None:
+def test_held_out_images_of_their_own_have_their_classes_numbered_as_in_training(
+    by_class: Run, tmp_path: Path
+) -> None:
     assert by_class.result.valid_index is not None
     held = by_class.images.subset(by_class.result.valid_index)
     backwards = replace(held, labels=9 - np.asarray(held.labels), classes=held.classes[::-1])
     apart = replace(by_class.result, valid_index=None)
     _, expected = by_class.plain
     for own in (held, backwards):
-        _, figures = build_image_report(tmp_path, by_class.flow, by_class.images, apart, held_out=own)
+        _, figures = build_image_report(
+            tmp_path, by_class.flow, by_class.images, apart, held_out=own
+        )
         assert figures["nll"] == pytest.approx(expected["nll"], abs=1e-6)
 
 
@@ -165,11 +191,29 @@ def test_held_out_images_of_their_own_have_their_classes_numbered_as_in_training
 
 def test_the_page_says_what_it_was_given(run: Run) -> None:
     page, figures = run.plain
-    for text in ("sklearn:digits", "8 × 8 grey images, 5 bits", "240 training images", "60 held-out images", str(run.folder)):
+    for text in (
+        "sklearn:digits",
+        "8 × 8 grey images, 5 bits",
+        "240 training images",
+        "60 held-out images",
+        str(run.folder),
+    ):
         assert text in page
-    for value in (figures["bits_per_dim"], figures["histogram"]["bits_per_dim"], figures["uniform"]["difference"]):
+    for value in (
+        figures["bits_per_dim"],
+        figures["histogram"]["bits_per_dim"],
+        figures["uniform"]["difference"],
+    ):
         assert f"{abs(value):.3f}" in page
-    order = ["How good", "Losses", "Samples", "Reconstructions", "Latents by scale", "Per-image bits", "Choices made"]
+    order = [
+        "How good",
+        "Losses",
+        "Samples",
+        "Reconstructions",
+        "Latents by scale",
+        "Per-image bits",
+        "Choices made",
+    ]
     places = [page.index(f"<h2>{title}") for title in [*order, "Checkup", "How to use the model"]]
     assert places == sorted(places)
     assert "Only 60 images were held out" in page
@@ -182,7 +226,10 @@ def test_every_scale_is_looked_at(run: Run) -> None:
     page, _ = run.plain
     assert "<b>1 (finest)</b>" in page
     assert "<b>3 (coarsest)</b>" in page
-    assert [alt for alt, _ in pictures(page) if "scale" in alt] == ["the 2 coarsest scales kept", "the coarsest scale kept"]
+    assert [alt for alt, _ in pictures(page) if "scale" in alt] == [
+        "the 2 coarsest scales kept",
+        "the coarsest scale kept",
+    ]
     assert "all values of 60 held-out images come back as they were" in page
 
 
@@ -243,15 +290,24 @@ def test_classes_have_a_row_each(by_class: Run) -> None:
 def test_a_class_of_few_images_leaves_its_row_open(tmp_path: Path) -> None:
     images = digits(60)
     labels = np.where(np.arange(60) == 3, 1, 0)
-    one = trained(tmp_path, replace(images, labels=labels, classes=("many & more", "one")), classes=2, fit={"valid": 0.0})
+    one = trained(
+        tmp_path,
+        replace(images, labels=labels, classes=("many & more", "one")),
+        classes=2,
+        fit={"valid": 0.0},
+    )
     page, _ = one.report()
     assert "many &amp; more, one." in page
     grid = np.asarray(next(picture for alt, picture in pictures(page) if alt == "training images"))
-    np.testing.assert_array_equal(grid[68:132:8, 2:66:8, 0], np.round(np.asarray(images.pixels)[3, 0] * (255 / 31)))
+    np.testing.assert_array_equal(
+        grid[68:132:8, 2:66:8, 0], np.round(np.asarray(images.pixels)[3, 0] * (255 / 31))
+    )
     assert (grid[68:132, 70:] > 220).all()
 
 
-def test_the_python_lines_run(by_class: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_lines_run(
+    by_class: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in by_class.images.classes:
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.fromarray(np.full((8, 8), 99, np.uint8)).save(tmp_path / "images" / name / "a.png")
@@ -264,7 +320,9 @@ def test_the_python_lines_run(by_class: Run, tmp_path: Path, monkeypatch: pytest
     assert names["samples"].dtype == torch.uint8
 
 
-def test_nothing_is_loaded_from_elsewhere_and_nothing_hostile_gets_in(run: Run, by_class: Run, tmp_path: Path) -> None:
+def test_nothing_is_loaded_from_elsewhere_and_nothing_hostile_gets_in(
+    run: Run, by_class: Run, tmp_path: Path
+) -> None:
     hostile = "<script>alert('x')</script>"
     names = tuple(f"{hostile}/{i}' onload='x.png" for i in range(300))
     for one in (run, by_class):
@@ -306,13 +364,21 @@ def of_colour() -> Images:
 
 EDGES: dict[str, Callable[[Path], Run]] = {
     "colour, odd sizes": lambda folder: trained(folder, of_colour(), fit={"steps": 2}),
-    "no held-out images": lambda folder: trained(folder, digits(40), fit={"steps": 2, "valid": 0.0}),
-    "one held-out image": lambda folder: trained(folder, digits(40), fit={"steps": 2, "valid": 0.01}),
+    "no held-out images": lambda folder: trained(
+        folder, digits(40), fit={"steps": 2, "valid": 0.0}
+    ),
+    "one held-out image": lambda folder: trained(
+        folder, digits(40), fit={"steps": 2, "valid": 0.01}
+    ),
     "two images": lambda folder: trained(folder, digits(2), "jet", fit={"steps": 1, "valid": 0.5}),
-    "constant images": lambda folder: trained(folder, replace(digits(30), pixels=np.full((30, 1, 8, 8), 7, np.uint8))),
+    "constant images": lambda folder: trained(
+        folder, replace(digits(30), pixels=np.full((30, 1, 8, 8), 7, np.uint8))
+    ),
     "single scale, logistic base": lambda folder: trained(folder, digits(100), "nice"),
     "real-valued": lambda folder: trained(folder, digits(100), bits=None),
-    "many classes": lambda folder: trained(folder, replace(digits(60), classes=tuple(map(str, range(40)))), classes=40),
+    "many classes": lambda folder: trained(
+        folder, replace(digits(60), classes=tuple(map(str, range(40)))), classes=40
+    ),
 }
 
 
@@ -351,7 +417,12 @@ def test_unlabelled_images(run: Run, by_class: Run, tmp_path: Path) -> None:
 
 def test_images_of_other_bits_are_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="read with bits=5"):
-        build_image_report(tmp_path, run.flow, replace(run.images, pixels=run.images.pixels * 9, bits=8), run.result)
+        build_image_report(
+            tmp_path,
+            run.flow,
+            replace(run.images, pixels=run.images.pixels * 9, bits=8),
+            run.result,
+        )
 
 
 def test_many_images_are_cut_and_it_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +451,13 @@ def scored(bits: Sequence[float], what: str, total: int | None = None) -> image_
     images = Images(np.zeros((len(bits), 1, 8, 8), np.uint8), None, (), 5, "made up", ())
     nats = -np.array(bits, float) * PER_BIT
     return image_rows.Scored(
-        images, None, np.arange(len(bits)), nats, np.zeros((len(bits), 64), np.float32), total or len(bits), what
+        images,
+        None,
+        np.arange(len(bits)),
+        nats,
+        np.zeros((len(bits), 64), np.float32),
+        total or len(bits),
+        what,
     )
 
 
@@ -393,20 +470,32 @@ def test_an_honest_word() -> None:
         theirs = Score(-(baseline + gain) * PER_BIT, np.arange(300), "")
         scores = {"uniform": uniform, "histogram": theirs}
         return " ".join(
-            image_headline(scored(training + 0.1 * g.normal(size=300), "training"), held, scores, False, False).verdict
+            image_headline(
+                scored(training + 0.1 * g.normal(size=300), "training"), held, scores, False, False
+            ).verdict
         )
 
     assert "fewer than independent pixels, and 2.0" in verdict(0.5, 3.0)
     assert "not distinguishable from independent pixels" in verdict(0.0, 3.0)
     assert "more than independent pixels. Train longer" in verdict(-0.5, 3.0)
     assert "overfits" not in verdict(0.5, 3.0)
-    assert "0.2" in re.findall(r"needs (\S+) bits per dimension fewer than on held-out ones: it overfits", verdict(0.5, 2.8))[0]
-    assert "held out: another split" in " ".join(image_headline(held, scored([3.0] * 199, "held-out"), {}, False, True).verdict)
+    assert (
+        "0.2"
+        in re.findall(
+            r"needs (\S+) bits per dimension fewer than on held-out ones: it overfits",
+            verdict(0.5, 2.8),
+        )[0]
+    )
+    assert "held out: another split" in " ".join(
+        image_headline(held, scored([3.0] * 199, "held-out"), {}, False, True).verdict
+    )
 
 
 def test_images_of_density_zero_are_counted_and_left_out_of_differences() -> None:
     held = scored([3.0, 3.2, math.inf], "held-out", 9)
-    scores = {k: Score(np.full(3, -5 * PER_BIT), np.arange(3), "") for k in ("uniform", "histogram")}
+    scores = {
+        k: Score(np.full(3, -5 * PER_BIT), np.arange(3), "") for k in ("uniform", "histogram")
+    }
     head = image_headline(scored([3.0, 3.1], "training"), held, scores, False, False)
     assert head.figures["nll"] == math.inf
     assert head.figures["uniform"]["difference"] == pytest.approx(1.9)

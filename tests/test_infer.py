@@ -1,4 +1,6 @@
-"""`infer` as a run: starts from maxima, resuming, signals, limits, flows of one's own, and what the verdict must catch."""
+"""`infer` as a run: starts from maxima, resuming, signals, limits, flows of one's own, and what the
+verdict must catch.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +28,27 @@ FAST = {"steps": 60, "samples": 2_000, "hidden": (16,), "layers": 2, "model": "r
 
 def shifted(x: Tensor) -> Tensor:
     """N(1, 0.5²), times e³."""
-    return 3 - 0.5 * ((x - 1) / 0.5).square().sum(1) - x.shape[1] * math.log(0.5 * math.sqrt(2 * math.pi))
+    return (
+        3
+        - 0.5 * ((x - 1) / 0.5).square().sum(1)
+        - x.shape[1] * math.log(0.5 * math.sqrt(2 * math.pi))
+    )
 
 
 def four(x: Tensor) -> Tensor:
     """Normals at (±10, ±10), the masses 0.1, 0.2, 0.3, 0.4."""
-    centres = torch.tensor([[-10.0, -10.0], [-10.0, 10.0], [10.0, -10.0], [10.0, 10.0]], dtype=x.dtype)
+    centres = torch.tensor(
+        [[-10.0, -10.0], [-10.0, 10.0], [10.0, -10.0], [10.0, 10.0]], dtype=x.dtype
+    )
     masses = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=x.dtype)
     each = -0.5 * (x[:, None] - centres).square().sum(2) - math.log(2 * math.pi)
     return (each + masses.log()).logsumexp(1)
 
 
 def skewed(x: Tensor) -> Tensor:
-    """Two modes that Laplace's approximation gives wrong masses: x⁴-shaped on the right. Masses by quadrature in the test."""
+    """Two modes that Laplace's approximation gives wrong masses: x⁴-shaped on the right. Masses by
+    quadrature in the test.
+    """
     left = -0.5 * (x[:, 0] + 8).square()
     right = -0.01 * (x[:, 0] - 8).pow(4) - 0.02 * (x[:, 0] - 8).square()
     return torch.logaddexp(left, right)
@@ -46,10 +56,15 @@ def skewed(x: Tensor) -> Tensor:
 
 def funnel(x: Tensor) -> Tensor:
     rest = -0.5 * x[:, 1:].square().sum(1) * torch.exp(-x[:, 0]) - 0.5 * (x.shape[1] - 1) * x[:, 0]
-    return -0.5 * (x[:, 0] / 3).square() + rest - math.log(3) - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    return (
+        -0.5 * (x[:, 0] / 3).square()
+        + rest
+        - math.log(3)
+        - 0.5 * x.shape[1] * math.log(2 * math.pi)
+    )
 
 
-# --- maxima --------------------------------------------------------------------------------------------------------
+# --- maxima ---------------------------------------------------------------------------------------
 
 
 def test_climbing_goes_on_until_no_maximum_is_new() -> None:
@@ -62,7 +77,9 @@ def test_climbing_goes_on_until_no_maximum_is_new() -> None:
 
 
 def test_a_saddle_between_two_modes_is_no_maximum() -> None:
-    """p(x) = p(−x): a climb from 0 itself would stay there, and its saddle would count as a mode without a Gaussian."""
+    """p(x) = p(−x): a climb from 0 itself would stay there, and its saddle would count as a mode
+    without a Gaussian.
+    """
     centre = torch.tensor([4.0, 4.0])
 
     def both(x: Tensor) -> Tensor:
@@ -95,13 +112,15 @@ def test_masses_of_modes_follow_importance_weights() -> None:
     x = torch.linspace(-20, 20, 40_001, dtype=torch.float64)[:, None]
     p = skewed(x).exp()
     left = float((p * (x[:, 0] < 0)).sum() / p.sum())
-    base = PlacedMixture(torch.tensor([1.0, 1.0]), torch.tensor([[-8.0], [8.0]]), torch.tensor([[[1.0]], [[3.0]]]))
+    base = PlacedMixture(
+        torch.tensor([1.0, 1.0]), torch.tensor([[-8.0], [8.0]]), torch.tensor([[[1.0]], [[3.0]]])
+    )
     flow = diffeo.Flow(diffeo.Chain([]), base)
     weigh_modes(flow, skewed, 8_192, torch.Generator().manual_seed(0))
     assert float(base.log_weights.exp()[0]) == pytest.approx(left, abs=0.02)
 
 
-# --- what weights do not tell --------------------------------------------------------------------------------------
+# --- what weights do not tell ---------------------------------------------------------------------
 
 
 def two(x: Tensor, apart: float = 8.0, sd: float = 0.05) -> Tensor:
@@ -112,22 +131,30 @@ def two(x: Tensor, apart: float = 8.0, sd: float = 0.05) -> Tensor:
     return torch.logaddexp(first, second) - math.log(2) - 0.5 * size * math.log(2 * math.pi)
 
 
-@pytest.mark.parametrize(("size", "apart", "sd"), [(1, 8.0, 0.05), (1, 20.0, 0.5), (2, 5.0, 0.5), (2, 50.0, 1.0)])
-def test_a_mode_out_of_sight_is_found_or_the_result_is_not_trusted(size: int, apart: float, sd: float) -> None:
+@pytest.mark.parametrize(
+    ("size", "apart", "sd"), [(1, 8.0, 0.05), (1, 20.0, 0.5), (2, 5.0, 0.5), (2, 50.0, 1.0)]
+)
+def test_a_mode_out_of_sight_is_found_or_the_result_is_not_trusted(
+    size: int, apart: float, sd: float
+) -> None:
     """At the scale of the other: climbs from farther out, and draws from far and wide."""
     posterior = diffeo.infer(lambda x: two(x, apart, sd), size, effort="flow", **FAST)
     assert not posterior.trusted or posterior.log_z == pytest.approx(0, abs=0.05)
 
 
 def test_chains_do_not_forget_what_the_flow_was_blamed_for() -> None:
-    """Started from a flow over one of two wells, chains agree with each other, and are not to be trusted."""
+    """Started from a flow over one of two wells, chains agree with each other, and are not to be
+    trusted.
+    """
 
     def wells(x: Tensor) -> Tensor:
         return torch.logaddexp(-0.5 * (x[:, 0] + 15).square(), -0.5 * (x[:, 0] - 15).square())
 
     whiten = diffeo.layers.Whiten(1)
     whiten.place(torch.tensor([-15.0]), torch.eye(1))
-    flow = diffeo.Flow(diffeo.Chain([whiten, diffeo.models.realnvp(1, layers=2).transform]), diffeo.bases.Normal(1))
+    flow = diffeo.Flow(
+        diffeo.Chain([whiten, diffeo.models.realnvp(1, layers=2).transform]), diffeo.bases.Normal(1)
+    )
     known = torch.randn(1_000, 1) + torch.where(torch.rand(1_000, 1) < 0.5, -15.0, 15.0)
     settings = {"effort": "mcmc", "model": flow, "steps": 50, "samples": 1_000, "scale": 10.0}
     blind = diffeo.infer(wells, 1, **settings)
@@ -139,9 +166,14 @@ def test_chains_do_not_forget_what_the_flow_was_blamed_for() -> None:
 
 
 def test_bridge_mends_log_z_of_a_narrow_flow() -> None:
-    """A flow of half the width: weights have no variance, the chains' states give log Z all the same."""
+    """A flow of half the width: weights have no variance, the chains' states give log Z all the
+    same.
+    """
     g = torch.Generator().manual_seed(1)
-    of_p, of_q = 2 * torch.randn(64, 500, generator=g, dtype=torch.float64), torch.randn(10_000, generator=g, dtype=torch.float64)
+    of_p, of_q = (
+        2 * torch.randn(64, 500, generator=g, dtype=torch.float64),
+        torch.randn(10_000, generator=g, dtype=torch.float64),
+    )
 
     def log_w(x: Tensor) -> Tensor:
         return 5 - math.log(2) - 0.5 * ((x / 2).square() - x.square())
@@ -152,9 +184,13 @@ def test_bridge_mends_log_z_of_a_narrow_flow() -> None:
 
 
 def test_draws_too_narrow_for_their_dtype_are_told() -> None:
-    posterior = diffeo.infer(lambda x: -0.5 * (x.double() - 1e14).square().sum(1), 2, effort="flow", **FAST)
+    posterior = diffeo.infer(
+        lambda x: -0.5 * (x.double() - 1e14).square().sum(1), 2, effort="flow", **FAST
+    )
     assert any("too narrow" in warning for warning in posterior.warnings)
-    fine = diffeo.infer(lambda x: -0.5 * ((x.double() - 3e6) / 0.1).square().sum(1), 2, effort="flow", **FAST)
+    fine = diffeo.infer(
+        lambda x: -0.5 * ((x.double() - 3e6) / 0.1).square().sum(1), 2, effort="flow", **FAST
+    )
     assert fine.trusted, fine.warnings
     assert fine.log_z == pytest.approx(math.log(2 * math.pi * 0.01), abs=0.02)
 
@@ -167,7 +203,7 @@ def test_figures_include_chains_and_the_gradient() -> None:
     assert found.gradient_snr >= 0
 
 
-# --- flows and objectives of one's own -----------------------------------------------------------------------------
+# --- flows and objectives of one's own ------------------------------------------------------------
 
 
 def test_a_field_on_a_lattice() -> None:
@@ -178,7 +214,16 @@ def test_a_field_on_a_lattice() -> None:
     def log_density(x: Tensor) -> Tensor:
         return -(x.square() + 0.1 * x.pow(4) - 0.3 * x * x.roll(1, -1)).flatten(1).sum(1)
 
-    posterior = diffeo.infer(log_density, (1, 4, 4), model=flow, effort="flow", steps=200, batch_size=64, samples=4_000, lr=5e-3)
+    posterior = diffeo.infer(
+        log_density,
+        (1, 4, 4),
+        model=flow,
+        effort="flow",
+        steps=200,
+        batch_size=64,
+        samples=4_000,
+        lr=5e-3,
+    )
     assert posterior.ess > 0.9
     assert posterior.sample(3).shape == (3, 1, 4, 4)
     x = posterior.sample(5)
@@ -199,7 +244,7 @@ def test_flows_that_do_not_fit_are_refused() -> None:
         diffeo.infer(shifted, 3, model=diffeo.models.realnvp(3, 2))
 
 
-# --- runs ----------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def test_resume_goes_on_from_what_is_there(tmp_path: Path) -> None:
@@ -271,15 +316,34 @@ def test_a_signal_ends_the_chains(tmp_path: Path) -> None:
 def test_resume_refuses_another_objective(tmp_path: Path) -> None:
     diffeo.infer(shifted, 2, out=tmp_path, **FAST)
     with pytest.raises(CheckpointError, match="objective"):
-        diffeo.infer(shifted, 2, out=tmp_path, resume=True, objective=lambda f, p: AlphaDivergence(f, p, 0.5), **FAST)
+        diffeo.infer(
+            shifted,
+            2,
+            out=tmp_path,
+            resume=True,
+            objective=lambda f, p: AlphaDivergence(f, p, 0.5),
+            **FAST,
+        )
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"samples": 0}, {"samples": 25.5}, {"lr": -1.0}, {"lr": math.nan}, {"scale": 0.0}, {"scale": math.inf}, {"steps": 0},
-     {"batch_size": 1}, {"minutes": -1.0}, {"model": None}, {"repeats": 0}, {"reference": torch.zeros(1, 2)}],
+    [
+        {"samples": 0},
+        {"samples": 25.5},
+        {"lr": -1.0},
+        {"lr": math.nan},
+        {"scale": 0.0},
+        {"scale": math.inf},
+        {"steps": 0},
+        {"batch_size": 1},
+        {"minutes": -1.0},
+        {"model": None},
+        {"repeats": 0},
+        {"reference": torch.zeros(1, 2)},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_settings_out_of_range_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         diffeo.infer(shifted, 2, **(FAST | wrong))
@@ -300,7 +364,9 @@ def test_minutes_hold_while_climbing() -> None:
 def test_minutes_end_the_search(effort: str) -> None:
     """With what there is, weighed."""
     start = time.monotonic()
-    posterior = diffeo.infer(funnel, 4, effort=effort, minutes=0.05, **(FAST | {"steps": 1_000_000}))
+    posterior = diffeo.infer(
+        funnel, 4, effort=effort, minutes=0.05, **(FAST | {"steps": 1_000_000})
+    )
     assert time.monotonic() - start < 30
     assert math.isfinite(posterior.log_z)
     assert posterior.sample(3).shape == (3, 4)

@@ -46,7 +46,11 @@ def flow_of(kind: str, size: int = 5) -> diffeo.Flow:
 
 def gaussian(x: Tensor) -> Tensor:
     """N(1, 0.5²) in each dimension, times e³."""
-    return 3 - 0.5 * ((x - 1) / 0.5).square().sum(1) - x.shape[1] * math.log(0.5 * math.sqrt(2 * math.pi))
+    return (
+        3
+        - 0.5 * ((x - 1) / 0.5).square().sum(1)
+        - x.shape[1] * math.log(0.5 * math.sqrt(2 * math.pi))
+    )
 
 
 def banana(x: Tensor) -> Tensor:
@@ -62,10 +66,15 @@ def two_wells(x: Tensor) -> Tensor:
 
 def gradient(loss: Tensor, flow: diffeo.Flow) -> Tensor:
     grads = torch.autograd.grad(loss, list(flow.parameters()), allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(grads, flow.parameters(), strict=True)])
+    return torch.cat(
+        [
+            (torch.zeros_like(p) if g is None else g).flatten()
+            for g, p in zip(grads, flow.parameters(), strict=True)
+        ]
+    )
 
 
-# --- path gradients ------------------------------------------------------------------------------------------------
+# --- path gradients -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", FLOWS)
@@ -83,7 +92,9 @@ def test_score_in_a_single_pass(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["realnvp", "nsf"])
 def test_path_gradient_is_that_of_two_passes(kind: str) -> None:
-    """∂/∂θ E [log q_fixed(x_θ) − log p̃(x_θ)], q fixed by a copy, to 1e-5 (here in float64, so far better)."""
+    """∂/∂θ E [log q_fixed(x_θ) − log p̃(x_θ)], q fixed by a copy, to 1e-5 (here in float64, so far
+    better).
+    """
     flow = flow_of(kind)
     z = torch.randn(64, 5, dtype=torch.float64)
     single = gradient(ReverseKL(flow, gaussian).train()(z).mean(), flow)
@@ -104,7 +115,7 @@ def test_path_gradient_vanishes_at_the_target() -> None:
     assert total.abs().max() > 1e-3
 
 
-# --- objectives ----------------------------------------------------------------------------------------------------
+# --- objectives -----------------------------------------------------------------------------------
 
 OBJECTIVES = {
     "reverse": lambda flow, p: ReverseKL(flow, p),
@@ -118,7 +129,9 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_find_a_gaussian(name: str) -> None:
-    """Each ends within 0.05 nats of log Z = 3, from two standard deviations away and twice as wide."""
+    """Each ends within 0.05 nats of log Z = 3, from two standard deviations away and twice as
+    wide.
+    """
     flow = diffeo.models.realnvp((2,), layers=2, hidden=(16,), mixing="lu")
     objective: VariationalObjective = OBJECTIVES[name](flow, gaussian).train()
     batches, optimizer = NoiseBatches(flow.base, 128), torch.optim.Adam(flow.parameters(), 2e-2)
@@ -144,7 +157,9 @@ def test_bounds_are_ordered() -> None:
 
 
 def test_doubly_reparametrised_gradient_is_unbiased() -> None:
-    """Against plain automatic differentiation of the importance-weighted bound, averaged over many batches."""
+    """Against plain automatic differentiation of the importance-weighted bound, averaged over many
+    batches.
+    """
     flow = flow_of("nice", 2)
     total, doubly = [], []
     for seed in range(200):
@@ -160,7 +175,7 @@ def test_doubly_reparametrised_gradient_is_unbiased() -> None:
     assert len(z_scores) > 50
 
 
-# --- tempering and starts ------------------------------------------------------------------------------------------
+# --- tempering and starts -------------------------------------------------------------------------
 
 
 def test_annealing_ends_at_the_target_and_is_part_of_the_state() -> None:
@@ -181,7 +196,9 @@ def test_annealing_ends_at_the_target_and_is_part_of_the_state() -> None:
 
 def test_laplace_of_a_gaussian_is_exact() -> None:
     covariance = torch.tensor([[2.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
-    target = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0], dtype=torch.float64), covariance)
+    target = torch.distributions.MultivariateNormal(
+        torch.tensor([1.0, -2.0], dtype=torch.float64), covariance
+    )
     (found,) = laplace(lambda u: 5 + target.log_prob(u), 2)
     torch.testing.assert_close(found.lower @ found.lower.T, covariance, rtol=1e-5, atol=1e-5)
     assert found.log_z == pytest.approx(5, abs=1e-5)
@@ -194,7 +211,7 @@ def test_laplace_finds_every_maximum() -> None:
     assert found[0].log_z == pytest.approx(math.log(0.75), abs=1e-3)
 
 
-# --- the whole -----------------------------------------------------------------------------------------------------
+# --- the whole ------------------------------------------------------------------------------------
 
 
 def test_infer_a_gaussian() -> None:
@@ -213,9 +230,13 @@ def test_named_parameters_in_their_supports() -> None:
 
     def log_density(p: dict[str, Tensor]) -> Tensor:
         rate = torch.distributions.Gamma(3.0, 2.0).log_prob(p["rate"])
-        return rate + torch.distributions.Dirichlet(torch.tensor([2.0, 3.0, 5.0])).log_prob(p["share"])
+        return rate + torch.distributions.Dirichlet(torch.tensor([2.0, 3.0, 5.0])).log_prob(
+            p["share"]
+        )
 
-    posterior = diffeo.infer(log_density, {"rate": "positive", "share": (3, "simplex")}, steps=200, samples=4000)
+    posterior = diffeo.infer(
+        log_density, {"rate": "positive", "share": (3, "simplex")}, steps=200, samples=4000
+    )
     assert posterior.trusted, posterior.warnings
     assert posterior.log_z == pytest.approx(0, abs=0.02)
     rows = {row["name"]: row for row in posterior.summary()}
@@ -232,12 +253,18 @@ def narrow_flow() -> diffeo.Flow:
     """Over the well at −6 only."""
     whiten = diffeo.layers.Whiten(1)
     whiten.place(torch.tensor([-6.0]), torch.eye(1))
-    return diffeo.Flow(diffeo.Chain([whiten, diffeo.models.nsf(1, layers=2).transform]), diffeo.bases.Normal(1))
+    return diffeo.Flow(
+        diffeo.Chain([whiten, diffeo.models.nsf(1, layers=2).transform]), diffeo.bases.Normal(1)
+    )
 
 
 def test_reverse_kl_that_drops_a_mode_is_not_trusted() -> None:
-    """A flow of one's own is not tempered: it sits in one well and the verdict says so; from a wide start it finds both."""
-    narrow = diffeo.infer(two_wells, 1, effort="flow", model=narrow_flow(), steps=100, samples=2000, scale=5.0)
+    """A flow of one's own is not tempered: it sits in one well and the verdict says so; from a wide
+    start it finds both.
+    """
+    narrow = diffeo.infer(
+        two_wells, 1, effort="flow", model=narrow_flow(), steps=100, samples=2000, scale=5.0
+    )
     assert not narrow.trusted
     assert any("a mode is lost" in reason for reason in narrow.warnings)
     wide = diffeo.infer(two_wells, 1, effort="annealed", steps=300, samples=4000, scale=5.0)
@@ -251,7 +278,9 @@ def test_repeats_and_reference_draws() -> None:
     assert posterior.trusted, posterior.warnings
     assert posterior.diagnostics.eubo == pytest.approx(3, abs=0.02)
     wells = torch.randn(2000, 1) + torch.where(torch.rand(2000, 1) < 0.25, -6.0, 6.0)
-    narrow = diffeo.infer(two_wells, 1, effort="flow", model=narrow_flow(), steps=100, samples=2000, reference=wells)
+    narrow = diffeo.infer(
+        two_wells, 1, effort="flow", model=narrow_flow(), steps=100, samples=2000, reference=wells
+    )
     assert any("reference draws" in reason for reason in narrow.warnings), narrow.warnings
 
 
@@ -265,7 +294,9 @@ def test_chains_help_where_the_flow_does_not() -> None:
 
 
 def test_an_improper_density_is_not_trusted() -> None:
-    posterior = diffeo.infer(lambda x: -x[:, 0].square() + 0 * x[:, 1], 2, effort="flow", steps=100, samples=2000)
+    posterior = diffeo.infer(
+        lambda x: -x[:, 0].square() + 0 * x[:, 1], 2, effort="flow", steps=100, samples=2000
+    )
     assert not posterior.trusted
     assert posterior.warnings
 
@@ -279,7 +310,7 @@ def test_settings_and_functions_that_cannot_be_used() -> None:
         diffeo.infer(lambda x: "high", 2)
 
 
-# --- the command ---------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 FILE = """
 import torch
@@ -303,7 +334,9 @@ def test_infer_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert list(table.schema.names) == ["rate", "w[0]", "w[1]"]
     assert len(table) == 1000
     assert json.loads((tmp_path / "a" / "posterior.json").read_text())["trusted"] is True
-    assert run("infer", f"{tmp_path}/plain.py:plain", "--dim", 2, "--out", tmp_path / "b", *words) == 0
+    assert (
+        run("infer", f"{tmp_path}/plain.py:plain", "--dim", 2, "--out", tmp_path / "b", *words) == 0
+    )
 
 
 LOUD = """
@@ -319,10 +352,27 @@ def f(x):
 """
 
 
-def test_what_the_file_prints_is_not_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_file_prints_is_not_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And dataclasses with postponed annotations, which look for their module, work."""
     (tmp_path / "loud.py").write_text(LOUD)
-    assert run("infer", f"{tmp_path}/loud.py:f", "--dim", 2, "--out", tmp_path / "a", "--steps", 20, "-n", 500, "--json") == 0
+    assert (
+        run(
+            "infer",
+            f"{tmp_path}/loud.py:f",
+            "--dim",
+            2,
+            "--out",
+            tmp_path / "a",
+            "--steps",
+            20,
+            "-n",
+            500,
+            "--json",
+        )
+        == 0
+    )
     assert answer(capsys)["trusted"] is True
 
 
@@ -341,7 +391,11 @@ def test_what_the_file_prints_is_not_the_result(tmp_path: Path, capsys: pytest.C
     ],
 )
 def test_bad_log_densities_get_one_line(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.py").write_text(FILE)

@@ -1,4 +1,6 @@
-"""Posteriors on circles: masses across the cut, circular figures, and values that stay in [LOW, HIGH)."""
+"""Posteriors on circles: masses across the cut, circular figures, and values that stay in [LOW,
+HIGH).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from diffeo.report import build_posterior_report
 
 TURN = 2 * math.pi
 ROUND = f"circular:0:{TURN}"
-FAST: dict[str, Any] = {"steps": 100, "samples": 2_000, "layers": 3, "hidden": (32,), "effort": "flow", "model": "realnvp"}
+FAST: dict[str, Any] = {
+    "steps": 100,
+    "samples": 2_000,
+    "layers": 3,
+    "hidden": (32,),
+    "effort": "flow",
+    "model": "realnvp",
+}
 
 
 def von_mises(x: Tensor, mean: float, kappa: float) -> Tensor:
@@ -31,11 +40,17 @@ def von_mises(x: Tensor, mean: float, kappa: float) -> Tensor:
     return kappa * (x.double() - mean).cos() - norm
 
 
-# name: log density, parameters, mean and circular standard deviation of the first angle, None where there is no mean
+# name: log density, parameters, mean and circular standard deviation of the first angle, None where
+# there is no mean
 POSTERIORS: dict[str, tuple[Callable[[Any], Tensor], Any, float | None, float]] = {
     "across the cut": (lambda p: von_mises(p["phi"], 0.1, 20.0), {"phi": ROUND}, 0.1, 0.22799),
     "at the cut": (lambda p: von_mises(p["phi"], 0.0, 100.0), {"phi": ROUND}, 0.0, 0.10026),
-    "below the cut": (lambda p: von_mises(p["phi"], TURN - 0.3, 5.0), {"phi": ROUND}, TURN - 0.3, 0.47414),
+    "below the cut": (
+        lambda p: von_mises(p["phi"], TURN - 0.3, 5.0),
+        {"phi": ROUND},
+        TURN - 0.3,
+        0.47414,
+    ),
     "broad": (lambda p: von_mises(p["phi"], 0.0, 1.0), {"phi": ROUND}, 0.0, 1.27019),
     "uniform": (lambda p: 0 * p["phi"] - math.log(TURN), {"phi": ROUND}, None, 0.0),
     "degrees": (
@@ -46,7 +61,10 @@ POSTERIORS: dict[str, tuple[Callable[[Any], Tensor], Any, float | None, float]] 
     ),
     "two modes": (
         lambda p: (
-            torch.logaddexp(von_mises(p["phi"], 0.0, 20.0), von_mises(p["phi"], 3.0, 20.0) + math.log(0.25)) - math.log(1.25)
+            torch.logaddexp(
+                von_mises(p["phi"], 0.0, 20.0), von_mises(p["phi"], 3.0, 20.0) + math.log(0.25)
+            )
+            - math.log(1.25)
         ),
         {"phi": ROUND},
         None,
@@ -106,14 +124,17 @@ def test_trusted_where_the_mass_lies_across_the_cut() -> None:
     assert posterior.trusted, posterior.warnings
     assert posterior.space.cuts()["phi"] == pytest.approx(0.1 + math.pi, abs=0.4)
     q5, q95 = (float(posterior.summary()[0][q]) for q in ("q5", "q95"))
-    assert q5 == pytest.approx(TURN + 0.1 - 0.3777, abs=0.03)  # before the cut, and so the larger number
+    # before the cut, and so the larger number
+    assert q5 == pytest.approx(TURN + 0.1 - 0.3777, abs=0.03)
     assert q95 == pytest.approx(0.1 + 0.3777, abs=0.03)
 
 
 @pytest.mark.parametrize(("low", "width"), [(0.0, TURN), (-180.0, 360.0), (1e3, 24.0)])
 def test_figures_are_scipys(low: float, width: float) -> None:
     x = np.random.default_rng(0).vonmises(3.0, 4.0, 2_000) % TURN * width / TURN + low
-    mean, sd = Circle(low, low + width).mean_and_sd(torch.tensor(x), torch.full((2_000,), 1 / 2_000))
+    mean, sd = Circle(low, low + width).mean_and_sd(
+        torch.tensor(x), torch.full((2_000,), 1 / 2_000)
+    )
     assert mean == pytest.approx(stats.circmean(x, high=low + width, low=low))
     assert sd == pytest.approx(stats.circstd(x, high=low + width, low=low))
 
@@ -126,7 +147,8 @@ def at(*places: float) -> list[Laplace]:
 
 
 @pytest.mark.parametrize(
-    ("places", "cut"), [((0.01, TURN - 0.01), math.pi), ((0.05, 2.0), (2.05 + TURN) / 2), ((1.5, 6.2), 3.85)]
+    ("places", "cut"),
+    [((0.01, TURN - 0.01), math.pi), ((0.05, 2.0), (2.05 + TURN) / 2), ((1.5, 6.2), 3.85)],
 )
 def test_the_cut_is_where_the_maxima_are_not(places: tuple[float, ...], cut: float) -> None:
     assert emptiest(Space.of((), ROUND), at(*places))["x"] == pytest.approx(cut, abs=0.5)
@@ -137,9 +159,13 @@ def test_a_cut_that_is_well_placed_stays() -> None:
 
 
 def test_reference_draws_follow_the_cut() -> None:
-    """They lie on both sides of the first cut; in the coordinates of the second they are one cluster."""
+    """They lie on both sides of the first cut; in the coordinates of the second they are one
+    cluster.
+    """
     draws = torch.tensor(np.random.default_rng(0).vonmises(0.0, 20.0, 500) % TURN)
-    posterior = diffeo.infer(lambda p: von_mises(p["phi"], 0.0, 20.0), {"phi": ROUND}, reference={"phi": draws}, **FAST)
+    posterior = diffeo.infer(
+        lambda p: von_mises(p["phi"], 0.0, 20.0), {"phi": ROUND}, reference={"phi": draws}, **FAST
+    )
     assert posterior.trusted, posterior.warnings
     assert posterior.diagnostics.eubo == pytest.approx(0.0, abs=0.05)
 
@@ -169,7 +195,9 @@ def test_values_off_the_circle_are_refused_and_its_end_is_its_beginning() -> Non
 
 
 def test_the_report_says_what_circular_figures_are(tmp_path: Any) -> None:
-    posterior = diffeo.infer(lambda p: von_mises(p["phi"], 0.0, 20.0), {"phi": ROUND}, **(FAST | {"steps": 20}))
+    posterior = diffeo.infer(
+        lambda p: von_mises(p["phi"], 0.0, 20.0), {"phi": ROUND}, **(FAST | {"steps": 20})
+    )
     page = build_posterior_report(tmp_path, posterior).read_text()
     assert "Entries on circles (phi)" in page
     around = posterior.unrolled(posterior.columns())

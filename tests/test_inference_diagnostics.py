@@ -1,4 +1,6 @@
-"""Figures from importance weights and chains: against ArviZ, against closed forms, and on weights that are out to deceive."""
+"""Figures from importance weights and chains: against ArviZ, against closed forms, and on weights
+that are out to deceive.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ ARVIZ_SMOOTHED: dict[str, list[float]] = {
 @pytest.mark.parametrize("name", list(WEIGHTS))
 def test_smoothed_weights_are_those_of_arviz(name: str) -> None:
     weights = psis.smooth(WEIGHTS[name](200))[0].exp()
-    assert [float(weights.max()), float(weights.square().sum())] == pytest.approx(ARVIZ_SMOOTHED[name], rel=1e-9)
+    assert [float(weights.max()), float(weights.square().sum())] == pytest.approx(
+        ARVIZ_SMOOTHED[name], rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", list(WEIGHTS))
@@ -154,12 +158,14 @@ def test_one_weight_per_draw(shape: tuple[int, ...]) -> None:
         diagnose(torch.zeros(shape))
 
 
-# --- closed forms --------------------------------------------------------------------------------------------------
+# --- closed forms ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("s", [0.1, 0.5, 1.0])
 def test_log_normal_weights(s: float) -> None:
-    """log w ~ N(3, s²): log Z = 3 + s²/2, ELBO = 3, EUBO = 3 + s², ESS = exp(−s²), SE² = (exp(s²) − 1) / N."""
+    """log w ~ N(3, s²): log Z = 3 + s²/2, ELBO = 3, EUBO = 3 + s², ESS = exp(−s²), SE² = (exp(s²) −
+    1) / N.
+    """
     n = 40_000
     noise = torch.randn(2, n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = diagnose(3 + s * noise[0], reference=3 + s * s + s * noise[1])
@@ -172,13 +178,18 @@ def test_log_normal_weights(s: float) -> None:
     assert abs(found.eubo - 3 - s * s) < 4 * s / math.sqrt(n)
     assert found.ess == pytest.approx(math.exp(-s * s), rel=0.1)
     assert found.elbo < found.iw_elbo < found.log_z + se < found.eubo
-    assert found.iw_elbo == pytest.approx(3 + s * s / 2 - math.expm1(s * s) / 100, abs=0.01)  # the bias is Var w / 2K
+    # the bias is Var w / 2K
+    assert found.iw_elbo == pytest.approx(3 + s * s / 2 - math.expm1(s * s) / 100, abs=0.01)
     assert verdict(found, 3 + s * noise[0]) == (True, [])
 
 
 def test_errors_are_what_repeats_scatter_by() -> None:
-    """The standard errors of log Z, ELBO and the importance-weighted ELBO, against the spread over 300 repeats."""
-    noise = 0.8 * torch.randn(300, 1000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    """The standard errors of log Z, ELBO and the importance-weighted ELBO, against the spread over
+    300 repeats.
+    """
+    noise = 0.8 * torch.randn(
+        300, 1000, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     for figure in (diagnostics.log_z, diagnostics.elbo, diagnostics.iw_elbo):
         found = torch.tensor([figure(row) for row in noise], dtype=torch.float64)
         assert float(found[:, 0].std()) == pytest.approx(float(found[:, 1].mean()), rel=0.15)
@@ -198,7 +209,9 @@ def test_a_gaussian_for_a_gaussian() -> None:
 
 
 def test_zero_weights_are_counted_not_hidden() -> None:
-    """A box of a quarter of the draws: the ELBO is −inf, log Z = log ¼ is right, and the verdict speaks of the share."""
+    """A box of a quarter of the draws: the ELBO is −inf, log Z = log ¼ is right, and the verdict
+    speaks of the share.
+    """
     inside = uniform(4000, 0) < 0.25
     x = torch.where(inside, 0.0, -math.inf)
     found = diagnose(x)
@@ -209,18 +222,24 @@ def test_zero_weights_are_counted_not_hidden() -> None:
     assert found.log_z_se == pytest.approx(math.sqrt((1 - share) / share / 4000), rel=0.03)
     assert found.ess == pytest.approx(share)
     assert found.minus_inf_share == 1 - share
-    assert verdict(found)[1] == [f"{1 - share:.1%} of the draws lie outside the support of the target"]
+    assert verdict(found)[1] == [
+        f"{1 - share:.1%} of the draws lie outside the support of the target"
+    ]
 
 
 def test_groups_of_one_and_of_all() -> None:
     x = normal(1003, 1)
     assert diagnostics.iw_elbo(x, 1)[0] == pytest.approx(diagnostics.elbo(x)[0])
     assert diagnostics.iw_elbo(x, 5000)[0] == pytest.approx(diagnostics.log_z(x)[0])
-    assert diagnostics.iw_elbo(x, 100)[0] == pytest.approx(float((x[:1000].view(10, 100).exp().mean(1)).log().mean()))
+    assert diagnostics.iw_elbo(x, 100)[0] == pytest.approx(
+        float((x[:1000].view(10, 100).exp().mean(1)).log().mean())
+    )
 
 
 def test_error_of_log_z_is_honest_when_one_weight_rules() -> None:
-    """Weights exp(10 z): the truth is 50, the estimate nats below it, and the error says so instead of at most 1."""
+    """Weights exp(10 z): the truth is 50, the estimate nats below it, and the error says so instead
+    of at most 1.
+    """
     x = 10 * normal(2000, 5)
     value, error = diagnostics.log_z(x)
     assert 50 - value > 3
@@ -238,17 +257,25 @@ def test_figures_do_not_overflow() -> None:
 
 def test_gradient_signal_to_noise() -> None:
     noise = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(1))
-    grads = torch.cat([noise * torch.tensor([1.0, 2.0, 4.0]) + torch.tensor([1.0, -4.0, 2.0]), torch.zeros(20_000, 1)], 1)
+    grads = torch.cat(
+        [
+            noise * torch.tensor([1.0, 2.0, 4.0]) + torch.tensor([1.0, -4.0, 2.0]),
+            torch.zeros(20_000, 1),
+        ],
+        1,
+    )
     assert diagnostics.gradient_snr(grads) == pytest.approx((1 + 2 + 0.5) / 3, rel=0.03)
     assert diagnostics.gradient_snr(torch.zeros(5, 2)) == 0
     assert math.isnan(diagnostics.gradient_snr(noise[:1]))
 
 
-# --- verdicts ------------------------------------------------------------------------------------------------------
+# --- verdicts -------------------------------------------------------------------------------------
 
 
 def test_disagreement_has_the_level_it_claims() -> None:
-    """Repeats that differ by their errors alone are told apart one time in ten at level 0.1; a shifted one always."""
+    """Repeats that differ by their errors alone are told apart one time in ten at level 0.1; a
+    shifted one always.
+    """
     noise = torch.randn(1000, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     errors = [0.01, 0.02, 0.03, 0.04]
     estimates = (5 + noise * torch.tensor(errors)).tolist()
@@ -274,7 +301,9 @@ def test_drift() -> None:
 
 
 def test_a_lost_mode_is_seen_from_reference_draws() -> None:
-    """Half of the target's mass lies where a Gaussian fitted to the other half is 1e-40: only the reference knows."""
+    """Half of the target's mass lies where a Gaussian fitted to the other half is 1e-40: only the
+    reference knows.
+    """
     g = torch.Generator().manual_seed(0)
     q = torch.distributions.Normal(torch.tensor(-7.0, dtype=torch.float64), 1.0)
     right = torch.distributions.Normal(torch.tensor(7.0, dtype=torch.float64), 1.0)
@@ -283,7 +312,10 @@ def test_a_lost_mode_is_seen_from_reference_draws() -> None:
         return torch.logaddexp(q.log_prob(x), right.log_prob(x)) - math.log(2) - q.log_prob(x)
 
     noise = torch.randn(5000, generator=g, dtype=torch.float64)
-    seen, reference = log_weight(noise - 7), log_weight(noise + 14 * (torch.rand(5000, generator=g) < 0.5) - 7)
+    seen, reference = (
+        log_weight(noise - 7),
+        log_weight(noise + 14 * (torch.rand(5000, generator=g) < 0.5) - 7),
+    )
     blind = diagnose(seen)
     assert verdict(blind) == (True, [])
     assert blind.log_z == pytest.approx(math.log(0.5))
@@ -298,7 +330,9 @@ def test_a_lost_mode_is_seen_from_reference_draws() -> None:
 
 
 def test_nothing_is_lost_where_the_flow_covers() -> None:
-    """The reference has the law of the weights tilted by w: what lies beyond the largest of N stays far below the limit."""
+    """The reference has the law of the weights tilted by w: what lies beyond the largest of N stays
+    far below the limit.
+    """
     g = torch.Generator().manual_seed(0)
     for s in (0.1, 0.5, 1.0):
         noise = torch.randn(2, 10_000, generator=g, dtype=torch.float64)
@@ -313,11 +347,23 @@ def test_nothing_is_lost_where_the_flow_covers() -> None:
         (torch.cat([normal(2000, 1), torch.tensor([math.nan])]), "not finite"),
         (torch.cat([normal(2000, 1), torch.tensor([math.inf])]), "not finite"),
         (torch.full((100,), -math.inf), "every draw lies outside"),
-        (torch.where(uniform(2000, 0) < 0.55, -math.inf, 0.1 * normal(2000, 1)), "outside the support"),
+        (
+            torch.where(uniform(2000, 0) < 0.55, -math.inf, 0.1 * normal(2000, 1)),
+            "outside the support",
+        ),
         (normal(10, 0), "too few"),
         (torch.zeros(1), "not finite"),
     ],
-    ids=["heavy tail", "few effective", "nan", "inf", "nothing", "outside", "ten draws", "one draw"],
+    ids=[
+        "heavy tail",
+        "few effective",
+        "nan",
+        "inf",
+        "nothing",
+        "outside",
+        "ten draws",
+        "one draw",
+    ],
 )
 def test_reasons_not_to_trust(log_weights: Tensor, word: str) -> None:
     trusted, reasons = verdict(diagnose(log_weights), log_weights)
@@ -332,7 +378,9 @@ def test_draws_of_zero_weight_are_no_objection_where_they_are_few() -> None:
 
 
 def test_even_weights_are_trusted() -> None:
-    """An exact flow: all weights alike, so there is no tail to fit and k̂ is infinite; nor does rounding matter."""
+    """An exact flow: all weights alike, so there is no tail to fit and k̂ is infinite; nor does
+    rounding matter.
+    """
     for x in (torch.full((1000,), 5.0), 5 + 1e-6 * normal(1000, 1), 5 + 1e-5 * pareto(3.0)(1000)):
         assert verdict(diagnose(x), x) == (True, [])
 
@@ -351,11 +399,13 @@ def test_as_dict() -> None:
     assert json.loads(json.dumps(found.as_dict()))["samples"] == 100
 
 
-# --- chains --------------------------------------------------------------------------------------------------------
+# --- chains ---------------------------------------------------------------------------------------
 
 
 def autoregressive(chains: int, draws: int, rho: float) -> Tensor:
-    """(C, N, 2): stationary x_t = ρ x_{t−1} + √(1 − ρ²) ε; the second column is rounded and its first chain shifted."""
+    """(C, N, 2): stationary x_t = ρ x_{t−1} + √(1 − ρ²) ε; the second column is rounded and its
+    first chain shifted.
+    """
     x = normal(chains * draws * 2, 11).view(chains, draws, 2).clone()
     for t in range(1, draws):
         x[:, t] = rho * x[:, t - 1] + math.sqrt(1 - rho * rho) * x[:, t]
@@ -364,7 +414,12 @@ def autoregressive(chains: int, draws: int, rho: float) -> Tensor:
     return x
 
 
-CHAINS = {"4 x 400, 0.5": (4, 400, 0.5), "2 x 101, 0.9": (2, 101, 0.9), "3 x 50, -0.6": (3, 50, -0.6), "2 x 5, 0": (2, 5, 0.0)}
+CHAINS = {
+    "4 x 400, 0.5": (4, 400, 0.5),
+    "2 x 101, 0.9": (2, 101, 0.9),
+    "3 x 50, -0.6": (3, 50, -0.6),
+    "2 x 5, 0": (2, 5, 0.0),
+}
 
 # R-hat, bulk and tail ESS by arviz 0.23.4, for both columns
 ARVIZ_CHAINS: dict[str, list[list[float]]] = {
@@ -395,7 +450,9 @@ ARVIZ_CHAINS: dict[str, list[list[float]]] = {
 def test_chains_as_arviz(name: str) -> None:
     x = autoregressive(*CHAINS[name])
     found = [convergence.rhat(x), convergence.ess_bulk(x), convergence.ess_tail(x)]
-    torch.testing.assert_close(torch.stack(found), torch.tensor(ARVIZ_CHAINS[name], dtype=torch.float64), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        torch.stack(found), torch.tensor(ARVIZ_CHAINS[name], dtype=torch.float64), rtol=1e-9, atol=0
+    )
 
 
 @pytest.mark.parametrize("name", list(CHAINS))
@@ -403,7 +460,11 @@ def test_stored_figures_are_arviz(name: str) -> None:
     az: Any = arviz()
     for column in (0, 1):
         x = autoregressive(*CHAINS[name])[..., column].numpy()
-        theirs = [float(az.rhat(x)), float(az.ess(x, method="bulk")), float(az.ess(x, method="tail"))]
+        theirs = [
+            float(az.rhat(x)),
+            float(az.ess(x, method="bulk")),
+            float(az.ess(x, method="tail")),
+        ]
         assert theirs == pytest.approx([row[column] for row in ARVIZ_CHAINS[name]], rel=1e-9)
 
 
@@ -418,7 +479,9 @@ def test_ess_of_an_autoregressive_process() -> None:
 
 
 def test_rhat_sees_shift_scale_and_trend() -> None:
-    """Chains that agree, one shifted, one wider, and all with the same trend, which only halves can show."""
+    """Chains that agree, one shifted, one wider, and all with the same trend, which only halves can
+    show.
+    """
     x = torch.randn(4, 500, 4, generator=torch.Generator().manual_seed(0))
     x[0, :, 1] += 1
     x[0, :, 2] *= 3
@@ -429,13 +492,17 @@ def test_rhat_sees_shift_scale_and_trend() -> None:
 
 
 def test_columns_are_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In blocks or alone, the same; a column that is constant or not finite is unknown and spoils no other."""
+    """In blocks or alone, the same; a column that is constant or not finite is unknown and spoils
+    no other.
+    """
     x = autoregressive(3, 40, 0.5)
     x = torch.cat([x, torch.zeros(3, 40, 1), x[..., :1]], 2)
     x[1, 2, 3] = math.nan
     whole = [f(x) for f in (convergence.rhat, convergence.ess_bulk, convergence.ess_tail)]
     monkeypatch.setattr(convergence, "BLOCK", 1)
-    for f, values in zip((convergence.rhat, convergence.ess_bulk, convergence.ess_tail), whole, strict=True):
+    for f, values in zip(
+        (convergence.rhat, convergence.ess_bulk, convergence.ess_tail), whole, strict=True
+    ):
         torch.testing.assert_close(f(x), values, equal_nan=True)
         assert values.isnan().tolist() == [False, False, True, True]
         torch.testing.assert_close(f(x[..., :1]), values[:1])

@@ -1,4 +1,6 @@
-"""Moves that leave the target alone, chains that find it through a flow, and what happens at walls and cliffs."""
+"""Moves that leave the target alone, chains that find it through a flow, and what happens at walls
+and cliffs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from diffeo.core.errors import ConfigError, ContextError, ExactnessError, Infere
 from diffeo.inference import Chains, hmc_step, latent_chains
 from diffeo.inference.hmc import StepSize, evaluate, hmc_move, metropolis
 
-COVARIANCE = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64)
+COVARIANCE = torch.tensor(
+    [[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64
+)
 MEAN = torch.tensor([0.5, -1.0, 0.0], dtype=torch.float64)
 
 
@@ -26,7 +30,9 @@ def gaussian(u: Tensor) -> Tensor:
 
 
 def identity(d: int, base: diffeo.Distribution | None = None) -> diffeo.Flow:
-    return diffeo.Flow(diffeo.Chain([diffeo.layers.Permute(list(range(d)))]), base or diffeo.bases.Normal(d))
+    return diffeo.Flow(
+        diffeo.Chain([diffeo.layers.Permute(list(range(d)))]), base or diffeo.bases.Normal(d)
+    )
 
 
 def crooked(d: int) -> diffeo.Flow:
@@ -43,9 +49,15 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def near(values: Tensor, truth: Tensor | float, ess: Tensor | float, errors: float = 4.0) -> bool:
-    """Is the mean of values (S, ...) the truth, within standard errors of `ess` independent draws?"""
+    """Is the mean of values (S, ...) the truth, within standard errors of `ess` independent
+    draws?
+    """
     values = values.double()
-    return bool(((values.mean(0) - truth).abs() <= errors * values.std(0) / torch.as_tensor(ess).sqrt()).all())
+    return bool(
+        (
+            (values.mean(0) - truth).abs() <= errors * values.std(0) / torch.as_tensor(ess).sqrt()
+        ).all()
+    )
 
 
 def moments_are_right(found: Chains, mean: Tensor, covariance: Tensor) -> None:
@@ -56,7 +68,7 @@ def moments_are_right(found: Chains, mean: Tensor, covariance: Tensor) -> None:
     assert near(products.flatten(0, 1), covariance.flatten(), diffeo.inference.ess_bulk(products))
 
 
-# --- one move ------------------------------------------------------------------------------------------------------
+# --- one move -------------------------------------------------------------------------------------
 
 
 def double_well(z: Tensor) -> Tensor:
@@ -67,12 +79,18 @@ def draws_of_double_well(n: int, seed: int) -> Tensor:
     """Exact ones, by inversion on a grid."""
     grid = torch.linspace(-3, 3, 20_001, dtype=torch.float64)
     below = double_well(grid[:, None]).exp().cumsum(0)
-    return grid[torch.searchsorted(below / below[-1], torch.rand(n, generator=generator(seed), dtype=torch.float64))][:, None]
+    return grid[
+        torch.searchsorted(
+            below / below[-1], torch.rand(n, generator=generator(seed), dtype=torch.float64)
+        )
+    ][:, None]
 
 
 @pytest.mark.parametrize(("step", "leapfrogs"), [(0.1, 1), (0.35, 3), (0.6, 2)])
 def test_a_move_is_in_detailed_balance(step: float, leapfrogs: int) -> None:
-    """From exact draws z to z': both have the law of the target, and (z, z') is distributed as (z', z)."""
+    """From exact draws z to z': both have the law of the target, and (z, z') is distributed as (z',
+    z).
+    """
     z = draws_of_double_well(100_000, 1)
     moved, accepted, chance = hmc_step(double_well, z, step, leapfrogs, generator(2))
     assert near(moved, z.mean(), 50_000)
@@ -99,7 +117,9 @@ def test_a_move_keeps_no_graph_and_takes_any_event() -> None:
     weight = torch.ones(2, 2, requires_grad=True)
     z = torch.zeros(5, 2, 2, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
-        moved, accepted, chance = hmc_step(lambda z: -(weight * z.square()).flatten(1).sum(1), z, 0.3, 2, generator())
+        moved, accepted, chance = hmc_step(
+            lambda z: -(weight * z.square()).flatten(1).sum(1), z, 0.3, 2, generator()
+        )
     assert moved.shape == (5, 2, 2)
     assert moved.dtype == torch.float64
     assert accepted.dtype == torch.bool
@@ -119,7 +139,9 @@ def test_moves_come_from_the_generator_alone() -> None:
 
 
 def test_energy_is_conserved_to_second_order() -> None:
-    """Over a fixed time the error of a leapfrog trajectory falls fourfold when its step is halved."""
+    """Over a fixed time the error of a leapfrog trajectory falls fourfold when its step is
+    halved.
+    """
     z = torch.randn(500, 3, generator=generator(1), dtype=torch.float64)
     errors = []
     for leapfrogs in (8, 16, 32):
@@ -133,8 +155,11 @@ def test_gradients_that_are_not_finite_cost_acceptance_only() -> None:
     """A density with NaN gradients on half of the line: the law is kept all the same."""
 
     def target(z: Tensor) -> Tensor:
-        broken = (z - z.detach()) * torch.where(z < 0, math.nan, 0.0)  # NaN in the gradient, and in the value
-        return (-0.5 * z.square() + torch.where(z < 0, broken - broken.detach(), 0.0).nan_to_num()).sum(1)
+        # NaN in the gradient, and in the value
+        broken = (z - z.detach()) * torch.where(z < 0, math.nan, 0.0)
+        return (
+            -0.5 * z.square() + torch.where(z < 0, broken - broken.detach(), 0.0).nan_to_num()
+        ).sum(1)
 
     z = torch.randn(50_000, 1, generator=generator(1))
     assert not evaluate(target, z).grad.isnan().any()
@@ -145,7 +170,9 @@ def test_gradients_that_are_not_finite_cost_acceptance_only() -> None:
 
 
 def test_divergences_are_refused_and_counted() -> None:
-    """A cliff of 1e6 nats, a step that overflows, and a wall: the first two diverge, none is entered, nothing is NaN."""
+    """A cliff of 1e6 nats, a step that overflows, and a wall: the first two diverge, none is
+    entered, nothing is NaN.
+    """
     state = evaluate(lambda z: -1e6 * z.square().sum(1), torch.full((50, 2), 1e-3))
     steep = hmc_move(lambda z: -1e6 * z.square().sum(1), state, 0.5, 3, generator())
     assert steep.diverged.all()
@@ -170,10 +197,14 @@ def test_divergences_are_refused_and_counted() -> None:
 
 
 def test_metropolis() -> None:
-    ratio = torch.tensor([math.inf, 0.0, -math.inf, math.nan, math.log(0.25)], dtype=torch.float64).repeat_interleave(40_000)
+    ratio = torch.tensor(
+        [math.inf, 0.0, -math.inf, math.nan, math.log(0.25)], dtype=torch.float64
+    ).repeat_interleave(40_000)
     accepted, chance = metropolis(ratio, generator())
     assert chance[::40_000].tolist() == pytest.approx([1, 1, 0, 0, 0.25])
-    assert accepted.view(5, -1).double().mean(1).tolist() == pytest.approx([1, 1, 0, 0, 0.25], abs=0.01)
+    assert accepted.view(5, -1).double().mean(1).tolist() == pytest.approx(
+        [1, 1, 0, 0, 0.25], abs=0.01
+    )
 
 
 def test_step_size_stays_within_reason() -> None:
@@ -185,7 +216,9 @@ def test_step_size_stays_within_reason() -> None:
         assert low < size.value < high
 
 
-@pytest.mark.parametrize("target", [lambda z: z.sum(), lambda z: z.sum(1, keepdim=True), lambda z: z.sum(1)[1:]])
+@pytest.mark.parametrize(
+    "target", [lambda z: z.sum(), lambda z: z.sum(1, keepdim=True), lambda z: z.sum(1)[1:]]
+)
 def test_a_density_of_the_wrong_shape(target: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ShapeError, match="one number per point"):
         hmc_step(target, torch.zeros(4, 2), 0.1, 1, generator())
@@ -193,13 +226,15 @@ def test_a_density_of_the_wrong_shape(target: Callable[[Tensor], Tensor]) -> Non
         latent_chains(target, identity(2), chains=4)
 
 
-# --- chains --------------------------------------------------------------------------------------------------------
+# --- chains ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("local", [0.0, 1.5])
 @pytest.mark.parametrize("build", [identity, crooked])
 def test_a_correlated_gaussian(build: Callable[[int], diffeo.Flow], local: float) -> None:
-    """Through no flow at all and through a wrong one, with and without Hamiltonian moves: the same posterior."""
+    """Through no flow at all and through a wrong one, with and without Hamiltonian moves: the same
+    posterior.
+    """
     found = latent_chains(gaussian, build(3), chains=32, steps=300, warmup=100, local=local)
     assert found.samples.shape == (32, 300, 3)
     assert found.complete
@@ -215,7 +250,12 @@ def test_a_correlated_gaussian(build: Callable[[int], diffeo.Flow], local: float
 def test_proposals_alone_are_exact() -> None:
     """A flow somewhat too wide and off centre: mean and variance to a percent from 2,000 chains."""
     found = latent_chains(
-        lambda u: -0.5 * ((u[:, 0] - 0.3) / 0.8).square(), identity(1), chains=2000, steps=60, warmup=20, local=0
+        lambda u: -0.5 * ((u[:, 0] - 0.3) / 0.8).square(),
+        identity(1),
+        chains=2000,
+        steps=60,
+        warmup=20,
+        local=0,
     )
     moments_are_right(found, torch.tensor([0.3]), torch.tensor([[0.64]]))
     assert found.ess_bulk > 30_000
@@ -246,11 +286,15 @@ def test_proposals_of_a_perfect_flow_are_always_accepted() -> None:
 
 
 def test_proposals_carry_chains_between_modes() -> None:
-    """Modes 12 apart of weights 0.2 and 0.8: with a wide base each chain visits both; with a narrow one R-hat warns."""
+    """Modes 12 apart of weights 0.2 and 0.8: with a wide base each chain visits both; with a narrow
+    one R-hat warns.
+    """
 
     def modes(u: Tensor) -> Tensor:
         u = u[:, 0]
-        return torch.logaddexp(math.log(0.2) - 0.5 * (u + 6).square(), math.log(0.8) - 0.5 * (u - 6).square())
+        return torch.logaddexp(
+            math.log(0.2) - 0.5 * (u + 6).square(), math.log(0.8) - 0.5 * (u - 6).square()
+        )
 
     wide = identity(1, diffeo.bases.StudentT(1, df=1.0))
     found = latent_chains(modes, wide, chains=32, steps=800, warmup=100)
@@ -265,9 +309,11 @@ def test_proposals_carry_chains_between_modes() -> None:
 
 
 def test_walls() -> None:
-    """Exponential in one, uniform on (0, 1) in the other coordinate: no density outside, no gradient across.
+    """Exponential in one, uniform on (0, 1) in the other coordinate: no density outside, no
+    gradient across.
 
-    Trajectories get short enough for half of them to end inside, and do not take many steps for that.
+    Trajectories get short enough for half of them to end inside, and do not take many steps for
+    that.
     """
 
     def target(u: Tensor) -> Tensor:
@@ -279,14 +325,20 @@ def test_walls() -> None:
     assert (found.samples[..., 1] < 1).all()
     assert 0.4 < found.local_acceptance < 0.8
     assert found.evaluations < 32 * 600 * 5
-    moments_are_right(found, torch.tensor([1.0, 0.5]), torch.tensor([[1.0, 0.0], [0.0, 1 / 12]]).double())
+    moments_are_right(
+        found, torch.tensor([1.0, 0.5]), torch.tensor([[1.0, 0.0], [0.0, 1 / 12]]).double()
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_no_number_is_outside(bad: float) -> None:
     """A half line beyond which the density is NaN (or +inf): as if it were zero there."""
     found = latent_chains(
-        lambda u: torch.where(u[:, 0] < 1, -0.5 * u[:, 0].square(), bad), identity(1), chains=32, steps=400, warmup=100
+        lambda u: torch.where(u[:, 0] < 1, -0.5 * u[:, 0].square(), bad),
+        identity(1),
+        chains=32,
+        steps=400,
+        warmup=100,
     )
     assert (found.samples < 1).all()
     mean = -math.exp(-0.5) / math.sqrt(2 * math.pi) / 0.8413447
@@ -294,7 +346,9 @@ def test_what_is_no_number_is_outside(bad: float) -> None:
 
 
 def test_the_target_is_shown_numbers_only() -> None:
-    """A flow that decodes some latents to infinity: those rows never reach the target, and none comes back."""
+    """A flow that decodes some latents to infinity: those rows never reach the target, and none
+    comes back.
+    """
     shown: list[bool] = []
 
     def target(u: Tensor) -> Tensor:
@@ -313,7 +367,9 @@ def test_the_target_is_shown_numbers_only() -> None:
 
 
 def test_steepness_shows_as_divergences() -> None:
-    """A Gaussian of spread 1e-4 beside a broad one: the step that suits the broad one does not fit the other."""
+    """A Gaussian of spread 1e-4 beside a broad one: the step that suits the broad one does not fit
+    the other.
+    """
 
     def target(u: Tensor) -> Tensor:
         return torch.logaddexp(-0.5 * u.square().sum(1), 30 - 0.5e8 * (u - 3).square().sum(1))
@@ -340,8 +396,14 @@ def test_evaluations_are_counted() -> None:
 def test_chains_are_reproducible() -> None:
     state = torch.get_rng_state()
     flow = crooked(3)
-    runs = [latent_chains(gaussian, flow, chains=8, steps=20, warmup=20, seed=seed) for seed in (0, 0, 1)]
-    given = [latent_chains(gaussian, flow, chains=8, steps=20, warmup=20, generator=generator(5)) for _ in range(2)]
+    runs = [
+        latent_chains(gaussian, flow, chains=8, steps=20, warmup=20, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    given = [
+        latent_chains(gaussian, flow, chains=8, steps=20, warmup=20, generator=generator(5))
+        for _ in range(2)
+    ]
     assert torch.equal(runs[0].samples, runs[1].samples)
     assert not torch.equal(runs[0].samples, runs[2].samples)
     assert torch.equal(given[0].samples, given[1].samples)
@@ -359,8 +421,12 @@ def test_the_flow_is_left_as_it_was() -> None:
 
 def test_other_events() -> None:
     """A latent event of another shape than the data's, in float64."""
-    flow = diffeo.Flow(diffeo.Chain([diffeo.layers.Flatten((2, 2))]), diffeo.bases.Normal(4)).double()
-    found = latent_chains(lambda u: -0.5 * u.square().flatten(1).sum(1), flow, chains=8, steps=10, warmup=10)
+    flow = diffeo.Flow(
+        diffeo.Chain([diffeo.layers.Flatten((2, 2))]), diffeo.bases.Normal(4)
+    ).double()
+    found = latent_chains(
+        lambda u: -0.5 * u.square().flatten(1).sum(1), flow, chains=8, steps=10, warmup=10
+    )
     assert found.samples.shape == (8, 10, 2, 2)
     assert found.samples.dtype == torch.float64
     assert found.rhat.shape == (4,)
@@ -369,7 +435,9 @@ def test_other_events() -> None:
 def test_deadline() -> None:
     """In the past: one state. Soon: the warm-up is cut in proportion, and draws are left over."""
     started = time.monotonic()
-    found = latent_chains(gaussian, identity(3), chains=4, steps=10, warmup=10_000, deadline=started)
+    found = latent_chains(
+        gaussian, identity(3), chains=4, steps=10, warmup=10_000, deadline=started
+    )
     assert found.samples.shape == (4, 1, 3)
     assert not found.complete
     assert found.rhat.isnan().all()
@@ -380,21 +448,29 @@ def test_deadline() -> None:
         return gaussian(u)
 
     started = time.monotonic()
-    found = latent_chains(slow, identity(3), chains=4, steps=100_000, warmup=100_000, deadline=started + 0.6)
+    found = latent_chains(
+        slow, identity(3), chains=4, steps=100_000, warmup=100_000, deadline=started + 0.6
+    )
     assert 0.4 < time.monotonic() - started < 3
     assert not found.complete
     assert found.samples.shape[1] > 5
 
 
 def test_starting_points_are_looked_for() -> None:
-    """Where one draw in 40 has positive density the chains start from those; where none has, an error says so."""
-    found = latent_chains(lambda u: torch.where(u[:, 0] > 2, 0.0, -math.inf), identity(1), chains=4, steps=3, warmup=0)
+    """Where one draw in 40 has positive density the chains start from those; where none has, an
+    error says so.
+    """
+    found = latent_chains(
+        lambda u: torch.where(u[:, 0] > 2, 0.0, -math.inf), identity(1), chains=4, steps=3, warmup=0
+    )
     assert (found.samples > 2).all()
     with pytest.raises(InferenceError, match=r"not a number at all of 204 draws of the flow"):
         latent_chains(lambda u: torch.full((len(u),), -math.inf), identity(1), chains=4)
 
 
-@pytest.mark.parametrize("settings", [{"chains": 0}, {"steps": 0}, {"warmup": -1}, {"local": -1.0}, {"local": math.nan}])
+@pytest.mark.parametrize(
+    "settings", [{"chains": 0}, {"steps": 0}, {"warmup": -1}, {"local": -1.0}, {"local": math.nan}]
+)
 def test_bad_settings(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         latent_chains(gaussian, identity(3), **settings)  # type: ignore[arg-type]

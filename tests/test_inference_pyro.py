@@ -1,4 +1,6 @@
-"""Models of Pyro: the density is the one that is written out by hand, and what cannot be inferred is named."""
+"""Models of Pyro: the density is the one that is written out by hand, and what cannot be inferred
+is named.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def half_normal(x: Tensor, sd: float) -> Tensor:
     return normal(x, 0.0, sd) + math.log(2)
 
 
-# --- models, and their densities written out ------------------------------------------------------------------------
+# --- models, and their densities written out ------------------------------------------------------
 
 EFFECTS = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12], dtype=torch.float64)
 ERRORS = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18], dtype=torch.float64)
@@ -58,7 +60,12 @@ def eight_schools(y: Tensor, sd: Tensor) -> None:
 
 def eight_schools_by_hand(p: dict[str, Tensor]) -> Tensor:
     mu, tau, eta = p["mu"], p["tau"], p["eta"]
-    prior = normal(mu, 0.0, 5.0) + math.log(2 / (5 * math.pi)) - (1 + (tau / 5) ** 2).log() + normal(eta, 0.0, 1.0).sum(1)
+    prior = (
+        normal(mu, 0.0, 5.0)
+        + math.log(2 / (5 * math.pi))
+        - (1 + (tau / 5) ** 2).log()
+        + normal(eta, 0.0, 1.0).sum(1)
+    )
     return prior + normal(EFFECTS, mu[:, None] + tau[:, None] * eta, ERRORS).sum(1)
 
 
@@ -79,7 +86,11 @@ def regression(x: Tensor, y: Tensor) -> None:
 def regression_by_hand(p: dict[str, Tensor]) -> Tensor:
     noise, shift, slope = p["noise"], p["shift"], p["slope"]
     found = normal(p["level"], 0.0, 2.0) + half_normal(p["spread"], 1.5) + math.log(2) - 2 * noise
-    found = found + normal(slope, p["level"][:, None], p["spread"][:, None]).sum(1) + normal(shift, 0.0, 0.3).sum((1, 2))
+    found = (
+        found
+        + normal(slope, p["level"][:, None], p["spread"][:, None]).sum(1)
+        + normal(shift, 0.0, 0.3).sum((1, 2))
+    )
     return found + normal(Y, slope[:, None] * X + shift, noise[:, None, None]).sum((1, 2))
 
 
@@ -106,23 +117,31 @@ def correlated(y: Tensor) -> None:
     scale = pyro.sample("scale", dist.HalfNormal(torch.ones(3)).to_event(1))
     lower = pyro.sample("L", dist.LKJCholesky(3, 1.0))
     with pyro.plate("rows", len(y)):
-        pyro.sample("y", dist.MultivariateNormal(torch.zeros(3), scale_tril=scale[:, None] * lower), obs=y)
+        pyro.sample(
+            "y", dist.MultivariateNormal(torch.zeros(3), scale_tril=scale[:, None] * lower), obs=y
+        )
 
 
 def correlated_by_hand(p: dict[str, Tensor]) -> Tensor:
-    """Correlation matrices of size 3 fill a volume of π²/2, and |∂R/∂L| = L₂₂ (η = 1: all are equally likely)."""
+    """Correlation matrices of size 3 fill a volume of π²/2, and |∂R/∂L| = L₂₂ (η = 1: all are
+    equally likely).
+    """
     scale, lower = p["scale"], p["L"]
     prior = half_normal(scale, 1.0).sum(1) + math.log(2 / math.pi**2) + lower[:, 1, 1].log()
     cov = scale[:, :, None] * (lower @ lower.mT) * scale[:, None]
     quadratic = torch.einsum("ni,bij,nj->b", VECTORS, torch.linalg.inv(cov), VECTORS)
-    return prior - 0.5 * (quadratic + len(VECTORS) * (torch.linalg.slogdet(cov)[1] + 3 * math.log(2 * math.pi)))
+    return prior - 0.5 * (
+        quadratic + len(VECTORS) * (torch.linalg.slogdet(cov)[1] + 3 * math.log(2 * math.pi))
+    )
 
 
 def bounded(heads: Tensor) -> None:
     sd = pyro.sample("sd", dist.HalfNormal(2.0))
     low = pyro.sample("low", dist.Uniform(-3.0, 4.0))
     rate = pyro.sample("rate", dist.Beta(2.0, 3.0))
-    edges = pyro.sample("edges", dist.Uniform(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 5.0])).to_event(1))
+    edges = pyro.sample(
+        "edges", dist.Uniform(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 5.0])).to_event(1)
+    )
     pyro.factor("pull", -low * sd + edges.sum())
     for i in pyro.plate("tosses", len(heads)):
         pyro.sample(f"toss_{i}", dist.Bernoulli(rate), obs=heads[i])
@@ -130,11 +149,26 @@ def bounded(heads: Tensor) -> None:
 
 def bounded_by_hand(p: dict[str, Tensor]) -> Tensor:
     sd, low, rate = p["sd"], p["low"], p["rate"]
-    prior = half_normal(sd, 2.0) - math.log(7) + math.log(12) + rate.log() + 2 * (1 - rate).log() - math.log(4)
+    prior = (
+        half_normal(sd, 2.0)
+        - math.log(7)
+        + math.log(12)
+        + rate.log()
+        + 2 * (1 - rate).log()
+        - math.log(4)
+    )
     return prior - low * sd + p["edges"].sum(1) + 2 * rate.log() + (1 - rate).log()
 
 
-MODELS: dict[str, tuple[Callable[..., None], tuple[Tensor, ...], Callable[[dict[str, Tensor]], Tensor], dict[str, Any]]] = {
+MODELS: dict[
+    str,
+    tuple[
+        Callable[..., None],
+        tuple[Tensor, ...],
+        Callable[[dict[str, Tensor]], Tensor],
+        dict[str, Any],
+    ],
+] = {
     "eight schools": (
         eight_schools,
         (EFFECTS, ERRORS),
@@ -154,7 +188,12 @@ MODELS: dict[str, tuple[Callable[..., None], tuple[Tensor, ...], Callable[[dict[
         },
     ),
     "dirichlet": (shares, (COUNTS,), shares_by_hand, {"p": ((2, 3), "simplex")}),
-    "lkj": (correlated, (VECTORS,), correlated_by_hand, {"scale": ((3,), "positive"), "L": ((3, 3), "corr_cholesky")}),
+    "lkj": (
+        correlated,
+        (VECTORS,),
+        correlated_by_hand,
+        {"scale": ((3,), "positive"), "L": ((3, 3), "corr_cholesky")},
+    ),
     "bounds": (
         bounded,
         (torch.tensor([1.0, 0.0, 1.0]),),
@@ -184,12 +223,14 @@ def test_density_and_gradient_are_those_written_by_hand(name: str) -> None:
     assert isinstance(value, dict)
     expected = by_hand(value) + log_det
     torch.testing.assert_close(log_p, expected, rtol=1e-8, atol=1e-8)
-    grad, expected_grad = (torch.autograd.grad(total.sum(), u, retain_graph=True)[0] for total in (log_p, expected))
+    grad, expected_grad = (
+        torch.autograd.grad(total.sum(), u, retain_graph=True)[0] for total in (log_p, expected)
+    )
     torch.testing.assert_close(grad, expected_grad, rtol=1e-7, atol=1e-8)
     target.check(torch.Generator().manual_seed(0))
 
 
-# --- supports -------------------------------------------------------------------------------------------------------
+# --- supports -------------------------------------------------------------------------------------
 
 two = torch.ones(2)
 turn = f"circular:{-math.pi}:{math.pi}"
@@ -200,17 +241,29 @@ SITES: dict[str, tuple[Callable[[], Any], tuple[int, ...], Any]] = {
     "multivariate": (lambda: dist.MultivariateNormal(torch.zeros(3), torch.eye(3)), (3,), "real"),
     "wishart": (lambda: dist.Wishart(torch.tensor(4.0), torch.eye(2)), (2, 2), "positive_definite"),
     "softplus": (
-        lambda: dist.TransformedDistribution(dist.Normal(0.0, 1.0), dist.transforms.SoftplusTransform()),
+        lambda: dist.TransformedDistribution(
+            dist.Normal(0.0, 1.0), dist.transforms.SoftplusTransform()
+        ),
         (),
         "positive",
     ),
     "ordered": (
-        lambda: dist.TransformedDistribution(dist.Normal(torch.zeros(3), 1.0).to_event(1), dist.transforms.OrderedTransform()),
+        lambda: dist.TransformedDistribution(
+            dist.Normal(torch.zeros(3), 1.0).to_event(1), dist.transforms.OrderedTransform()
+        ),
         (3,),
         "ordered",
     ),
-    "mixture": (lambda: dist.MixtureSameFamily(dist.Categorical(two), dist.Normal(two, 1.0)), (), "real"),
-    "mixture of betas": (lambda: dist.MixtureSameFamily(dist.Categorical(two), dist.Beta(two, 3.0)), (), "interval:0.0:1.0"),
+    "mixture": (
+        lambda: dist.MixtureSameFamily(dist.Categorical(two), dist.Normal(two, 1.0)),
+        (),
+        "real",
+    ),
+    "mixture of betas": (
+        lambda: dist.MixtureSameFamily(dist.Categorical(two), dist.Beta(two, 3.0)),
+        (),
+        "interval:0.0:1.0",
+    ),
     "angle": (lambda: dist.VonMises(0.0, 2.0), (), turn),
     "angles": (lambda: dist.VonMises(two, 2.0).to_event(1), (2,), turn),
     "two angles": (lambda: dist.SineBivariateVonMises(0.0, 0.0, 1.0, 1.0, 0.1), (2,), turn),
@@ -244,14 +297,16 @@ def test_improper_priors_which_pyro_cannot_sample() -> None:
 
 
 def test_a_mode_in_each_half_of_an_angle_counts_once() -> None:
-    """∫ over the support of a von Mises density is 1: over the real line, which Pyro names, it would be infinite."""
+    """∫ over the support of a von Mises density is 1: over the real line, which Pyro names, it
+    would be infinite.
+    """
     log_density, parameters = from_pyro(lambda: pyro.sample("a", dist.VonMises(3.0, 2.0)))
     target = Target(log_density, Space.of(parameters))
     u = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
     assert torch.trapezoid(target(u).exp(), u[:, 0]).item() == pytest.approx(1.0, abs=1e-4)
 
 
-# --- handlers, and other ways of writing models ---------------------------------------------------------------------
+# --- handlers, and other ways of writing models ---------------------------------------------------
 
 
 def coin(y: Tensor) -> None:
@@ -273,7 +328,9 @@ def test_handlers_keep_their_meaning() -> None:
         with pyro.plate("rows", 3), poutine.mask(mask=torch.tensor([True, False, True])):
             pyro.sample("y", dist.Bernoulli(p), obs=y)
 
-    assert from_pyro(masked).log_density({"p": p}).item() == pytest.approx(prior + math.log(0.3 * 0.7))
+    assert from_pyro(masked).log_density({"p": p}).item() == pytest.approx(
+        prior + math.log(0.3 * 0.7)
+    )
 
 
 def test_counts_in_a_scaled_and_masked_plate() -> None:
@@ -281,7 +338,11 @@ def test_counts_in_a_scaled_and_masked_plate() -> None:
 
     def model() -> None:
         p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
-        with pyro.plate("urns", 3), poutine.scale(scale=3.0), poutine.mask(mask=torch.tensor([True, True, False])):
+        with (
+            pyro.plate("urns", 3),
+            poutine.scale(scale=3.0),
+            poutine.mask(mask=torch.tensor([True, True, False])),
+        ):
             pyro.sample("n", dist.Multinomial(3, p), obs=counts)
 
     p = torch.tensor([0.2, 0.3, 0.5])
@@ -296,7 +357,9 @@ def test_conditioned_sites_are_data() -> None:
 
     log_density, parameters = from_pyro(poutine.condition(model, data={"y": torch.tensor(1.0)}))
     assert list(parameters) == ["z"]
-    assert log_density({"z": torch.tensor(3.0)}).item() == pytest.approx(-4.5 - 0.5 - math.log(2) - math.log(2 * math.pi))
+    assert log_density({"z": torch.tensor(3.0)}).item() == pytest.approx(
+        -4.5 - 0.5 - math.log(2) - math.log(2 * math.pi)
+    )
 
 
 def test_reparametrised_sites_are_replaced() -> None:
@@ -334,7 +397,9 @@ def test_a_network_with_priors_on_its_weights() -> None:
     log_density, parameters = from_pyro(Network(), x.float())
     assert {name: p.shape for name, p in parameters.items()} == {"layer.weight": (1, 3)}
     weight = numbers(1, 3, seed=5).float()
-    expected = normal(weight.double(), 0.0, 1.0).sum() + normal(x @ weight.double()[0], 0.0, 1.0).sum()
+    expected = (
+        normal(weight.double(), 0.0, 1.0).sum() + normal(x @ weight.double()[0], 0.0, 1.0).sum()
+    )
     assert log_density({"layer.weight": weight}).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -346,7 +411,10 @@ def test_a_model_that_branches_on_values_goes_point_by_point() -> None:
     log_density, parameters = from_pyro(model)
     target = Target(log_density, Space.of(parameters))
     u = torch.tensor([[-1.0], [0.5]], dtype=torch.float64)
-    torch.testing.assert_close(target(u), normal(u[:, 0], 0.0, 1.0) + normal(torch.tensor(1.0), torch.tensor([2.0, 0.5]), 1.0))
+    torch.testing.assert_close(
+        target(u),
+        normal(u[:, 0], 0.0, 1.0) + normal(torch.tensor(1.0), torch.tensor([2.0, 0.5]), 1.0),
+    )
     assert target.mode == "rows"
 
 
@@ -367,7 +435,9 @@ def test_points_of_any_precision_meet_data_of_one(dtype: torch.dtype) -> None:
 
 def test_a_model_for_both_precisions_keeps_that_of_the_points() -> None:
     density, _ = from_pyro(coin, torch.ones(2))
-    assert [density({"p": torch.tensor(0.3, dtype=d)}).dtype for d in (torch.float32, torch.float64)] == [
+    assert [
+        density({"p": torch.tensor(0.3, dtype=d)}).dtype for d in (torch.float32, torch.float64)
+    ] == [
         torch.float32,
         torch.float64,
     ]
@@ -384,7 +454,7 @@ def test_nothing_global_changes() -> None:
     assert not list(pyro.get_param_store())
 
 
-# --- what cannot be -------------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def sampled(build: Callable[[], Any]) -> Callable[[], None]:
@@ -403,7 +473,9 @@ def rows(**subset: Any) -> None:
 
 def partly_observed() -> None:
     with pyro.plate("rows", 2):
-        pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.zeros(2), obs_mask=torch.tensor([True, False]))
+        pyro.sample(
+            "y", dist.Normal(0.0, 1.0), obs=torch.zeros(2), obs_mask=torch.tensor([True, False])
+        )
 
 
 def unplanned() -> None:
@@ -430,24 +502,76 @@ def twice() -> None:
 
 
 BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
-    "bernoulli": (sampled(lambda: dist.Bernoulli(0.3)), ConfigError, "site 'site' is discrete .Bernoulli.; it must be marginal"),
-    "categorical": (sampled(lambda: dist.Categorical(torch.ones(3))), ConfigError, "'site' is discrete .Categorical."),
-    "poisson in a plate": (sampled(lambda: dist.Poisson(torch.ones(3)).to_event(1)), ConfigError, "'site' is discrete .Poisson."),
-    "one hot": (sampled(lambda: dist.OneHotCategorical(torch.ones(3))), ConfigError, "is discrete .OneHotCategorical."),
-    "delta": (sampled(lambda: dist.Delta(torch.tensor(1.0))), ConfigError, "'site' is a Delta.*pyro.deterministic"),
-    "sphere": (sampled(lambda: dist.ProjectedNormal(torch.ones(3))), ConfigError, "site: no way to the support Sphere"),
-    "correlations": (sampled(lambda: dist.LKJ(3, 1.0)), ConfigError, "site: no way to the support CorrMatrix"),
-    "no distribution": (sampled(lambda: lambda: torch.tensor(1.0)), ConfigError, "'site' is drawn from a function"),
+    "bernoulli": (
+        sampled(lambda: dist.Bernoulli(0.3)),
+        ConfigError,
+        "site 'site' is discrete .Bernoulli.; it must be marginal",
+    ),
+    "categorical": (
+        sampled(lambda: dist.Categorical(torch.ones(3))),
+        ConfigError,
+        "'site' is discrete .Categorical.",
+    ),
+    "poisson in a plate": (
+        sampled(lambda: dist.Poisson(torch.ones(3)).to_event(1)),
+        ConfigError,
+        "'site' is discrete .Poisson.",
+    ),
+    "one hot": (
+        sampled(lambda: dist.OneHotCategorical(torch.ones(3))),
+        ConfigError,
+        "is discrete .OneHotCategorical.",
+    ),
+    "delta": (
+        sampled(lambda: dist.Delta(torch.tensor(1.0))),
+        ConfigError,
+        "'site' is a Delta.*pyro.deterministic",
+    ),
+    "sphere": (
+        sampled(lambda: dist.ProjectedNormal(torch.ones(3))),
+        ConfigError,
+        "site: no way to the support Sphere",
+    ),
+    "correlations": (
+        sampled(lambda: dist.LKJ(3, 1.0)),
+        ConfigError,
+        "site: no way to the support CorrMatrix",
+    ),
+    "no distribution": (
+        sampled(lambda: lambda: torch.tensor(1.0)),
+        ConfigError,
+        "'site' is drawn from a function",
+    ),
     "mixed bounds": (
-        sampled(lambda: dist.MixtureSameFamily(dist.Categorical(two), dist.Uniform(torch.tensor([0.0, 1.0]), 2.0))),
+        sampled(
+            lambda: dist.MixtureSameFamily(
+                dist.Categorical(two), dist.Uniform(torch.tensor([0.0, 1.0]), 2.0)
+            )
+        ),
         ConfigError,
         "'site' mixes distributions with bounds of their own",
     ),
-    "upper bound": (upstream(lambda x: dist.Uniform(0.0, x)), ConfigError, "support of site 'site' depends on other sites"),
-    "lower bound": (upstream(lambda x: dist.Pareto(x.detach(), 2.0)), ConfigError, "support of site 'site' depends"),
-    "shape": (upstream(lambda x: dist.Normal(torch.zeros(int(10 * x) + 1), 1.0)), ConfigError, "shape or support of site 'site'"),
+    "upper bound": (
+        upstream(lambda x: dist.Uniform(0.0, x)),
+        ConfigError,
+        "support of site 'site' depends on other sites",
+    ),
+    "lower bound": (
+        upstream(lambda x: dist.Pareto(x.detach(), 2.0)),
+        ConfigError,
+        "support of site 'site' depends",
+    ),
+    "shape": (
+        upstream(lambda x: dist.Normal(torch.zeros(int(10 * x) + 1), 1.0)),
+        ConfigError,
+        "shape or support of site 'site'",
+    ),
     "subsample": (lambda: rows(subsample_size=5), ConfigError, "plate 'rows' subsamples 5 of 10"),
-    "given subsample": (lambda: rows(subsample=torch.arange(4)), ConfigError, "plate 'rows' subsamples 4 of 10"),
+    "given subsample": (
+        lambda: rows(subsample=torch.arange(4)),
+        ConfigError,
+        "plate 'rows' subsamples 4 of 10",
+    ),
     "observed in part": (partly_observed, ConfigError, "'y_unobserved' is masked in part"),
     "masked in part": (
         sampled(lambda: dist.Normal(torch.zeros(2), 1.0).mask(torch.tensor([True, False]))),
@@ -459,11 +583,23 @@ BAD: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
         ConfigError,
         "'loc' is a pyro.param",
     ),
-    "no latent site": (lambda: pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(1.0)), ConfigError, "no latent site"),
+    "no latent site": (
+        lambda: pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.tensor(1.0)),
+        ConfigError,
+        "no latent site",
+    ),
     "random": (unplanned, InferenceError, "draws random numbers other than by pyro.sample"),
     "branch": (branching, InferenceError, "'extra' is there at some points only"),
-    "impossible data": (observed(lambda: dist.Poisson(1.0), -1.0), InferenceError, "the model raised ValueError.*site 'y'.*-1.0"),
-    "missing data": (observed(lambda: dist.Normal(0.0, 1.0), math.nan), InferenceError, "site 'y'.*invalid values: nan"),
+    "impossible data": (
+        observed(lambda: dist.Poisson(1.0), -1.0),
+        InferenceError,
+        "the model raised ValueError.*site 'y'.*-1.0",
+    ),
+    "missing data": (
+        observed(lambda: dist.Normal(0.0, 1.0), math.nan),
+        InferenceError,
+        "site 'y'.*invalid values: nan",
+    ),
     "name twice": (twice, InferenceError, "Multiple sample sites named 'z'"),
     "wrong": (lambda: 1 / 0, InferenceError, "the model raised ZeroDivisionError"),
 }
@@ -508,7 +644,7 @@ def test_without_pyro_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         from_pyro(coin, torch.ones(2))
 
 
-# --- all the way ----------------------------------------------------------------------------------------------------
+# --- all the way ----------------------------------------------------------------------------------
 
 
 def linear(x: Tensor, y: Tensor) -> None:
@@ -523,8 +659,12 @@ def test_infer_finds_an_exact_posterior_and_evidence() -> None:
     y = x @ torch.tensor([1.0, -0.5], dtype=torch.float64) + 0.5 * numbers(12, seed=6)
     covariance = torch.linalg.inv(torch.eye(2) / 4 + x.T @ x / 0.25)
     mean = covariance @ x.T @ y / 0.25
-    marginal = torch.distributions.MultivariateNormal(torch.zeros(12).double(), 4 * x @ x.T + 0.25 * torch.eye(12))
-    posterior = diffeo.infer(*from_pyro(linear, x.float(), y.float()), steps=100, samples=4000, effort="flow")
+    marginal = torch.distributions.MultivariateNormal(
+        torch.zeros(12).double(), 4 * x @ x.T + 0.25 * torch.eye(12)
+    )
+    posterior = diffeo.infer(
+        *from_pyro(linear, x.float(), y.float()), steps=100, samples=4000, effort="flow"
+    )
     assert posterior.trusted
     assert posterior.log_z == pytest.approx(marginal.log_prob(y).item(), abs=0.02)
     table = posterior.summary()
@@ -550,11 +690,23 @@ parameters = {"not": "these"}
 
 def test_the_command_takes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.py").write_text(FILE)
-    words = ["--out", tmp_path / "out", "--effort", "flow", "--steps", "200", "-n", "2000", "--quiet", "--json"]
+    words = [
+        "--out",
+        tmp_path / "out",
+        "--effort",
+        "flow",
+        "--steps",
+        "200",
+        "-n",
+        "2000",
+        "--quiet",
+        "--json",
+    ]
     assert run("infer", f"{tmp_path}/model.py:target", *words) == 0
     found = answer(capsys)
     assert found["trusted"] is True
-    log_z = math.lgamma(9) - math.lgamma(3) + 3 * math.log(2) - 9 * math.log(5) - math.log(2 * 24)  # Gamma(9, 5) after y
+    # Gamma(9, 5) after y
+    log_z = math.lgamma(9) - math.lgamma(3) + 3 * math.log(2) - 9 * math.log(5) - math.log(2 * 24)
     assert found["log_z"] == pytest.approx(log_z, abs=0.03)
     assert [row["name"] for row in found["summary"]] == ["rate"]
     assert found["summary"][0]["mean"] == pytest.approx(9 / 5, rel=0.05)

@@ -1,4 +1,6 @@
-"""Regions that a function tells, devices and limits of time: what is outside has no weight and is no objection."""
+"""Regions that a function tells, devices and limits of time: what is outside has no weight and is
+no objection.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from diffeo.core.errors import ConfigError, DiffeoError, InferenceError
 from diffeo.inference import ReverseKL, Space, Target
 from diffeo.inference.diagnostics import verdict
 
-FAST: dict[str, Any] = {"steps": 150, "samples": 3_000, "layers": 3, "hidden": (32,), "effort": "flow", "model": "realnvp"}
+FAST: dict[str, Any] = {
+    "steps": 150,
+    "samples": 3_000,
+    "layers": 3,
+    "hidden": (32,),
+    "effort": "flow",
+    "model": "realnvp",
+}
 
 
 def normal(x: Tensor) -> Tensor:
@@ -58,11 +67,15 @@ def test_the_log_density_is_not_asked_outside() -> None:
     parameters = {"a": "positive", "b": "positive"}
     posterior = diffeo.infer(log_density, parameters, inside=lambda p: p["a"] + p["b"] < 1, **FAST)
     # ∫ e^−a (1 − a)² / 2 da from 0 to 1 is ½ (1 − 2/e)
-    assert posterior.log_z == pytest.approx(math.log(0.5 * (1 - 2 / math.e)), abs=5 * posterior.log_z_se + 2e-3)
+    assert posterior.log_z == pytest.approx(
+        math.log(0.5 * (1 - 2 / math.e)), abs=5 * posterior.log_z_se + 2e-3
+    )
 
 
 def test_draws_outside_count_whether_declared_or_not() -> None:
-    """Their weight is zero, which is as good as any: log Z is right; a declared region is no objection at all."""
+    """Their weight is zero, which is as good as any: log Z is right; a declared region is no
+    objection at all.
+    """
 
     def half(x: Tensor) -> Tensor:
         return torch.where(x[:, 0] > 0, normal(x), -math.inf)
@@ -79,7 +92,9 @@ def test_draws_outside_are_an_objection_unless_they_were_declared() -> None:
     assert declared.diagnostics.declared_share > 0.05
     most = replace(declared.diagnostics, minus_inf_share=0.6, declared_share=0.6)
     assert not any("outside the support" in reason for reason in verdict(most)[1])
-    assert any("outside the support" in reason for reason in verdict(replace(most, declared_share=0.0))[1])
+    assert any(
+        "outside the support" in reason for reason in verdict(replace(most, declared_share=0.0))[1]
+    )
 
 
 def test_draws_outside_push_inwards() -> None:
@@ -116,9 +131,25 @@ def test_regions_that_cannot_be_used_are_refused(inside: Any, words: str) -> Non
 
 def test_a_file_may_declare_its_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cut.py"
-    path.write_text("def log_p(x): return -0.5 * x.square().sum(1)\ndef inside(x): return x.sum(1) < 1\n")
-    words = ["--dim", "2", "--steps", "5", "-n", "500", "--model", "realnvp", "--effort", "flow", "--quiet"]
-    monkeypatch.setattr("sys.argv", ["diffeo", "infer", f"{path}:log_p", "--out", str(tmp_path / "out"), *words])
+    path.write_text(
+        "def log_p(x): return -0.5 * x.square().sum(1)\ndef inside(x): return x.sum(1) < 1\n"
+    )
+    words = [
+        "--dim",
+        "2",
+        "--steps",
+        "5",
+        "-n",
+        "500",
+        "--model",
+        "realnvp",
+        "--effort",
+        "flow",
+        "--quiet",
+    ]
+    monkeypatch.setattr(
+        "sys.argv", ["diffeo", "infer", f"{path}:log_p", "--out", str(tmp_path / "out"), *words]
+    )
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
@@ -126,11 +157,13 @@ def test_a_file_may_declare_its_region(tmp_path: Path, monkeypatch: pytest.Monke
     assert bool((draws.sum(axis=1) < 1).all())
 
 
-# --- devices -------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 def test_the_cpu_by_name_is_the_default() -> None:
-    one, two = (diffeo.infer(normal, 2, device=device, **(FAST | {"steps": 5})) for device in (None, "cpu"))
+    one, two = (
+        diffeo.infer(normal, 2, device=device, **(FAST | {"steps": 5})) for device in (None, "cpu")
+    )
     assert torch.equal(one.draws, two.draws)
 
 
@@ -141,7 +174,7 @@ def test_devices_that_are_not_there_are_refused(device: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-# --- limits --------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def slow(x: Tensor) -> Tensor:
@@ -153,9 +186,13 @@ def slow(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("effort", ["auto", "flow", "annealed", "fab", "mcmc"])
 def test_slow_densities_end_near_the_limit(effort: Any) -> None:
     start = time.monotonic()
-    posterior = diffeo.infer(slow, 3, minutes=4 / 60, effort=effort, model="realnvp", layers=2, hidden=(16,))
+    posterior = diffeo.infer(
+        slow, 3, minutes=4 / 60, effort=effort, model="realnvp", layers=2, hidden=(16,)
+    )
     assert time.monotonic() - start < 12
-    assert any("the limit of 0.0667 minutes ended the search" in warning for warning in posterior.warnings)
+    assert any(
+        "the limit of 0.0667 minutes ended the search" in warning for warning in posterior.warnings
+    )
 
 
 def test_auto_has_a_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""The report of a posterior: what it was given is on the page, in words that hold, and nothing else gets in."""
+"""The report of a posterior: what it was given is on the page, in words that hold, and nothing else
+gets in.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,22 @@ from diffeo.report.posterior_training import trained_by
 from diffeo.report.posterior_weights import tail_size
 
 HISTORY: list[dict[str, Any]] = [
-    {"step": 10 * k, "train": 50.0 - k if k else None, "valid": 40.0 - k, "valid_se": 0.1} for k in range(6)
+    {"step": 10 * k, "train": 50.0 - k if k else None, "valid": 40.0 - k, "valid_se": 0.1}
+    for k in range(6)
 ]
-COUNTS = {"evaluations": 54_321, "gradients": 43_210, "nan_rows": 17, "outside_rows": 1_234, "nan_gradients": 5}
+COUNTS = {
+    "evaluations": 54_321,
+    "gradients": 43_210,
+    "nan_rows": 17,
+    "outside_rows": 1_234,
+    "nan_gradients": 5,
+}
 
 
 class Seen(HTMLParser):
-    """What a browser would show: tags, attributes, sources, and the text of the sections by their titles."""
+    """What a browser would show: tags, attributes, sources, and the text of the sections by their
+    titles.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -89,14 +100,33 @@ def given(
         trusted, reasons = chains.verdict()
         draws, name = chains.samples.flatten(0, 1), "mcmc"
         weights = torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64)
-    flow = diffeo.Flow(diffeo.Chain([diffeo.layers.Permute(list(range(space.size)))]), diffeo.bases.Normal(space.size))
+    flow = diffeo.Flow(
+        diffeo.Chain([diffeo.layers.Permute(list(range(space.size)))]),
+        diffeo.bases.Normal(space.size),
+    )
     tried = [Attempt(name, trusted, reasons, found, 50, 1.5, 50_000)]
     warnings = [f"{name}: {reason}" for reason in reasons]
-    return replace(Posterior(flow, space, draws, weights, found, trusted, warnings, tried, COUNTS, HISTORY, chains), **more)
+    return replace(
+        Posterior(
+            flow, space, draws, weights, found, trusted, warnings, tried, COUNTS, HISTORY, chains
+        ),
+        **more,
+    )
 
 
 def running(samples: Tensor) -> Chains:
-    return Chains(samples, rhat(samples), ess_bulk(samples), ess_tail(samples), 0.625, 0.8125, 0.4375, 3, 9_999, True)
+    return Chains(
+        samples,
+        rhat(samples),
+        ess_bulk(samples),
+        ess_tail(samples),
+        0.625,
+        0.8125,
+        0.4375,
+        3,
+        9_999,
+        True,
+    )
 
 
 def page_of(folder: Path, posterior: Posterior, **more: Any) -> str:
@@ -112,15 +142,36 @@ def seen(folder: Path, posterior: Posterior, **more: Any) -> Seen:
 def test_the_verdict_comes_first_and_the_figures_follow(tmp_path: Path) -> None:
     p = given(3, reference=0.2 + 0.3 * noise(500, seed=2))
     found = seen(tmp_path, p, source="where it is from")
-    order = ["Can the draws be trusted?", "What was tried", "Summary", "Draws", "Weights", "Training", "Evaluations"]
+    order = [
+        "Can the draws be trusted?",
+        "What was tried",
+        "Summary",
+        "Draws",
+        "Weights",
+        "Training",
+        "Evaluations",
+    ]
     assert list(found.sections)[1:] == [*order, "How to use the draws"]
     text, d = found["Can the draws be trusted?"], p.diagnostics
     assert text.index("The draws can be trusted") < text.index("log Z")
     assert "NOT" not in text
     assert d.eubo is not None
-    for value in (d.log_z, d.log_z_se, d.elbo, d.iw_elbo, d.log_z - d.elbo, d.eubo, d.eubo - d.log_z):
+    for value in (
+        d.log_z,
+        d.log_z_se,
+        d.elbo,
+        d.iw_elbo,
+        d.log_z - d.elbo,
+        d.eubo,
+        d.eubo - d.log_z,
+    ):
         assert f"{abs(value):.4f}" in text
-    for words in (f"{d.ess:.2%}", f"{1000 * d.ess:,.0f} of 1,000", f"{abs(d.k_hat):.2f}", f"{d.max_weight_share:.3%}"):
+    for words in (
+        f"{d.ess:.2%}",
+        f"{1000 * d.ess:,.0f} of 1,000",
+        f"{abs(d.k_hat):.2f}",
+        f"{d.max_weight_share:.3%}",
+    ):
         assert words in text
     assert "where it is from" in found[""]
 
@@ -130,7 +181,9 @@ def test_no_upper_bound_without_reference(tmp_path: Path) -> None:
 
 
 def test_every_reason_is_given_in_full(tmp_path: Path) -> None:
-    reasons = [f"reason number {k}, " + "and more of it " * 20 + f"to the end of {k}" for k in range(3)]
+    reasons = [
+        f"reason number {k}, " + "and more of it " * 20 + f"to the end of {k}" for k in range(3)
+    ]
     p = given(2, trusted=False, warnings=[f"flow: {r}" for r in reasons])
     p.attempts[0] = replace(p.attempts[0], trusted=False, reasons=reasons)
     found = seen(tmp_path, p)
@@ -143,7 +196,12 @@ def test_every_reason_is_given_in_full(tmp_path: Path) -> None:
 
 def test_what_earlier_attempts_lacked_is_no_word_against_the_draws(tmp_path: Path) -> None:
     p = given(2, warnings=["flow: it was too short", "the log density was NaN at 17 points"])
-    p.attempts.insert(0, replace(p.attempts[0], name="flow", trusted=False, reasons=["it was too short"], evaluations=777))
+    p.attempts.insert(
+        0,
+        replace(
+            p.attempts[0], name="flow", trusted=False, reasons=["it was too short"], evaluations=777
+        ),
+    )
     p.attempts[1] = replace(p.attempts[1], name="annealed")
     found = seen(tmp_path, p)
     assert "too short" not in found["Can the draws be trusted?"]
@@ -165,7 +223,9 @@ def test_what_earlier_attempts_lacked_is_no_word_against_the_draws(tmp_path: Pat
 )
 def test_k_hat_in_words(k_hat: float, ess: float, words: str, tmp_path: Path) -> None:
     p = given(2)
-    assert words in page_of(tmp_path, replace(p, diagnostics=replace(p.diagnostics, k_hat=k_hat, ess=ess)))
+    assert words in page_of(
+        tmp_path, replace(p, diagnostics=replace(p.diagnostics, k_hat=k_hat, ess=ess))
+    )
 
 
 def test_a_signal_to_noise_where_there_is_one(tmp_path: Path) -> None:
@@ -179,7 +239,9 @@ def test_a_signal_to_noise_where_there_is_one(tmp_path: Path) -> None:
 def test_a_search_that_was_stopped(tmp_path: Path) -> None:
     p = given(2)
     for signum in (None, 15):
-        assert ("A signal ended" in page_of(tmp_path, replace(p, signum=signum))) is (signum is not None)
+        assert ("A signal ended" in page_of(tmp_path, replace(p, signum=signum))) is (
+            signum is not None
+        )
 
 
 def test_counts_of_evaluations(tmp_path: Path) -> None:
@@ -256,10 +318,14 @@ def test_one_dimension(tmp_path: Path) -> None:
     assert "correlation" not in found["Draws"]
 
 
-def test_entries_that_do_not_vary_are_named_and_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_do_not_vary_are_named_and_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[list[str]] = []
     corner = plots.corner
-    monkeypatch.setattr(plots, "corner", lambda x, y, names, rho: drawn.append(names) or corner(x, y, names, rho))
+    monkeypatch.setattr(
+        plots, "corner", lambda x, y, names, rho: drawn.append(names) or corner(x, y, names, rho)
+    )
     draws = noise(1000, 3)
     draws[:, 1] = 0.0
     found = seen(tmp_path / "some", given({"a": (), "still": (), "c": ()}, draws=draws))
@@ -297,7 +363,8 @@ def test_an_infinite_elbo(tmp_path: Path) -> None:
     text = found["Can the draws be trusted?"]
     assert "ELBO|−∞|lower bound on log Z, nats; −∞ because draws lie outside the support" in text
     assert (
-        f"IW-ELBO|{p.diagnostics.iw_elbo:.4f}".replace("-0", "−0") + "|a tighter lower bound, from groups of 50 draws, nats|"
+        f"IW-ELBO|{p.diagnostics.iw_elbo:.4f}".replace("-0", "−0")
+        + "|a tighter lower bound, from groups of 50 draws, nats|"
         in text
     )
     assert "log Z − ELBO|∞" in text
@@ -310,7 +377,14 @@ def test_no_history(tmp_path: Path) -> None:
 
 
 def test_draws_of_a_wide_range_are_drawn_as_logarithms() -> None:
-    x = np.stack((np.exp(3 * noise(500).numpy()), np.exp(0.1 * noise(500).numpy()), 100 * noise(500).numpy()), 1)
+    x = np.stack(
+        (
+            np.exp(3 * noise(500).numpy()),
+            np.exp(0.1 * noise(500).numpy()),
+            100 * noise(500).numpy(),
+        ),
+        1,
+    )
     values, labels = logged(x, ["wide", "narrow", "signed"])
     assert labels == ["log10 wide", "narrow", "signed"]
     np.testing.assert_allclose(values[:, 0], np.log10(x[:, 0]))
@@ -337,7 +411,11 @@ def test_the_tail_drawn_is_the_tail_smoothed(count: int) -> None:
 def test_every_weight_is_in_the_histogram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[Any] = []
     svg = posterior_weights.svg
-    monkeypatch.setattr(posterior_weights, "svg", lambda f: bars.extend(p.get_data() for p in f.axes[0].patches) or svg(f))
+    monkeypatch.setattr(
+        posterior_weights,
+        "svg",
+        lambda f: bars.extend(p.get_data() for p in f.axes[0].patches) or svg(f),
+    )
     log_w = 0.1 * noise(1000).double()
     log_w[0], log_w[1] = 3.0, -300.0
     p = given(2, log_w)
@@ -345,7 +423,9 @@ def test_every_weight_is_in_the_histogram(tmp_path: Path, monkeypatch: pytest.Mo
     everything, largest = bars
     assert everything.values.sum() == 1000
     assert largest.values.sum() == tail_size(1000)
-    assert everything.edges[-1] == pytest.approx(float(p.log_weights.max() + math.log(1000)) / math.log(10))
+    assert everything.edges[-1] == pytest.approx(
+        float(p.log_weights.max() + math.log(1000)) / math.log(10)
+    )
     assert everything.edges[0] > -2
 
 
@@ -362,10 +442,16 @@ def test_the_dashed_tail_is_a_pareto_tail_of_the_same_median() -> None:
 # Training
 
 
-def test_the_objective_is_named_after_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_objective_is_named_after_the_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[Any] = []
     curves = plots.loss_curves
-    monkeypatch.setattr(plots, "loss_curves", lambda h, best, **k: drawn.append((h, best, k)) or curves(h, best, **k))
+    monkeypatch.setattr(
+        plots,
+        "loss_curves",
+        lambda h, best, **k: drawn.append((h, best, k)) or curves(h, best, **k),
+    )
     p = given(2)
     for name, words in (
         ("flow", "too little to start from"),
@@ -394,7 +480,10 @@ def test_the_flow_is_that_of_the_attempt_with_its_figures() -> None:
 
 
 def test_a_huge_beginning_does_not_flatten_the_end() -> None:
-    history = [{"step": k, "train": 10.0 ** max(0, 20 - k) + 1 / (k + 1), "valid": 10.0 ** max(0, 20 - k)} for k in range(200)]
+    history = [
+        {"step": k, "train": 10.0 ** max(0, 20 - k) + 1 / (k + 1), "valid": 10.0 ** max(0, 20 - k)}
+        for k in range(200)
+    ]
     limits: list[tuple[float, float]] = []
     svg = plots.svg
 
@@ -405,7 +494,7 @@ def test_a_huge_beginning_does_not_flatten_the_end() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "svg", noted)
         plots.loss_curves(history, None, floor=(0.5, "−log Z"))
-    (low, high) = limits[0]
+    low, high = limits[0]
     assert low < 0.5
     assert high < 10
 
@@ -436,7 +525,9 @@ def test_chains_have_figures_of_their_own(tmp_path: Path) -> None:
     assert "equally weighted" in found["Summary"]
     assert "count alike" in found["Weights"]
     assert "time ran out" not in text
-    assert "Hamiltonian" not in page_of(tmp_path, replace(p, chains=replace(c, local_acceptance=math.nan)))
+    assert "Hamiltonian" not in page_of(
+        tmp_path, replace(p, chains=replace(c, local_acceptance=math.nan))
+    )
     assert "time ran out" in page_of(tmp_path, replace(p, chains=replace(c, complete=False)))
 
 
@@ -450,7 +541,9 @@ def test_chains_do_not_mend_log_z(tmp_path: Path) -> None:
 def test_the_worst_entry_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[Any] = []
     trace = posterior_chains._trace
-    monkeypatch.setattr(posterior_chains, "_trace", lambda x, name: traced.append((x, name)) or trace(x, name))
+    monkeypatch.setattr(
+        posterior_chains, "_trace", lambda x, name: traced.append((x, name)) or trace(x, name)
+    )
     samples = noise(8, 400, 3)
     samples[3, :, 1] += 8.0
     found = seen(tmp_path, given({"a": (), "b": "positive", "c": ()}, chains=running(samples)))
@@ -488,7 +581,9 @@ def command(out: Path, *words: str) -> int:
     return int(stopped.value.code or 0)
 
 
-def test_the_command_writes_the_report_and_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_report_and_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert command(out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["report"] == str(out / "report.html")

@@ -1,4 +1,6 @@
-"""Supports and changes of variables: values inside, log-dets right, nothing infinite, errors that name the parameter."""
+"""Supports and changes of variables: values inside, log-dets right, nothing infinite, errors that
+name the parameter.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,14 @@ SPACES: dict[str, tuple[Any, Any]] = {
     "less_than": (2, constraints.less_than(-2.0)),
     "unit_interval": (3, constraints.unit_interval),
     "interval": ((2, 2), constraints.interval(-3.0, 7.0)),
-    "interval/tensors": (3, constraints.interval(torch.tensor([0.0, -1.0, 5.0]), torch.tensor([1.0, 3.0, 5.5]))),
-    "entries": (5, ["real", "positive", "interval:0:1", constraints.less_than(4.0), "greater_than:-1"]),
+    "interval/tensors": (
+        3,
+        constraints.interval(torch.tensor([0.0, -1.0, 5.0]), torch.tensor([1.0, 3.0, 5.5])),
+    ),
+    "entries": (
+        5,
+        ["real", "positive", "interval:0:1", constraints.less_than(4.0), "greater_than:-1"],
+    ),
     "circular": (3, "circular:0:360"),
     "circular/cut": ((), "circular:-1:1:0.5"),
     "circular/entries": (3, ["circular:0:6.283185307179586", "positive", "circular:-3:3"]),
@@ -51,7 +59,16 @@ SPACES: dict[str, tuple[Any, Any]] = {
     "corr_cholesky/many": ((2, 3, 3), "corr_cholesky"),
     "lower_cholesky": ((3, 3), constraints.lower_cholesky),
     "positive_definite": ((3, 3), constraints.positive_definite),
-    "names": ({"mu": 2, "sd": "positive", "w": (3, "simplex"), "L": ((2, 2), "corr_cholesky"), "c": ((2,), ordered)}, None),
+    "names": (
+        {
+            "mu": 2,
+            "sd": "positive",
+            "w": (3, "simplex"),
+            "L": ((2, 2), "corr_cholesky"),
+            "c": ((2,), ordered),
+        },
+        None,
+    ),
 }
 every = pytest.mark.parametrize("name", list(SPACES))
 POSITIVE_DEFINITE = "positive_definite"
@@ -61,7 +78,9 @@ def space_of(name: str) -> Space:
     return Space.of(*SPACES[name])
 
 
-def points(space: Space, rows: int = 50, spread: float = 2.0, dtype: torch.dtype = torch.float64) -> Tensor:
+def points(
+    space: Space, rows: int = 50, spread: float = 2.0, dtype: torch.dtype = torch.float64
+) -> Tensor:
     return (spread * torch.randn(rows, space.size, dtype=torch.float64)).to(dtype)
 
 
@@ -77,13 +96,15 @@ def free(space: Space, value: Value) -> Tensor:
         if support == "simplex":
             x = x[..., :-1]
         elif support in ("corr_cholesky", "lower_cholesky", "positive_definite"):
-            rows, columns = torch.tril_indices(x.shape[-1], x.shape[-1], -1 if support == "corr_cholesky" else 0)
+            rows, columns = torch.tril_indices(
+                x.shape[-1], x.shape[-1], -1 if support == "corr_cholesky" else 0
+            )
             x = x[..., rows, columns]
         parts.append(x.reshape(len(x), -1))
     return torch.cat(parts, 1)
 
 
-# --- the change of variables ---------------------------------------------------------------------------------------
+# --- the change of variables ----------------------------------------------------------------------
 
 
 @every
@@ -111,14 +132,19 @@ def test_log_det_is_autograds(name: str, spread: float) -> None:
     u = points(space, 5, spread)
     _, log_det = space.constrain(u)
     for i in range(len(u)):
-        jacobian = torch.autograd.functional.jacobian(lambda v: free(space, space.constrain(v[None])[0])[0], u[i])
-        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(log_det[i].item(), abs=1e-8, rel=1e-8)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v: free(space, space.constrain(v[None])[0])[0], u[i]
+        )
+        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(
+            log_det[i].item(), abs=1e-8, rel=1e-8
+        )
 
 
 @every
 def test_round_trip(name: str) -> None:
     space = space_of(name)
-    u = points(space, 200, 1.0 if space.circles else 2.0)  # the far end of a circle is near 1 in Φ(u), which takes digits
+    # the far end of a circle is near 1 in Φ(u), which takes digits
+    u = points(space, 200, 1.0 if space.circles else 2.0)
     value, _ = space.constrain(u)
     torch.testing.assert_close(space.unconstrain(value), u, atol=1e-6, rtol=1e-6)
     again, _ = space.constrain(space.unconstrain(value))
@@ -129,7 +155,9 @@ def test_round_trip(name: str) -> None:
 @every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_far_out_everything_is_finite_and_inside(name: str, dtype: torch.dtype) -> None:
-    """|u| up to 30: value, log-det and their gradients finite, no value on the edge of its support."""
+    """|u| up to 30: value, log-det and their gradients finite, no value on the edge of its
+    support.
+    """
     space = space_of(name)
     corners = torch.tensor([-30.0, -20.0, -1e-6, 0.0, 1e-6, 16.7, 20.0, 30.0], dtype=dtype)
     u = corners[torch.randint(len(corners), (300, space.size))]
@@ -140,8 +168,11 @@ def test_far_out_everything_is_finite_and_inside(name: str, dtype: torch.dtype) 
     for x in named(space, value).values():
         assert x.isfinite().all()
         for weights in (torch.ones_like(x), torch.rand_like(x)):
-            assert torch.autograd.grad((weights * x).sum(), u, retain_graph=True)[0].isfinite().all()
-    assert space.contains(value).all() or name == POSITIVE_DEFINITE  # squares of 1e13 and 1e-13 are singular to rounding
+            assert (
+                torch.autograd.grad((weights * x).sum(), u, retain_graph=True)[0].isfinite().all()
+            )
+    # squares of 1e13 and 1e-13 are singular to rounding
+    assert space.contains(value).all() or name == POSITIVE_DEFINITE
     strictly_inside(space, value)
 
 
@@ -205,7 +236,11 @@ def test_rows_are_independent(name: str) -> None:
         torch.testing.assert_close(named(space, one)[parameter][0], x[3])
 
 
-@given(st.floats(-1e3, 1e3), st.floats(1e-2, 1e3), st.lists(st.floats(-30, 30), min_size=1, max_size=20))
+@given(
+    st.floats(-1e3, 1e3),
+    st.floats(1e-2, 1e3),
+    st.lists(st.floats(-30, 30), min_size=1, max_size=20),
+)
 @settings(max_examples=60, deadline=None)
 def test_any_interval(low: float, width: float, at: list[float]) -> None:
     space = Space.of((), f"interval:{low!r}:{low + width!r}")
@@ -224,7 +259,10 @@ def test_any_interval(low: float, width: float, at: list[float]) -> None:
 @given(st.integers(2, 6), st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_simplex(size: int, data: st.DataObject) -> None:
-    u = torch.tensor([data.draw(st.lists(st.floats(-30, 30), min_size=size - 1, max_size=size - 1))], dtype=torch.float64)
+    u = torch.tensor(
+        [data.draw(st.lists(st.floats(-30, 30), min_size=size - 1, max_size=size - 1))],
+        dtype=torch.float64,
+    )
     space = Space.of(size, "simplex")
     x, log_det = space.constrain(u)
     assert isinstance(x, Tensor)
@@ -233,7 +271,9 @@ def test_any_simplex(size: int, data: st.DataObject) -> None:
     torch.testing.assert_close(space.unconstrain(x), u, atol=1e-7, rtol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["positive", "greater_than", "less_than", "unit_interval", "interval", "corr_cholesky"])
+@pytest.mark.parametrize(
+    "name", ["positive", "greater_than", "less_than", "unit_interval", "interval", "corr_cholesky"]
+)
 def test_like_pytorchs_own(name: str) -> None:
     """The same bijection as `biject_to`, where that is sound."""
     shape, constraint = SPACES[name]
@@ -241,7 +281,9 @@ def test_like_pytorchs_own(name: str) -> None:
     u = points(space, 20, 1.0)
     transform = biject_to(constraint)
     theirs = transform(u if name == "corr_cholesky" else u.reshape(-1, *space.event_shape))
-    log_det = transform.log_abs_det_jacobian(u.reshape(-1, *(space.event_shape if name != "corr_cholesky" else (6,))), theirs)
+    log_det = transform.log_abs_det_jacobian(
+        u.reshape(-1, *(space.event_shape if name != "corr_cholesky" else (6,))), theirs
+    )
     value, ours = space.constrain(u)
     torch.testing.assert_close(value, theirs)
     torch.testing.assert_close(ours, log_det.reshape(20, -1).sum(1))
@@ -254,7 +296,7 @@ def test_the_slope_of_an_interval_at_its_middle() -> None:
     assert torch.autograd.grad(x.sum(), u)[0].item() == 1.0
 
 
-# --- the reference measure: PyTorch's own densities still integrate to one ------------------------------------------
+# --- the reference measure: PyTorch's own densities still integrate to one ------------------------
 
 ORDER = "the greater of two normals, and the lesser"
 MASS: dict[str, tuple[Any, Any, Any]] = {
@@ -272,7 +314,9 @@ MASS: dict[str, tuple[Any, Any, Any]] = {
 
 @pytest.mark.parametrize("name", list(MASS))
 def test_densities_keep_their_mass(name: str) -> None:
-    """∫ p(x(u)) |det ∂x/∂u| du = 1 by a grid over u: which entries the log-det is of, and its constants."""
+    """∫ p(x(u)) |det ∂x/∂u| du = 1 by a grid over u: which entries the log-det is of, and its
+    constants.
+    """
     shape, support, distribution = MASS[name]
     space = Space.of(shape, support)
     side = {1: 4001, 2: 301, 3: 81}[space.size]
@@ -288,7 +332,8 @@ def test_densities_keep_their_mass(name: str) -> None:
 def log_density(name: str, distribution: Distribution | None, x: Tensor) -> Tensor:
     if distribution is None:
         return math.log(2) + Normal(0.0, 1.0).log_prob(x).sum(-1)
-    if name == "Wishart":  # far out on the grid matrices are singular to rounding, and its density has none there
+    # far out on the grid matrices are singular to rounding, and its density has none there
+    if name == "Wishart":
         lower = torch.linalg.cholesky_ex(x)[0].diagonal(dim1=-2, dim2=-1).clamp_min(1e-300)
         nu = 5.0
         norm = nu * math.log(2) + torch.special.multigammaln(torch.tensor(nu / 2), 2).item()
@@ -301,10 +346,12 @@ def log_density(name: str, distribution: Distribution | None, x: Tensor) -> Tens
 def test_the_wishart_above_is_pytorchs() -> None:
     x = torch.tensor([[[2.0, 0.3], [0.3, 1.0]]], dtype=torch.float64)
     ours = log_density("Wishart", MASS["Wishart"][2], x)
-    torch.testing.assert_close(ours, Wishart(torch.tensor(5.0).double(), torch.eye(2).double()).log_prob(x))
+    torch.testing.assert_close(
+        ours, Wishart(torch.tensor(5.0).double(), torch.eye(2).double()).log_prob(x)
+    )
 
 
-# --- the grammar ---------------------------------------------------------------------------------------------------
+# --- the grammar ----------------------------------------------------------------------------------
 
 SAME = [
     (constraints.real, "real"),
@@ -320,10 +367,16 @@ SAME = [
     ("interval:0:1", "interval:0.0:1.0"),
     ("circular:0:1", "circular:0.0:1.0"),
     ("circular:0:1:0", "circular:0.0:1.0"),
-    (["circular:0:1:0.5", "real", "circular:0:1"], ["circular:0.0:1.0:0.5", "real", "circular:0.0:1.0"]),
+    (
+        ["circular:0:1:0.5", "real", "circular:0:1"],
+        ["circular:0.0:1.0:0.5", "real", "circular:0.0:1.0"],
+    ),
     (["positive"] * 3, "positive"),
     (["real", "positive", constraints.interval(0, 2)], ["real", "positive", "interval:0.0:2.0"]),
-    (constraints.greater_than(torch.tensor([0.0, 1.0, 2.0])), ["positive", "greater_than:1.0", "greater_than:2.0"]),
+    (
+        constraints.greater_than(torch.tensor([0.0, 1.0, 2.0])),
+        ["positive", "greater_than:1.0", "greater_than:2.0"],
+    ),
     (constraints.simplex, "simplex"),
     (ordered, "ordered"),
 ]
@@ -332,7 +385,10 @@ SAME = [
 @pytest.mark.parametrize(("support", "words"), SAME, ids=lambda v: str(v)[:40])
 def test_constraints_and_words_mean_the_same(support: Any, words: Any) -> None:
     space = Space.of(3, support)
-    assert space.describe() == {"structured": False, "parameters": {"x": {"shape": [3], "support": words}}}
+    assert space.describe() == {
+        "structured": False,
+        "parameters": {"x": {"shape": [3], "support": words}},
+    }
     u = points(space)
     assert torch.equal(space.constrain(u)[0], Space.of(3, words).constrain(u)[0])  # type: ignore[arg-type]
 
@@ -344,7 +400,9 @@ def test_description_is_json_and_enough(name: str) -> None:
     assert again.describe() == space.describe()
     assert again.names == space.names
     u = points(space, 4)
-    for (left, x), (right, y) in zip(*(named(s, s.constrain(u)[0]).items() for s in (space, again)), strict=True):
+    for (left, x), (right, y) in zip(
+        *(named(s, s.constrain(u)[0]).items() for s in (space, again)), strict=True
+    ):
         assert left == right
         assert torch.equal(x, y)
 
@@ -379,16 +437,36 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "discrete": ({"k": constraints.nonnegative_integer}, None, "k: no way to the support"),
     "boolean": ({"k": constraints.boolean}, None, "k: no way to the support"),
     "dependent": ({"k": constraints.dependent}, None, "k: no way to the support"),
-    "cat": ((3,), constraints.cat([constraints.real, constraints.positive], lengths=[1, 2]), "x: no way"),
+    "cat": (
+        (3,),
+        constraints.cat([constraints.real, constraints.positive], lengths=[1, 2]),
+        "x: no way",
+    ),
     "a class": ((), constraints.interval, "x: <class .* is no support"),
     "too few": (3, ["real", "positive"], "x: 2 supports for 3 entries"),
-    "joint entry": (3, ["real", "simplex", "real"], "x, entry 1: cannot read the support 'simplex' .for a whole parameter"),
-    "tensor entry": (2, ["real", constraints.greater_than(torch.zeros(2))], "bounds of shape .2,. do not fit"),
-    "tensor shape": ({"a": (3, constraints.greater_than(torch.zeros(2)))}, None, "a: bounds of shape .2,. do not fit"),
+    "joint entry": (
+        3,
+        ["real", "simplex", "real"],
+        "x, entry 1: cannot read the support 'simplex' .for a whole parameter",
+    ),
+    "tensor entry": (
+        2,
+        ["real", constraints.greater_than(torch.zeros(2))],
+        "bounds of shape .2,. do not fit",
+    ),
+    "tensor shape": (
+        {"a": (3, constraints.greater_than(torch.zeros(2)))},
+        None,
+        "a: bounds of shape .2,. do not fit",
+    ),
     "scalar simplex": ({"w": "simplex"}, None, "w: simplex is for a shape"),
     "empty simplex": ({"w": (0, "simplex")}, None, "w: simplex is for a shape"),
     "not square": ({"L": ((2, 3), "corr_cholesky")}, None, "L: corr_cholesky is for a shape"),
-    "vector matrix": ({"L": (3, constraints.lower_cholesky)}, None, "L: lower_cholesky is for a shape"),
+    "vector matrix": (
+        {"L": (3, constraints.lower_cholesky)},
+        None,
+        "L: lower_cholesky is for a shape",
+    ),
     "support beside names": ({"a": 2}, "positive", "beside its shape"),
     "nothing": ({}, None, "nothing to infer"),
     "no coordinate": ({"w": (1, "simplex")}, None, "nothing to infer"),
@@ -408,19 +486,39 @@ def test_what_cannot_be(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [{}, {"parameters": 3}, {"parameters": {"x": {}}}, {"parameters": {"x": 2}, "structured": False}]
+    "junk",
+    [
+        {},
+        {"parameters": 3},
+        {"parameters": {"x": {}}},
+        {"parameters": {"x": 2}, "structured": False},
+    ],
 )
 def test_what_is_no_description(junk: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="not the description"):
         Space.from_description(junk)
 
 
-# --- names, tables, values from outside ----------------------------------------------------------------------------
+# --- names, tables, values from outside -----------------------------------------------------------
 
 
 def test_names_count_from_zero_and_leave_constants_out() -> None:
-    space = Space.of({"mu": (), "theta": 2, "L": ((3, 3), "corr_cholesky"), "S": ((2, 2), "positive_definite")})
-    expected = ["mu", "theta[0]", "theta[1]", "L[1,0]", "L[1,1]", "L[2,0]", "L[2,1]", "L[2,2]", "S[0,0]", "S[1,0]", "S[1,1]"]
+    space = Space.of(
+        {"mu": (), "theta": 2, "L": ((3, 3), "corr_cholesky"), "S": ((2, 2), "positive_definite")}
+    )
+    expected = [
+        "mu",
+        "theta[0]",
+        "theta[1]",
+        "L[1,0]",
+        "L[1,1]",
+        "L[2,0]",
+        "L[2,1]",
+        "L[2,2]",
+        "S[0,0]",
+        "S[1,0]",
+        "S[1,1]",
+    ]
     assert space.names == tuple(expected)
     assert Space.of(()).names == ("x",)
     assert Space.of((2, 2)).names == ("x[0,0]", "x[0,1]", "x[1,0]", "x[1,1]")
@@ -447,23 +545,78 @@ def test_flatten_puts_values_under_their_names() -> None:
 
 
 OUTSIDE: dict[str, tuple[Any, Any, Any, str]] = {
-    "negative": (2, "positive", [[1.0, 1.0], [1.0, -2.0]], r"x\[1\] in row 1 is -2.0, outside its support positive"),
+    "negative": (
+        2,
+        "positive",
+        [[1.0, 1.0], [1.0, -2.0]],
+        r"x\[1\] in row 1 is -2.0, outside its support positive",
+    ),
     "edge": (1, "positive", [[0.0]], r"x\[0\] in row 0 is 0.0"),
     "nan": (1, None, [[math.nan]], r"x\[0\] in row 0 is nan, outside its support real"),
     "infinite": (1, "positive", [[math.inf]], "is inf"),
-    "beyond": ((), "interval:0:1", [0.5, 1.0], r"x in row 1 is 1.0, outside its support interval:0.0:1.0"),
-    "entry": (2, ["real", "less_than:3"], [[9.0, 4.0]], r"x\[1\] in row 0 is 4.0, outside its support less_than:3.0"),
-    "sum": (2, "simplex", [[0.5, 0.5], [0.5, 0.6]], r"x in row 1 is \[0.5, 0.6.*outside its support simplex"),
+    "beyond": (
+        (),
+        "interval:0:1",
+        [0.5, 1.0],
+        r"x in row 1 is 1.0, outside its support interval:0.0:1.0",
+    ),
+    "entry": (
+        2,
+        ["real", "less_than:3"],
+        [[9.0, 4.0]],
+        r"x\[1\] in row 0 is 4.0, outside its support less_than:3.0",
+    ),
+    "sum": (
+        2,
+        "simplex",
+        [[0.5, 0.5], [0.5, 0.6]],
+        r"x in row 1 is \[0.5, 0.6.*outside its support simplex",
+    ),
     "zero share": (2, "simplex", [[0.0, 1.0]], "outside its support simplex"),
-    "which simplex": ((2, 2), "simplex", [[[0.5, 0.5], [1.5, -0.5]]], r"x\[1\] in row 0 is \[1.5, -0.5\]"),
+    "which simplex": (
+        (2, 2),
+        "simplex",
+        [[[0.5, 0.5], [1.5, -0.5]]],
+        r"x\[1\] in row 0 is \[1.5, -0.5\]",
+    ),
     "falling": (3, "ordered", [[1.0, 2.0, 1.5]], "outside its support ordered"),
     "nan in order": (1, "ordered", [[math.nan]], "outside its support ordered"),
-    "long row": ((2, 2), "corr_cholesky", [[[1.0, 0.0], [0.8, 0.8]]], "outside its support corr_cholesky"),
-    "upper": ((2, 2), "corr_cholesky", [[[0.8, 0.6], [0.6, 0.8]]], "outside its support corr_cholesky"),
-    "diagonal": ((2, 2), "lower_cholesky", [[[1.0, 0.0], [0.8, -0.8]]], "outside its support lower_cholesky"),
-    "indefinite": ((2, 2), "positive_definite", [[[1.0, 2.0], [2.0, 1.0]]], "outside its support positive_definite"),
-    "asymmetric": ((2, 2), "positive_definite", [[[1.0, 0.2], [0.1, 1.0]]], "outside its support positive_definite"),
-    "not finite": ((2, 2), "positive_definite", [[[math.nan, 0.2], [0.1, 1.0]]], "outside its support positive_definite"),
+    "long row": (
+        (2, 2),
+        "corr_cholesky",
+        [[[1.0, 0.0], [0.8, 0.8]]],
+        "outside its support corr_cholesky",
+    ),
+    "upper": (
+        (2, 2),
+        "corr_cholesky",
+        [[[0.8, 0.6], [0.6, 0.8]]],
+        "outside its support corr_cholesky",
+    ),
+    "diagonal": (
+        (2, 2),
+        "lower_cholesky",
+        [[[1.0, 0.0], [0.8, -0.8]]],
+        "outside its support lower_cholesky",
+    ),
+    "indefinite": (
+        (2, 2),
+        "positive_definite",
+        [[[1.0, 2.0], [2.0, 1.0]]],
+        "outside its support positive_definite",
+    ),
+    "asymmetric": (
+        (2, 2),
+        "positive_definite",
+        [[[1.0, 0.2], [0.1, 1.0]]],
+        "outside its support positive_definite",
+    ),
+    "not finite": (
+        (2, 2),
+        "positive_definite",
+        [[[math.nan, 0.2], [0.1, 1.0]]],
+        "outside its support positive_definite",
+    ),
 }
 
 
@@ -479,13 +632,18 @@ def test_values_outside_are_named(name: str) -> None:
 
 def test_contains_says_which_rows() -> None:
     space = Space.of({"a": (2, "positive"), "b": "interval:0:1"})
-    value = {"a": torch.tensor([[1.0, 1.0], [1.0, -1.0], [2.0, 3.0], [1.0, 1.0]]), "b": torch.tensor([0.5, 0.5, 1.5, math.nan])}
+    value = {
+        "a": torch.tensor([[1.0, 1.0], [1.0, -1.0], [2.0, 3.0], [1.0, 1.0]]),
+        "b": torch.tensor([0.5, 0.5, 1.5, math.nan]),
+    }
     assert space.contains(value).tolist() == [True, False, False, False]
 
 
 @every
 def test_densities_outside_are_zero_by_the_contract(name: str) -> None:
-    """Each bijection is a `Transform`: `forward` undoes `inverse`, with the opposite log-det, and gives −inf for NaN rows."""
+    """Each bijection is a `Transform`: `forward` undoes `inverse`, with the opposite log-det, and
+    gives −inf for NaN rows.
+    """
     space = space_of(name)
     u = points(space, 4, 1.0)
     value, log_det = space.constrain(u)
@@ -505,12 +663,16 @@ def test_densities_outside_are_zero_by_the_contract(name: str) -> None:
 def test_values_as_people_have_them() -> None:
     """Whole numbers, arrays, draws printed with six digits."""
     space = Space.of(2, "positive")
-    torch.testing.assert_close(space.unconstrain(torch.tensor([[1, 2]])), torch.tensor([[0.0, math.log(2)]]).double())
+    torch.testing.assert_close(
+        space.unconstrain(torch.tensor([[1, 2]])), torch.tensor([[0.0, math.log(2)]]).double()
+    )
     array: Any = np.array([[1.0, 2.0]])
     assert space.unconstrain(array).dtype == torch.float64
     printed = torch.tensor([[0.333333, 0.333333, 0.333333]], dtype=torch.float64)
     assert space_of("simplex/many").size == 4
-    torch.testing.assert_close(Space.of(3, "simplex").unconstrain(printed), torch.zeros(1, 2).double())
+    torch.testing.assert_close(
+        Space.of(3, "simplex").unconstrain(printed), torch.zeros(1, 2).double()
+    )
     rows = torch.tensor([[[1.0, 0.0], [0.707107, 0.707107]]], dtype=torch.float64)
     assert Space.of((2, 2), "corr_cholesky").contains(rows).all()
 
@@ -525,7 +687,11 @@ def test_ties_of_rounding_are_inside_an_ordered_vector() -> None:
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "missing": ({"a": torch.zeros(2, 2)}, DataError, "'b' is missing"),
-    "unknown": ({"a": torch.zeros(2, 2), "b": torch.ones(2), "c": torch.ones(2)}, DataError, "'c' is unknown"),
+    "unknown": (
+        {"a": torch.zeros(2, 2), "b": torch.ones(2), "c": torch.ones(2)},
+        DataError,
+        "'c' is unknown",
+    ),
     "a tensor": (torch.zeros(2, 3), DataError, "a dict of a, b"),
     "shape": ({"a": torch.zeros(2, 3), "b": torch.ones(2)}, ShapeError, r"a has shape \(2, 3\)"),
     "rows": ({"a": torch.zeros(2, 2), "b": torch.ones(3)}, ShapeError, r"b has shape \(3,\)"),

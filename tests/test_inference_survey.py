@@ -1,4 +1,6 @@
-"""What `infer` rests on besides a flow: tempered Monte Carlo, maxima of unlike widths, and what they say of log Z."""
+"""What `infer` rests on besides a flow: tempered Monte Carlo, maxima of unlike widths, and what
+they say of log Z.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ import torch
 from torch import Tensor
 
 import diffeo
-from diffeo.inference import Jeffreys, Laplace, ReverseKL, Survey, Target, laplace, survey, tempered_smc
+from diffeo.inference import (
+    Jeffreys,
+    Laplace,
+    ReverseKL,
+    Survey,
+    Target,
+    laplace,
+    survey,
+    tempered_smc,
+)
 from diffeo.inference.laplace import climb_from
 from diffeo.inference.search import Search
 from diffeo.inference.smc import Populations, Reference
@@ -38,7 +49,9 @@ def unlike(x: Tensor) -> Tensor:
 
 def half(x: Tensor) -> Tensor:
     """A Gaussian where x0 + x1 < 0: log Z = −log 2."""
-    return torch.where(x.sum(1) < 0, -0.5 * x.square().sum(1) - 0.5 * x.shape[1] * LOG_2PI, -math.inf)
+    return torch.where(
+        x.sum(1) < 0, -0.5 * x.square().sum(1) - 0.5 * x.shape[1] * LOG_2PI, -math.inf
+    )
 
 
 def shell(x: Tensor) -> Tensor:
@@ -47,17 +60,25 @@ def shell(x: Tensor) -> Tensor:
 
 
 def wide(size: int, sd: float) -> Reference:
-    return Reference(torch.zeros(size, dtype=torch.float64), sd * torch.eye(size, dtype=torch.float64))
+    return Reference(
+        torch.zeros(size, dtype=torch.float64), sd * torch.eye(size, dtype=torch.float64)
+    )
 
 
-# --- tempered Monte Carlo ------------------------------------------------------------------------------------------
+# --- tempered Monte Carlo -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("target", "size", "sd", "log_z"),
-    [(boxed, 6, 20.0, 0.0), (half, 2, 10.0, -math.log(2)), (shell, 2, 20.0, math.log(6 * math.pi * math.sqrt(2 * math.pi)))],
+    [
+        (boxed, 6, 20.0, 0.0),
+        (half, 2, 10.0, -math.log(2)),
+        (shell, 2, 20.0, math.log(6 * math.pi * math.sqrt(2 * math.pi))),
+    ],
 )
-def test_log_z_by_tempering_agrees_with_the_truth(target: object, size: int, sd: float, log_z: float) -> None:
+def test_log_z_by_tempering_agrees_with_the_truth(
+    target: object, size: int, sd: float, log_z: float
+) -> None:
     found = tempered_smc(target, wide(size, sd), seed=1)
     value, error = found.estimate()
     assert found.complete
@@ -83,11 +104,13 @@ def test_populations_know_nothing_of_each_other() -> None:
 
 def test_tempering_that_is_stopped_says_so() -> None:
     assert not tempered_smc(shell, wide(2, 20.0), particles=64, over=lambda: True).complete
-    nowhere = tempered_smc(lambda u: torch.where(u[:, 0] > 1e9, u[:, 0], -math.inf), wide(2, 1.0), particles=16)
+    nowhere = tempered_smc(
+        lambda u: torch.where(u[:, 0] > 1e9, u[:, 0], -math.inf), wide(2, 1.0), particles=16
+    )
     assert not nowhere.complete
 
 
-# --- maxima --------------------------------------------------------------------------------------------------------
+# --- maxima ---------------------------------------------------------------------------------------
 
 
 def test_an_island_too_small_for_a_wide_reference_is_entered_from_a_narrower_one() -> None:
@@ -101,15 +124,25 @@ def test_an_island_too_small_for_a_wide_reference_is_entered_from_a_narrower_one
 
 
 def test_what_maxima_do_not_describe_gets_an_annealed_flow_before_chains() -> None:
-    """Funnels: their particles' moments say nothing of the neck, and reverse KL from there does not come back."""
+    """Funnels: their particles' moments say nothing of the neck, and reverse KL from there does not
+    come back.
+    """
     known = Survey([], wide(2, 1.0))
-    known.whole = Populations(torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True)
+    known.whole = Populations(
+        torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True
+    )
     settings = SimpleNamespace(model="nsf", objective=ReverseKL)
-    assert Search(SimpleNamespace(survey=known, settings=settings)).plan() == ("particles", "annealed", "mcmc")  # type: ignore[arg-type]
+    assert Search(SimpleNamespace(survey=known, settings=settings)).plan() == (
+        "particles",
+        "annealed",
+        "mcmc",
+    )  # type: ignore[arg-type]
 
 
 def narrower(x: Tensor) -> Tensor:
-    """Four Gaussians in 30 dimensions with standard deviations of 0.7 to 1.2, 15 apart: log Z = 0."""
+    """Four Gaussians in 30 dimensions with standard deviations of 0.7 to 1.2, 15 apart: log Z =
+    0.
+    """
     means = 10.6 * torch.eye(4, 30, dtype=torch.float64)
     sd = torch.tensor([0.7, 0.85, 1.0, 1.2], dtype=torch.float64)
     away = ((x.double()[:, None] - means) / sd[:, None]).square().sum(2)
@@ -134,7 +167,9 @@ def test_modes_of_unlike_width_in_many_dimensions_are_an_objection() -> None:
         eye = torch.eye(size, dtype=torch.float64)
         maxima = [Laplace(eye[0], width * eye, 0.0, proper=True) for width in (1.0, sd)]
         known = Survey(maxima, wide(size, 1.0))
-        known.whole = Populations(torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True)
+        known.whole = Populations(
+            torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True
+        )
         return agreement(known, 0.0, 0.01)
 
     assert told(20, 0.9) == []
@@ -146,11 +181,15 @@ def test_coordinates_of_unlike_scales_are_climbed_to_the_top() -> None:
     (top,) = laplace(unlike, 5)
     assert top.proper
     assert top.log_z == pytest.approx(0, abs=1e-6)
-    assert top.lower.diagonal().tolist() == pytest.approx(torch.logspace(-6, 6, 5).tolist(), rel=1e-4)
+    assert top.lower.diagonal().tolist() == pytest.approx(
+        torch.logspace(-6, 6, 5).tolist(), rel=1e-4
+    )
 
 
 def test_a_ridge_of_width_1e_4_is_a_gaussian() -> None:
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    turn = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )[0]
     sd = torch.tensor([1e-4, 1.0, 1.0], dtype=torch.float64)
     (top,) = laplace(lambda x: -0.5 * ((x.double() @ turn) / sd).square().sum(1), 3)
     assert top.proper
@@ -165,7 +204,7 @@ def test_a_ring_has_no_gaussian_but_a_width() -> None:
     assert float(torch.linalg.svdvals(found[0].lower)[0]) == pytest.approx(math.sqrt(6), rel=0.3)
 
 
-# --- the two together ----------------------------------------------------------------------------------------------
+# --- the two together -----------------------------------------------------------------------------
 
 
 def test_all_modes_in_a_box_are_found_and_log_z_is_right() -> None:
@@ -197,23 +236,37 @@ def test_a_flow_over_one_of_two_modes_is_not_trusted() -> None:
 
     whiten = diffeo.layers.Whiten(2)
     whiten.place(torch.tensor([8.0, 8.0]), torch.eye(2))
-    flow = diffeo.Flow(diffeo.Chain([whiten, diffeo.models.realnvp(2, layers=2).transform]), diffeo.bases.Normal(2))
+    flow = diffeo.Flow(
+        diffeo.Chain([whiten, diffeo.models.realnvp(2, layers=2).transform]), diffeo.bases.Normal(2)
+    )
     posterior = diffeo.infer(two, 2, effort="flow", **(FAST | {"model": flow}))
     assert posterior.diagnostics.beyond == pytest.approx(0.5, abs=0.1)
     assert not posterior.trusted
-    assert any("by tempering from a wide start: mass is missing" in warning for warning in posterior.warnings)
+    assert any(
+        "by tempering from a wide start: mass is missing" in warning
+        for warning in posterior.warnings
+    )
 
 
 @pytest.mark.parametrize(
     ("log_z", "populations", "reason"),
-    [(0.0, [0.0, 0.1, -0.1, 0.0], None), (-1.0, [0.0, 0.1, -0.1, 0.0], "mass is missing"), (0.5, [0.0, 0.1, -0.1, 0.0], None),
-     (2.0, [0.0, 0.1, -0.1, 0.0], "cannot vouch"), (0.0, [-9.0, -9.0, -9.0, 0.0], "too rough"),
-     (0.0, None, "did not come to its end")],
-)  # fmt: skip
-def test_agreement_with_the_populations(log_z: float, populations: list[float] | None, reason: str | None) -> None:
+    [
+        (0.0, [0.0, 0.1, -0.1, 0.0], None),
+        (-1.0, [0.0, 0.1, -0.1, 0.0], "mass is missing"),
+        (0.5, [0.0, 0.1, -0.1, 0.0], None),
+        (2.0, [0.0, 0.1, -0.1, 0.0], "cannot vouch"),
+        (0.0, [-9.0, -9.0, -9.0, 0.0], "too rough"),
+        (0.0, None, "did not come to its end"),
+    ],
+)
+def test_agreement_with_the_populations(
+    log_z: float, populations: list[float] | None, reason: str | None
+) -> None:
     values = torch.tensor(populations or [0.0] * 4, dtype=torch.float64)
     ancestors = torch.arange(1_000).repeat(4, 1)
-    made = Populations(torch.zeros(4, 1_000, 2), values, ancestors, levels=9, complete=populations is not None)
+    made = Populations(
+        torch.zeros(4, 1_000, 2), values, ancestors, levels=9, complete=populations is not None
+    )
     known = Survey([], wide(2, 1.0))
     known.whole = made
     reasons = agreement(known, log_z, 0.01)
@@ -232,7 +285,15 @@ def test_jeffreys_divergence_sees_a_mode_that_the_flow_left_out() -> None:
 
 
 def test_a_ring_and_a_half_space_are_right_by_way_of_particles() -> None:
-    for target, log_z in ((shell, math.log(6 * math.pi * math.sqrt(2 * math.pi))), (half, -math.log(2))):
-        posterior = diffeo.infer(target, 2, effort="particles", **(FAST | {"steps": 400, "layers": 4, "hidden": (32, 32)}))
+    for target, log_z in (
+        (shell, math.log(6 * math.pi * math.sqrt(2 * math.pi))),
+        (half, -math.log(2)),
+    ):
+        posterior = diffeo.infer(
+            target,
+            2,
+            effort="particles",
+            **(FAST | {"steps": 400, "layers": 4, "hidden": (32, 32)}),
+        )
         assert abs(posterior.log_z - log_z) < 4 * posterior.log_z_se < 0.3
         assert posterior.attempts[0].name == "particles"

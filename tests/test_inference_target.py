@@ -1,4 +1,6 @@
-"""A user's log density, right and wrong in every way: values, gradients, counts, and one clear line for each mistake."""
+"""A user's log density, right and wrong in every way: values, gradients, counts, and one clear line
+for each mistake.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
-# --- what it computes ----------------------------------------------------------------------------------------------
+# --- what it computes -----------------------------------------------------------------------------
 
 
 def test_value_is_density_plus_log_det() -> None:
@@ -81,7 +83,9 @@ def test_rows_in_parts(max_rows: int | None) -> None:
 
 
 def test_counts() -> None:
-    """Evaluations are points given to the density; gradients are counted when one is taken, not before."""
+    """Evaluations are points given to the density; gradients are counted when one is taken, not
+    before.
+    """
     target = Target(normal, Space.of(3))
     with torch.no_grad():
         target(points(4))
@@ -117,7 +121,7 @@ def test_wrong_arguments() -> None:
         Target(normal, Space.of(3), max_rows=0)
 
 
-# --- functions of single points -------------------------------------------------------------------------------------
+# --- functions of single points -------------------------------------------------------------------
 
 DATA = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
 SINGLE: dict[str, Callable[[Tensor], Any]] = {
@@ -132,7 +136,9 @@ SINGLE: dict[str, Callable[[Tensor], Any]] = {
 @pytest.mark.parametrize("name", list(SINGLE))
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
 def test_functions_of_single_points(name: str, rows: int) -> None:
-    """Also where the batch is as large as the event or the data, so that the shape alone would pass."""
+    """Also where the batch is as large as the event or the data, so that the shape alone would
+    pass.
+    """
     function = SINGLE[name]
     target = Target(function, Space.of(3))
     u = points(rows)
@@ -150,11 +156,13 @@ def test_a_single_function_of_names() -> None:
     torch.testing.assert_close(Target(one_model, space)(u), Target(model, space)(u))
 
 
-# --- dtypes ---------------------------------------------------------------------------------------------------------
+# --- dtypes ---------------------------------------------------------------------------------------
 
 
 def test_a_density_that_takes_float32_alone() -> None:
-    """A product with a matrix of float32 refuses points of float64, which starts are computed in."""
+    """A product with a matrix of float32 refuses points of float64, which starts are computed
+    in.
+    """
     matrix = torch.randn(3, 3)
     target = Target(lambda x: -(x @ matrix).square().sum(1), Space.of(3))
     u = points()
@@ -181,12 +189,17 @@ def test_half_precision_is_widened() -> None:
     assert Target(lambda x: normal(x).half(), Space.of(3))(points()).dtype == torch.float32
 
 
-# --- NaN and infinities ---------------------------------------------------------------------------------------------
+# --- NaN and infinities ---------------------------------------------------------------------------
 
 
 def test_outside_is_minus_infinity_with_gradient_zero() -> None:
-    """log of a negative number: NaN in the value, and 0 · ∞ in the gradient, of those rows alone."""
-    target = Target(lambda x: torch.where(x[:, 0] > 0, x[:, 0].log(), -math.inf) - x.square().sum(-1), Space.of(2))
+    """log of a negative number: NaN in the value, and 0 · ∞ in the gradient, of those rows
+    alone.
+    """
+    target = Target(
+        lambda x: torch.where(x[:, 0] > 0, x[:, 0].log(), -math.inf) - x.square().sum(-1),
+        Space.of(2),
+    )
     u = torch.tensor([[1.0, 1.0], [0.0, 2.0], [-1.0, 1.0]], requires_grad=True)
     value = target(u)
     assert value.tolist() == [-2.0, -math.inf, -math.inf]
@@ -199,15 +212,23 @@ def test_nan_rows_are_minus_infinity_and_counted() -> None:
     u = torch.tensor([[1.0, 1.0], [-1.0, 2.0], [0.0, 1.0]], requires_grad=True)
     value = target(u)
     assert value.tolist() == [0.0, -math.inf, -math.inf]
-    assert torch.autograd.grad(value, u, torch.ones(3))[0].tolist() == [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    assert torch.autograd.grad(value, u, torch.ones(3))[0].tolist() == [
+        [1.0, 1.0],
+        [0.0, 0.0],
+        [0.0, 0.0],
+    ]
     assert (target.nan_rows, target.outside_rows, target.gradients) == (1, 1, 3)
 
 
 def test_no_gradient_of_the_log_det_where_the_density_is_zero() -> None:
-    target = Target(lambda x: torch.where(x[:, 0] > 1, -x[:, 0], -math.inf), Space.of(1, "positive"))
+    target = Target(
+        lambda x: torch.where(x[:, 0] > 1, -x[:, 0], -math.inf), Space.of(1, "positive")
+    )
     u = torch.tensor([[1.0], [-1.0]], requires_grad=True)
     value = target(u)
-    assert torch.autograd.grad(value[:1].sum() + value[1:].nan_to_num(neginf=0.0).sum(), u)[0][1] == 0
+    assert (
+        torch.autograd.grad(value[:1].sum() + value[1:].nan_to_num(neginf=0.0).sum(), u)[0][1] == 0
+    )
 
 
 def test_points_that_are_not_finite() -> None:
@@ -238,7 +259,10 @@ def test_infinite_gradients_of_finite_values_are_zeroed_and_counted() -> None:
     assert target.nan_gradients == 1
 
 
-@given(st.lists(st.sampled_from([0.5, -1.0, 0.0, math.nan, -math.inf, 1e30]), min_size=1, max_size=12), st.booleans())
+@given(
+    st.lists(st.sampled_from([0.5, -1.0, 0.0, math.nan, -math.inf, 1e30]), min_size=1, max_size=12),
+    st.booleans(),
+)
 @settings(max_examples=60, deadline=None)
 def test_any_mixture_of_rows(rows: list[float], whole: bool) -> None:
     """Each row as if it were alone; every gradient finite; every row in exactly one count."""
@@ -250,7 +274,8 @@ def test_any_mixture_of_rows(rows: list[float], whole: bool) -> None:
     (grad,) = torch.autograd.grad(value, u, torch.ones_like(value))
     good = [0 < x < math.inf for x in rows]
     torch.testing.assert_close(
-        grad[:, 0], torch.tensor([1 / x - 1 if g else 0.0 for x, g in zip(rows, good, strict=True)]).double()
+        grad[:, 0],
+        torch.tensor([1 / x - 1 if g else 0.0 for x, g in zip(rows, good, strict=True)]).double(),
     )
     assert target.nan_rows + target.outside_rows + sum(good) == len(rows) == target.evaluations
     assert target.outside_rows == rows.count(0.0)
@@ -258,13 +283,16 @@ def test_any_mixture_of_rows(rows: list[float], whole: bool) -> None:
 
 def test_plus_infinity_is_an_error_that_names_the_point() -> None:
     target = Target(
-        lambda p: (1 / p["a"].clamp_min(0))[:, 0] * 0 + torch.where(p["a"][:, 1] > 2, math.inf, 0.0), Space.of({"a": 2})
+        lambda p: (
+            (1 / p["a"].clamp_min(0))[:, 0] * 0 + torch.where(p["a"][:, 1] > 2, math.inf, 0.0)
+        ),
+        Space.of({"a": 2}),
     )
     with pytest.raises(InferenceError, match=r"\+inf at a = \[3, 2.5\]"):
         target(torch.tensor([[1.0, 1.0], [3.0, 2.5], [4.0, 4.0]]))
 
 
-# --- mistakes ------------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 def raises(x: Tensor) -> Tensor:
@@ -282,7 +310,10 @@ class Counter:
 
 
 MISTAKES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
-    "per entry": (lambda x: -x.square(), r"shape \(4, 3\) for 4 points.*, and \(3,\) for a single one; .*\.sum\(-1\)"),
+    "per entry": (
+        lambda x: -x.square(),
+        r"shape \(4, 3\) for 4 points.*, and \(3,\) for a single one; .*\.sum\(-1\)",
+    ),
     "a column": (lambda x: normal(x)[:, None], r"shape \(4, 1\) for 4 points"),
     "fixed shape": (lambda x: torch.zeros(9), r"shape \(9,\)"),
     "nothing": (lambda x: None, "returned NoneType; return a tensor"),
@@ -294,14 +325,20 @@ MISTAKES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "into numpy": (lambda x: -(x.numpy() ** 2).sum(-1), "carries no gradient"),
     "a number": (lambda x: 1.5, "carries no gradient"),
     "item": (lambda x: -(x[0].item() ** 2), "carries no gradient"),
-    "raises": (raises, r"raised ZeroDivisionError: division by zero; the first of its points is x = \["),
+    "raises": (
+        raises,
+        r"raised ZeroDivisionError: division by zero; the first of its points is x = \[",
+    ),
     "sampling": (Counter(), "differs from one evaluation to the next"),
     "batch mean": (lambda x: normal(x - x.mean(0)), "depends on the other points of its batch"),
     "batch share": (lambda x: normal(x).log_softmax(0), "depends on the other points of its batch"),
     "nan": (lambda x: normal(x) * math.nan, "NaN or −inf at all 8 points tried near 0"),
     "nowhere": (lambda x: normal(x) - math.inf, "NaN or −inf at all 8 points.*first being x = "),
     "plus infinity": (lambda x: normal(x) + math.inf, r"\+inf at x = \["),
-    "gradient nan": (lambda x: normal(x) - (0 * x).sum(-1).sqrt(), "gradient of the log density is NaN or infinite at all"),
+    "gradient nan": (
+        lambda x: normal(x) - (0 * x).sum(-1).sqrt(),
+        "gradient of the log density is NaN or infinite at all",
+    ),
 }
 
 
@@ -346,7 +383,9 @@ def test_a_density_that_is_minus_infinity_at_some_points_passes_the_check() -> N
 
 
 def test_a_gradient_that_does_not_come_from_the_point() -> None:
-    """It requires grad, by a parameter of its own, and does not depend on the point: only `check` can tell."""
+    """It requires grad, by a parameter of its own, and does not depend on the point: only `check`
+    can tell.
+    """
     weight = torch.ones((), requires_grad=True)
     with pytest.raises(InferenceError, match="carries no gradient"):
         Target(lambda x: weight * torch.ones(len(x)), Space.of(3, "positive")).check(generator())
@@ -362,13 +401,19 @@ def test_a_backward_that_raises() -> None:
         def backward(ctx: Any, *grads: Any) -> Any:
             raise RuntimeError("no derivative\nhere")
 
-    with pytest.raises(InferenceError, match="gradient of the log density raised RuntimeError: no derivative here"):
+    with pytest.raises(
+        InferenceError, match="gradient of the log density raised RuntimeError: no derivative here"
+    ):
         Target(lambda x: Broken.apply(x), Space.of(3)).check(generator())  # type: ignore[no-untyped-call]
 
 
 def test_values_without_gradients_are_fine_where_none_is_needed() -> None:
     u = points()
-    for function in (lambda x: np.full(len(x), -1.0), lambda x: -torch.ones(len(x)), lambda x: -(x.numpy() ** 2).sum(-1)):
+    for function in (
+        lambda x: np.full(len(x), -1.0),
+        lambda x: -torch.ones(len(x)),
+        lambda x: -(x.numpy() ** 2).sum(-1),
+    ):
         target = Target(function, Space.of(3))
         with torch.no_grad():
             assert target(u).shape == (6,)
@@ -391,7 +436,10 @@ def test_an_exception_in_the_middle_of_a_run_shows_the_point() -> None:
 
     target = Target(log_density, Space.of(NAMED))
     target(points(4, 5) * 0.1)
-    words = r"raised ValueError: sd is too large; the first of its points is mu = \[1, 1\], sd = 148.41\d*, w = \["
+    words = (
+        r"raised ValueError: sd is too large; the first of its points is mu = \[1, 1\], sd ="
+        r" 148.41\d*, w = \["
+    )
     with pytest.raises(InferenceError, match=words) as caught:
         target(torch.tensor([[1.0, 1.0, 5.0, 0.0, 0.0], [0.0] * 5]))
     assert isinstance(caught.value.__cause__, ValueError)

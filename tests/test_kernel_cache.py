@@ -1,4 +1,6 @@
-"""The cache of compiled kernels: damaged files, folders of others, compilers that fail or hang. A script plays the compiler."""
+"""The cache of compiled kernels: damaged files, folders of others, compilers that fail or hang. A
+script plays the compiler.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 @pytest.fixture
 def compiler(tmp_path, monkeypatch):
-    """Call it with what the compiler does; `$2` is the file to make. It returns the file that notes each run."""
+    """Call it with what the compiler does; `$2` is the file to make. It returns the file that notes
+    each run.
+    """
     log = tmp_path / "log"
 
     def install(action: str = 'echo made > "$2"') -> Path:
@@ -118,10 +122,14 @@ def test_what_is_written_is_this_users_alone(compiler):
         os.umask(umask)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    assert sorted(f.name for f in path.parent.iterdir()) == sorted([path.name, f"{path.name}.sha256", path.stem + ".lock"])
+    assert sorted(f.name for f in path.parent.iterdir()) == sorted(
+        [path.name, f"{path.name}.sha256", path.stem + ".lock"]
+    )
 
 
-@pytest.mark.parametrize("message", [b"\xff\xfe error: \xe9", b"", b"\x00", "error: größer".encode("latin-1")])
+@pytest.mark.parametrize(
+    "message", [b"\xff\xfe error: \xe9", b"", b"\x00", "error: größer".encode("latin-1")]
+)
 def test_any_message_of_a_failing_compiler(message, compiler, tmp_path):
     (tmp_path / "message").write_bytes(message)
     compiler(f'cat "{tmp_path}/message" >&2; exit 1')
@@ -151,8 +159,13 @@ def test_a_compiler_that_cannot_be_started(compiler, tmp_path):
         build.binary()
 
 
-@pytest.mark.parametrize("action", ["sleep 2; {touch}", "(sleep 2; {touch}) & wait", "trap '' TERM INT; sleep 2; {touch}"])
-def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(action, compiler, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "action",
+    ["sleep 2; {touch}", "(sleep 2; {touch}) & wait", "trap '' TERM INT; sleep 2; {touch}"],
+)
+def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(
+    action, compiler, monkeypatch, tmp_path
+):
     monkeypatch.setattr(build, "TIMEOUT", 0.3)
     compiler(action.format(touch=f'touch "{tmp_path}/survived"'))
     with pytest.raises(build.BuildError, match="did not end within"):
@@ -206,7 +219,12 @@ def test_what_belongs_to_another_user_is_not_used(which, compiler, tmp_path, mon
     path = build.binary()
     path.write_text("evil\n")
     cache._digest(path).write_text(cache.hashlib.sha256(b"evil\n").hexdigest())
-    place = {"folder": folder, "above": folder.parent, "file": path, "digest": cache._digest(path)}.get(which, folder)
+    place = {
+        "folder": folder,
+        "above": folder.parent,
+        "file": path,
+        "digest": cache._digest(path),
+    }.get(which, folder)
     os.chown(place, 12345, 12345)
     if which == "target of a link":
         (tmp_path / "link").symlink_to(folder)
@@ -276,9 +294,12 @@ def test_a_lock_that_is_never_given_back(compiler, monkeypatch):
     gone(path)
     monkeypatch.setattr(build, "TIMEOUT", 5.0)
     command = (
-        "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+        "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX);"
+        " print('held', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", command, str(path.with_suffix(".lock"))], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", command, str(path.with_suffix(".lock"))], stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline()
         with cache.locked(path.with_suffix(".lock"), 0.2):

@@ -42,19 +42,26 @@ def twins(monkeypatch):
     return lambda: monkeypatch.setattr(fused, "serves", lambda _: False)
 
 
-def inputs(map: ElementwiseMap, shape: tuple[int, ...], dtype: torch.dtype, spread: float = 1.0) -> tuple[Tensor, Tensor]:
+def inputs(
+    map: ElementwiseMap, shape: tuple[int, ...], dtype: torch.dtype, spread: float = 1.0
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     x = 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
     params = spread * torch.randn(*shape, map.num_params, generator=generator, dtype=torch.float64)
     return x.to(dtype), params.to(dtype)
 
 
-def with_gradients(map: ElementwiseMap, direction: str, x: Tensor, params: Tensor) -> tuple[Tensor, ...]:
+def with_gradients(
+    map: ElementwiseMap, direction: str, x: Tensor, params: Tensor
+) -> tuple[Tensor, ...]:
     """Value, log-det by row, and the gradients of a random combination of both."""
     x, params = x.detach().requires_grad_(), params.detach().requires_grad_()
     y, logdet = getattr(map, f"{direction}_by_row")(x, params)
     generator = torch.Generator().manual_seed(2)
-    weights = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in (y, logdet)]
+    weights = [
+        torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype)
+        for t in (y, logdet)
+    ]
     grads = torch.autograd.grad([y, logdet], [x, params], weights)
     return y.detach(), logdet.detach(), *grads
 
@@ -81,8 +88,12 @@ def test_float32_is_as_near_to_the_truth_as_the_twin(map, direction, twins):
     truth = with_gradients(map, direction, x.double(), params.double())
     for ours, theirs, exact in zip(compiled, eager, truth, strict=True):
         scale = exact.abs().clamp_min(1)
-        # Gradients jump at knots: entries so near that rounding puts them into the next bin are few.
-        error, allowed = ((ours - exact) / scale).abs().flatten(), ((theirs - exact) / scale).abs().flatten()
+        # Gradients jump at knots: entries so near that rounding puts them into the next bin are
+        # few.
+        error, allowed = (
+            ((ours - exact) / scale).abs().flatten(),
+            ((theirs - exact) / scale).abs().flatten(),
+        )
         for q in (0.5, 0.99, 0.999):
             assert error.quantile(q) <= 3 * allowed.quantile(q) + 4e-7
 
@@ -93,7 +104,12 @@ def test_float32_is_as_near_to_the_truth_as_the_twin(map, direction, twins):
 def test_memory_layouts_give_the_same_bits(map, direction):
     x, params = inputs(map, (37, 3), torch.float32)
     plain = with_gradients(map, direction, x, params)
-    by_column = with_gradients(map, direction, x.t().contiguous().t(), params.permute(1, 2, 0).contiguous().permute(2, 0, 1))
+    by_column = with_gradients(
+        map,
+        direction,
+        x.t().contiguous().t(),
+        params.permute(1, 2, 0).contiguous().permute(2, 0, 1),
+    )
     wide = torch.randn(37, 7)
     wide[:, 2:5] = x
     for other in (by_column, with_gradients(map, direction, wide[:, 2:5], params)):
@@ -103,12 +119,19 @@ def test_memory_layouts_give_the_same_bits(map, direction):
 @native
 @maps
 @directions
-@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (2, 4, 6, 5), (40, 3, 2), (0, 4), (2, 3, 4, 2, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 50), (2, 4, 6, 5), (40, 3, 2), (0, 4), (2, 3, 4, 2, 3)]
+)
 def test_any_shape(map, direction, shape, twins):
     x, params = inputs(map, shape, torch.float64)
     cases = [(x, params)]
     if len(shape) == 4:
-        cases.append((x.to(memory_format=torch.channels_last), params.permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1)))
+        cases.append(
+            (
+                x.to(memory_format=torch.channels_last),
+                params.permute(0, 4, 1, 2, 3).contiguous().permute(0, 2, 3, 4, 1),
+            )
+        )
         cases.append((x.mT.contiguous().mT, params))  # rows and columns swapped in memory
     results = [with_gradients(map, direction, *case) for case in cases]
     twins()
@@ -153,9 +176,14 @@ def test_same_bits_for_any_number_of_threads(map, direction):
 @directions
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_odd_inputs(map, direction, dtype, twins):
-    """NaN, infinities, denormals, zeros, exact knots (the params are zero, so knots are even), the ends of the box."""
+    """NaN, infinities, denormals, zeros, exact knots (the params are zero, so knots are even), the
+    ends of the box.
+    """
     tiny = torch.finfo(dtype).tiny
-    x = torch.tensor([float("nan"), float("inf"), -float("inf"), tiny / 4, -tiny / 4, 0.0, -0.0, 1e30, -1e30], dtype=dtype)
+    x = torch.tensor(
+        [float("nan"), float("inf"), -float("inf"), tiny / 4, -tiny / 4, 0.0, -0.0, 1e30, -1e30],
+        dtype=dtype,
+    )
     x = torch.cat([x, torch.linspace(-5, 5, 9, dtype=dtype)])[:, None]
     params = torch.zeros(len(x), 1, map.num_params, dtype=dtype)
     x.requires_grad_()
@@ -191,14 +219,21 @@ def test_wild_round_trip():
 @native
 @pytest.mark.parametrize("name", ["rq_spline", "affine", "logistic_mixture"])
 def test_operators_keep_their_contract_with_pytorch(name):
-    settings = {"rq_spline": (4, 0, -5.0, 5.0, 0.3, 1.0), "affine": (2.0,), "logistic_mixture": (3, 2.0, 3.0, 0.05)}[name]
+    settings = {
+        "rq_spline": (4, 0, -5.0, 5.0, 0.3, 1.0),
+        "affine": (2.0,),
+        "logistic_mixture": (3, 2.0, 3.0, 0.05),
+    }[name]
     size = {"rq_spline": 11, "affine": 2, "logistic_mixture": 11}[name]
     for shape in ((6, 2), (2, 3, 4, 4), (5,)):
         for inverse in (False, True):
             for by_row in (False, True):
                 x = torch.randn(shape, requires_grad=True)
                 params = torch.randn(*shape, size, requires_grad=True)
-                torch.library.opcheck(torch.ops.diffeo.elementwise.default, (x, params, name, [*settings, inverse], by_row))
+                torch.library.opcheck(
+                    torch.ops.diffeo.elementwise.default,
+                    (x, params, name, [*settings, inverse], by_row),
+                )
 
 
 @native
@@ -219,14 +254,18 @@ def test_transforms_of_functions_go_to_the_twin():
     torch.testing.assert_close(jacobian, expected, rtol=1e-4, atol=1e-5)
 
 
-SCRIPT = "import json, torch, diffeo; from diffeo.kernels import which; \
-x = diffeo.models.nsf((2,), layers=1).log_prob(torch.zeros(3, 2)); print(json.dumps([which(), float(x[0])]))"
+SCRIPT = (
+    "import json, torch, diffeo; from diffeo.kernels import which; x = diffeo.models.nsf((2,),"
+    " layers=1).log_prob(torch.zeros(3, 2)); print(json.dumps([which(), float(x[0])]))"
+)
 
 
 def start(**environment: str) -> subprocess.Popen[str]:
     env = {**os.environ, **environment}
     command = [sys.executable, "-c", SCRIPT]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def answer(process: subprocess.Popen[str]) -> str:
@@ -252,7 +291,9 @@ def test_eager_on_request():
 
 def test_falls_back_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").touch()
-    assert answer(start(DIFFEO_CACHE=str(tmp_path / "file" / "folder"), DIFFEO_KERNELS="")).startswith("eager (")
+    assert answer(
+        start(DIFFEO_CACHE=str(tmp_path / "file" / "folder"), DIFFEO_KERNELS="")
+    ).startswith("eager (")
 
 
 def test_falls_back_without_a_compiler(tmp_path):
@@ -264,7 +305,9 @@ def test_a_failing_compiler_says_why(tmp_path):
     compiler = tmp_path / "c++"
     compiler.write_text("#!/bin/sh\necho 'x.cpp:1: error: not today' >&2\nexit 1\n")
     compiler.chmod(0o755)
-    assert "not today" in answer(start(DIFFEO_CACHE=str(tmp_path), CXX=str(compiler), DIFFEO_KERNELS="auto"))
+    assert "not today" in answer(
+        start(DIFFEO_CACHE=str(tmp_path), CXX=str(compiler), DIFFEO_KERNELS="auto")
+    )
     process = start(DIFFEO_CACHE=str(tmp_path), CXX=str(compiler), DIFFEO_KERNELS="native")
     assert "BuildError: DIFFEO_KERNELS=native" in process.communicate()[1]
     assert process.returncode == 1
@@ -313,9 +356,13 @@ def wrong() -> None:
 
 CALLS: dict[str, Callable[[], object]] = {
     "elementwise": lambda: Affine().forward(*inputs(Affine(), (4, 2), torch.float32)),
-    "elementwise, gradients": lambda: with_gradients(Affine(), "forward", *inputs(Affine(), (4, 2), torch.float32)),
+    "elementwise, gradients": lambda: with_gradients(
+        Affine(), "forward", *inputs(Affine(), (4, 2), torch.float32)
+    ),
     "coupling": lambda: FLOW.log_prob(torch.zeros(4, 2)).detach(),
-    "coupling, gradients": lambda: torch.autograd.grad(FLOW.log_prob(torch.zeros(4, 2)).sum(), list(FLOW.parameters())),
+    "coupling, gradients": lambda: torch.autograd.grad(
+        FLOW.log_prob(torch.zeros(4, 2)).sum(), list(FLOW.parameters())
+    ),
     "coupling, inverse": lambda: FLOW.sample((4,)),
     "a wrong shape": wrong,
 }

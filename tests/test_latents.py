@@ -1,4 +1,6 @@
-"""Walks through latent space: as many events at a time as memory holds, and lengths that stay where they belong."""
+"""Walks through latent space: as many events at a time as memory holds, and lengths that stay where
+they belong.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_contexts_keep_to_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "NUMBERS", 3 * 64)
     seen = recorded(flow, monkeypatch)
     torch.testing.assert_close(latents.encode_all(flow, x, labels), whole[0])
-    torch.testing.assert_close(latents.decode_all(flow, x.flatten(1), labels), whole[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        latents.decode_all(flow, x.flatten(1), labels), whole[1], rtol=1e-4, atol=1e-4
+    )
     assert seen == {"encode": [3, 3, 1], "decode": [3, 3, 1]}
 
 
@@ -74,7 +78,9 @@ def test_lengths_change_along_a_line_and_ends_are_exact(angle: float, ratio: flo
     lengths = path.norm(dim=1)
     assert (lengths <= 1.001 * max(lengths[0], lengths[-1])).all()
     if angle < 3.14:  # opposite vectors have no great circle of their own
-        torch.testing.assert_close(lengths, torch.linspace(float(a.norm()), float(b.norm()), 7), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            lengths, torch.linspace(float(a.norm()), float(b.norm()), 7), rtol=1e-3, atol=1e-3
+        )
     if 0.1 < angle < 3.14:
         turned = torch.atan2(path[:, 1], path[:, 0])
         torch.testing.assert_close(turned, torch.linspace(0, angle, 7), rtol=1e-3, atol=1e-3)

@@ -71,7 +71,9 @@ def test_continuous_rows_raise_no_alarm() -> None:
     for k in range(200):
         rows, columns = int(rng.integers(20, 1_500)), int(rng.integers(1, 6))
         x = rng.standard_t(rng.uniform(0.8, 6), (rows, columns))
-        x = (x @ rng.normal(size=(columns, columns)), np.sign(x) * np.abs(x) ** 1.5, x + 1_000)[k % 3]
+        x = (x @ rng.normal(size=(columns, columns)), np.sign(x) * np.abs(x) ** 1.5, x + 1_000)[
+            k % 3
+        ]
         found = density(x.astype(np.float32))
         alarms += found.problems
     assert alarms == []
@@ -83,10 +85,15 @@ def test_real_tables_raise_no_alarm(name: str) -> None:
 
 
 def test_diabetes_has_columns_of_few_values() -> None:
-    assert {atom["column"] for atom in density(sklearn.datasets.load_diabetes().data).atoms} == {"x1", "x7"}
+    assert {atom["column"] for atom in density(sklearn.datasets.load_diabetes().data).atoms} == {
+        "x1",
+        "x7",
+    }
 
 
-def test_fit_says_so_first(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_says_so_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = FAULTS["sentinel"][0][:400]
     (tmp_path / "t.csv").write_text("a,b\n" + "\n".join(f"{a:.6f},{b:.6f}" for a, b in rows))
     command = [

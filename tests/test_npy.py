@@ -1,4 +1,6 @@
-"""NumPy's files: what they hold is read exactly; damaged, lying and swelling ones are refused in time, memory and one line."""
+"""NumPy's files: what they hold is read exactly; damaged, lying and swelling ones are refused in
+time, memory and one line.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def zipped(names: list[str], content: bytes, packing: int = zipfile.ZIP_DEFLATED
 def swelling(shape: str) -> bytes:
     """An array of 100 MB of zeros in 100 kB."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w") as member,
+    ):
         member.write(of(shape, data=b""))
         for _ in range(100):
             member.write(bytes(1_000_000))
@@ -98,12 +103,16 @@ BAD_NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     "swelling behind a short header": (lambda: swelling("(10, 2)"), "goes on after"),
     "cut short": (lambda: zipped(["x.npy"], GOOD)[:-30], "damaged"),
     "an array cut short": (lambda: zipped(["x.npy"], GOOD[:-9]), "151 of 160"),
-    "a flipped bit": (lambda: zipped(["x.npy"], GOOD, zipfile.ZIP_STORED).replace(GOOD[-20:], bytes(20)), "damaged"),
+    "a flipped bit": (
+        lambda: zipped(["x.npy"], GOOD, zipfile.ZIP_STORED).replace(GOOD[-20:], bytes(20)),
+        "damaged",
+    ),
     "no zip": (lambda: b"PK\x03\x04" + bytes(99), "damaged"),
     "no arrays": (lambda: zipped(["readme.txt"], b"hello"), "none"),
 }
 CASES = {f"npy: {k}": (".npy", *v) for k, v in BAD.items()} | {
-    f"npz: {k}": (".npz", lambda b=build: zipped(["x.npy"], b()), words) for k, (build, words) in BAD.items()
+    f"npz: {k}": (".npz", lambda b=build: zipped(["x.npy"], b()), words)
+    for k, (build, words) in BAD.items()
 }
 CASES |= {f"npz: {k}.": (".npz", *v) for k, v in BAD_NPZ.items()}
 
@@ -124,13 +133,17 @@ def test_bad_files_are_worded(case: str, tmp_path: Path) -> None:
 
 
 def test_refusals_are_quick_and_small(tmp_path: Path) -> None:
-    """All in a process of 60 MB more than Python, NumPy and diffeo.data themselves, in two seconds of its time each."""
+    """All in a process of 60 MB more than Python, NumPy and diffeo.data themselves, in two seconds
+    of its time each.
+    """
     paths = []
     for k, (suffix, build, _) in enumerate(CASES.values()):
         paths.append(tmp_path / f"{k}{suffix}")
         paths[-1].write_bytes(build())
     paths.append(tmp_path / "a-idx3.gz")
-    paths[-1].write_bytes(gzip.compress(struct.pack(">4I", 0x803, 100, 1000, 1000) + bytes(100_000_000), 1))
+    paths[-1].write_bytes(
+        gzip.compress(struct.pack(">4I", 0x803, 100, 1000, 1000) + bytes(100_000_000), 1)
+    )
     code = (
         "import resource, sys, time\n"
         "from diffeo.data import read_images, read_table\n"
@@ -143,7 +156,9 @@ def test_refusals_are_quick_and_small(tmp_path: Path) -> None:
         "    if time.process_time() - start > 2: print('slow', path)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+    )
     *wrong, grown = done.stdout.splitlines()
     assert not wrong
     assert int(grown) < 60
@@ -153,7 +168,9 @@ RIGHT: dict[str, Callable[[np.ndarray], Any]] = {
     "plain": saved,
     "Fortran": lambda x: saved(np.asfortranarray(x)),
     "big-endian": lambda x: saved(x.astype(">f8")),
-    "version 2": lambda x: npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10, 2), }", x.tobytes(), 2),
+    "version 2": lambda x: npy(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10, 2), }", x.tobytes(), 2
+    ),
 }
 
 
@@ -179,7 +196,9 @@ def test_names_of_records_keep_their_letters(tmp_path: Path) -> None:
 def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
     x, grey = np.random.default_rng(0).normal(size=(10, 2)), np.zeros((2, 4, 4), np.uint8)
     np.savez(tmp_path / "t.npz", x=x, weights=x, columns=np.array(["a", "b"]))
-    assert "1 arrays were not read: 'weights'" in "\n".join(read_table(tmp_path / "t.npz").describe())
+    assert "1 arrays were not read: 'weights'" in "\n".join(
+        read_table(tmp_path / "t.npz").describe()
+    )
     np.savez(tmp_path / "i.npz", images=grey, labels=[0, 1], depth_map=grey)
     assert read_images(tmp_path / "i.npz").notes == ("1 arrays were not read: 'depth_map'",)
 

@@ -1,9 +1,11 @@
-"""Small version of `benchmarks/roundtrip.py`: how exactly models invert, as built, trained and with weights doubled.
+"""Small version of `benchmarks/roundtrip.py`: how exactly models invert, as built, trained and with
+weights doubled.
 
-What a coupling flow can lose is set by how much the decoder stretches: a latent held in float32 is known to 6e-8 of
-itself, and every algorithm loses at least that times the local stretch. So the tests are of two kinds: fixed bounds where
-the nets are tame (as built; trained nets on rows like the data), and, everywhere else, bounds that are a small
-multiple of what rounding the latents alone would lose.
+What a coupling flow can lose is set by how much the decoder stretches: a latent held in float32 is
+known to 6e-8 of itself, and every algorithm loses at least that times the local stretch. So the
+tests are of two kinds: fixed bounds where the nets are tame (as built; trained nets on rows like
+the data), and, everywhere else, bounds that are a small multiple of what rounding the latents alone
+would lose.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def _gap(flow: diffeo.Flow, x: Tensor) -> Tensor:
 
 
 def _lost_by_rounding(flow: diffeo.Flow, x: Tensor) -> Tensor:
-    """What rounding a latent to float32 loses when everything else is float64: shakes of one unit in the last place."""
+    """What rounding a latent to float32 loses when everything else is float64: shakes of one unit
+    in the last place.
+    """
     wide = copy.deepcopy(flow).double()
     with torch.no_grad():
         z = wide.encode(x.double())[0]
@@ -90,7 +94,9 @@ def test_trained_on_rows_like_the_data(states: dict[str, diffeo.Flow]) -> None:
 
 @pytest.mark.parametrize("state", ["random × 2", "trained", "trained × 2"])
 def test_no_worse_than_rounding(states: dict[str, diffeo.Flow], state: str) -> None:
-    """On wild points and stressed nets: 99 rows of 100 lose less than 100 times what float32 latents cost any algorithm."""
+    """On wild points and stressed nets: 99 rows of 100 lose less than 100 times what float32
+    latents cost any algorithm.
+    """
     flow = states[state]
     x = roundtrip.points(flow, DATA, 1000)
     excess = _gap(flow, x).double() / (_lost_by_rounding(flow, x) + 1e-6)
@@ -102,11 +108,16 @@ def test_float64_follows_float32(states: dict[str, diffeo.Flow]) -> None:
     """The float64 model gains what float64 has more: 2²⁹."""
     x = roundtrip.points(states["trained × 2"], DATA, 1000)
     wide = copy.deepcopy(states["trained × 2"]).double()
-    assert _gap(wide, x.double()).quantile(0.99) <= 1e-7 * _gap(states["trained × 2"], x).quantile(0.99) + 1e-12
+    assert (
+        _gap(wide, x.double()).quantile(0.99)
+        <= 1e-7 * _gap(states["trained × 2"], x).quantile(0.99) + 1e-12
+    )
 
 
 def test_knots_are_hit_exactly() -> None:
-    """Inputs on the first spline's knots are found in a bin and come back, whatever the rounding."""
+    """Inputs on the first spline's knots are found in a bin and come back, whatever the
+    rounding.
+    """
     flow = roundtrip.randomised(diffeo.models.nsf((4,), layers=1, hidden=(16,)))
     with torch.no_grad():
         x = roundtrip.on_knots(flow, DATA[:2000], torch.Generator().manual_seed(1))
@@ -116,11 +127,15 @@ def test_knots_are_hit_exactly() -> None:
     assert _gap(flow, x).max() <= 2e-5
 
 
-def test_benchmark_prints_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_prints_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command runs, and each line has the cells that its head names."""
     tiny: Callable[[], dict[str, Tensor]] = lambda: {"tails": DATA[:200]}  # noqa: E731
     monkeypatch.setattr(roundtrip, "data_sets", tiny)
-    monkeypatch.setattr(sys, "argv", ["roundtrip.py", "--points", "50", "--steps", "2", "--models", "realnvp"])
+    monkeypatch.setattr(
+        sys, "argv", ["roundtrip.py", "--points", "50", "--steps", "2", "--models", "realnvp"]
+    )
     roundtrip.main()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4 * 2

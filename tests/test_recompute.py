@@ -1,4 +1,6 @@
-"""Constant memory in depth: the gradients are those of a chain, the memory is not, and what cannot be inverted is noticed."""
+"""Constant memory in depth: the gradients are those of a chain, the memory is not, and what cannot
+be inverted is noticed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from diffeo.maps import Affine
 
 
 def _benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("memory", Path(__file__).parents[1] / "benchmarks" / "memory.py")
+    spec = importlib.util.spec_from_file_location(
+        "memory", Path(__file__).parents[1] / "benchmarks" / "memory.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -37,20 +41,58 @@ def _benchmark() -> ModuleType:
 memory = _benchmark()
 
 MODELS: dict[str, tuple[Callable[..., Flow], tuple[int, ...], tuple[int, ...] | None]] = {
-    "nsf": (lambda **a: diffeo.models.nsf((5,), (2,), layers=4, hidden=(16,), mixing="lu", **a), (5,), (2,)),
-    "nsf-dropout": (lambda **a: diffeo.models.nsf((5,), layers=4, hidden=(16,), dropout=0.3, **a), (5,), None),
-    "nsf-circles": (lambda **a: diffeo.models.nsf((2,), layers=2, supports=["circular:-3:3", "real"], **a), (2,), None),
-    "realnvp": (lambda **a: diffeo.models.realnvp((5,), (2,), layers=6, hidden=(16,), **a), (5,), (2,)),
-    "nice": (lambda **a: diffeo.models.nice((5,), layers=4, hidden=(16,), mixing="permute", **a), (5,), None),
-    "lattice": (lambda **a: diffeo.models.lattice((1, 4, 4), layers=4, spectrum=True, **a), (1, 4, 4), None),
+    "nsf": (
+        lambda **a: diffeo.models.nsf((5,), (2,), layers=4, hidden=(16,), mixing="lu", **a),
+        (5,),
+        (2,),
+    ),
+    "nsf-dropout": (
+        lambda **a: diffeo.models.nsf((5,), layers=4, hidden=(16,), dropout=0.3, **a),
+        (5,),
+        None,
+    ),
+    "nsf-circles": (
+        lambda **a: diffeo.models.nsf((2,), layers=2, supports=["circular:-3:3", "real"], **a),
+        (2,),
+        None,
+    ),
+    "realnvp": (
+        lambda **a: diffeo.models.realnvp((5,), (2,), layers=6, hidden=(16,), **a),
+        (5,),
+        (2,),
+    ),
+    "nice": (
+        lambda **a: diffeo.models.nice((5,), layers=4, hidden=(16,), mixing="permute", **a),
+        (5,),
+        None,
+    ),
+    "lattice": (
+        lambda **a: diffeo.models.lattice((1, 4, 4), layers=4, spectrum=True, **a),
+        (1, 4, 4),
+        None,
+    ),
     "glow": (
-        lambda **a: diffeo.models.glow((2, 8, 8), (3,), bits=None, scales=3, steps=2, width=8, size="tiny", **a),
+        lambda **a: diffeo.models.glow(
+            (2, 8, 8), (3,), bits=None, scales=3, steps=2, width=8, size="tiny", **a
+        ),
         (2, 8, 8),
         (3,),
     ),
-    "glow-odd": (lambda **a: diffeo.models.glow((1, 7, 6), size="tiny", steps=1, width=8, **a), (1, 7, 6), None),
-    "realnvp-image": (lambda **a: diffeo.models.realnvp((1, 8, 8), size="tiny", bits=None, **a), (1, 8, 8), None),
-    "flowpp": (lambda **a: diffeo.models.flowpp((2, 4, 4), size="tiny", steps=(1, 1, 1), **a), (2, 4, 4), None),
+    "glow-odd": (
+        lambda **a: diffeo.models.glow((1, 7, 6), size="tiny", steps=1, width=8, **a),
+        (1, 7, 6),
+        None,
+    ),
+    "realnvp-image": (
+        lambda **a: diffeo.models.realnvp((1, 8, 8), size="tiny", bits=None, **a),
+        (1, 8, 8),
+        None,
+    ),
+    "flowpp": (
+        lambda **a: diffeo.models.flowpp((2, 4, 4), size="tiny", steps=(1, 1, 1), **a),
+        (2, 4, 4),
+        None,
+    ),
     "jet": (lambda **a: diffeo.models.jet((1, 4, 4), size="tiny", bits=None, **a), (1, 4, 4), None),
 }
 
@@ -58,25 +100,39 @@ MODELS: dict[str, tuple[Callable[..., Flow], tuple[int, ...], tuple[int, ...] | 
 COUPLINGS = [name for name, case in TRANSFORMS.items() if isinstance(case.build(), Coupling)]
 
 
-def _data(flow: Flow, event: tuple[int, ...], context: tuple[int, ...] | None) -> tuple[Tensor, Tensor | None]:
+def _data(
+    flow: Flow, event: tuple[int, ...], context: tuple[int, ...] | None
+) -> tuple[Tensor, Tensor | None]:
     g = torch.Generator().manual_seed(2)
     if flow.bits is not None:
         return torch.randint(0, 256, (12, *event), generator=g).to(torch.uint8), None
     x = torch.randn(12, *event, generator=g, dtype=torch.float64)
-    return x, None if context is None else torch.randn(12, *context, generator=g, dtype=torch.float64)
+    return x, (
+        None if context is None else torch.randn(12, *context, generator=g, dtype=torch.float64)
+    )
 
 
-def gradients(flow: nn.Module, direction: str, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+def gradients(
+    flow: nn.Module, direction: str, x: Tensor, context: Tensor | None
+) -> dict[str, Tensor]:
     """Values and gradients by input, context and every parameter."""
     leaves = {"x": x.clone(), "context": None if context is None else context.clone()}
-    inputs = {name: t.requires_grad_() for name, t in leaves.items() if t is not None and t.is_floating_point()}
+    inputs = {
+        name: t.requires_grad_()
+        for name, t in leaves.items()
+        if t is not None and t.is_floating_point()
+    }
     torch.default_generator.manual_seed(3)
     y, logdet = getattr(flow, direction)(leaves["x"], leaves["context"])
     g = torch.Generator().manual_seed(4)
     weight = torch.randn(y.shape, generator=g, dtype=torch.float64).to(y.dtype)
     wanted = inputs | dict(flow.named_parameters())
-    found = torch.autograd.grad((y * weight).sum() + logdet.square().sum() / 10, list(wanted.values()), allow_unused=True)
-    return {"y": y.detach(), "logdet": logdet.detach()} | {n: g for n, g in zip(wanted, found, strict=True) if g is not None}
+    found = torch.autograd.grad(
+        (y * weight).sum() + logdet.square().sum() / 10, list(wanted.values()), allow_unused=True
+    )
+    return {"y": y.detach(), "logdet": logdet.detach()} | {
+        n: g for n, g in zip(wanted, found, strict=True) if g is not None
+    }
 
 
 def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -88,11 +144,15 @@ def furthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", list(MODELS))
 def test_gradients_are_those_of_a_chain(name: str, dtype: torch.dtype) -> None:
-    """In x, context and every parameter, in both directions; dropout and dequantisation draw the same."""
+    """In x, context and every parameter, in both directions; dropout and dequantisation draw the
+    same.
+    """
     build, event, context_shape = MODELS[name]
     store, invert = build(seed=1), build(seed=1, memory="invert")
     x, context = _data(store, event, context_shape)
-    store.initialize(x if not x.is_floating_point() else x.float(), None if context is None else context.float())
+    store.initialize(
+        x if not x.is_floating_point() else x.float(), None if context is None else context.float()
+    )
     randomise(store, spread=0.05)
     invert.load_state_dict(store.state_dict())
     both = store.to(dtype).train(), invert.to(dtype).train()
@@ -104,7 +164,10 @@ def test_gradients_are_those_of_a_chain(name: str, dtype: torch.dtype) -> None:
     for direction, start in starts.items():
         apart = furthest(*(gradients(flow, direction, start, context) for flow in both))
         assert apart < (1e-3 if dtype == torch.float32 else 1e-9), direction
-    assert any(isinstance(part, Recompute) and any(inverted for inverted, _ in part.runs) for part in invert.modules())
+    assert any(
+        isinstance(part, Recompute) and any(inverted for inverted, _ in part.runs)
+        for part in invert.modules()
+    )
     assert not any(part.kept["forward"] for part in invert.modules() if isinstance(part, Recompute))
 
 
@@ -114,7 +177,9 @@ def test_every_coupling_is_retraced(name: str) -> None:
     case = TRANSFORMS[name]
     links = [Chain([]), case.ready()]  # the first link of a run is never inverted
     x, context = case.inputs()
-    chain, recompute = (gradients(kind(links), "forward", x, context) for kind in (Chain, Recompute))
+    chain, recompute = (
+        gradients(kind(links), "forward", x, context) for kind in (Chain, Recompute)
+    )
     assert furthest(chain, recompute) < 1e-9
 
 
@@ -133,7 +198,10 @@ def test_what_is_inverted_and_what_is_not() -> None:
     """Links that draw noise, the front, and what recomputes by itself go as they do in a chain."""
     flow = diffeo.models.glow((1, 7, 6), size="tiny", steps=1, scales=2, memory="invert")
     assert isinstance(flow.transform, Recompute)
-    names = [(inverted, [type(flow.transform[i]).__name__ for i in run]) for inverted, run in flow.transform.runs]
+    names = [
+        (inverted, [type(flow.transform[i]).__name__ for i in run])
+        for inverted, run in flow.transform.runs
+    ]
     expected = ["Squeeze", "ActNorm", "Conv1x1", "Coupling", "Coupling"]
     assert names == [
         (False, ["Dequantize"]),
@@ -147,7 +215,7 @@ def test_what_is_inverted_and_what_is_not() -> None:
     assert table.runs == [(False, [0, 1]), (True, [2, 3])]
 
 
-# --- memory --------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 def _peak(flow: Flow, x: Tensor) -> int:
@@ -156,20 +224,27 @@ def _peak(flow: Flow, x: Tensor) -> int:
 
 @pytest.mark.parametrize("way", ["store", "invert"])
 def test_memory_does_not_grow_with_the_depth(way: str) -> None:
-    """Eight times the layers, at most 1.3 times the activations; a chain needs seven times as many."""
+    """Eight times the layers, at most 1.3 times the activations; a chain needs seven times as
+    many.
+    """
     x = torch.randn(256, 16)
-    few, many = (_peak(diffeo.models.nsf((16,), layers=layers, hidden=(64, 64), memory=way), x) for layers in (8, 64))
+    few, many = (
+        _peak(diffeo.models.nsf((16,), layers=layers, hidden=(64, 64), memory=way), x)
+        for layers in (8, 64)
+    )
     assert many <= 1.3 * few if way == "invert" else many > 6 * few
 
 
 @pytest.mark.parametrize("way", ["store", "invert"])
 def test_memory_does_not_grow_with_the_steps_of_several_scales(way: str) -> None:
     x = torch.randint(0, 256, (16, 1, 16, 16)).to(torch.uint8)
-    few, many = (_peak(diffeo.models.glow((1, 16, 16), size="tiny", steps=n, memory=way), x) for n in (2, 12))
+    few, many = (
+        _peak(diffeo.models.glow((1, 16, 16), size="tiny", steps=n, memory=way), x) for n in (2, 12)
+    )
     assert many <= 1.3 * few if way == "invert" else many > 3 * few
 
 
-# --- what cannot be inverted well ----------------------------------------------------------------------------------
+# --- what cannot be inverted well -----------------------------------------------------------------
 
 
 class Crude(Transform):
@@ -198,7 +273,9 @@ class Stretch(Transform):
         return x @ self.weight.T, torch.linalg.slogdet(self.weight)[1].expand(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.linalg.solve(self.weight, y.T).T, -torch.linalg.slogdet(self.weight)[1].expand(len(y))
+        return torch.linalg.solve(self.weight, y.T).T, -torch.linalg.slogdet(self.weight)[1].expand(
+            len(y)
+        )
 
 
 def _pair(links: list[Transform]) -> tuple[Chain, Recompute]:
@@ -212,11 +289,16 @@ def _bent() -> Transform:
 
 @pytest.mark.parametrize("bad", [lambda: Crude(0.05), Stretch])
 def test_a_link_that_does_not_invert_is_checkpointed(bad: Callable[[], Transform]) -> None:
-    """The first gradient is right already, the bad link and no other is noted, and it is not inverted again."""
+    """The first gradient is right already, the bad link and no other is noted, and it is not
+    inverted again.
+    """
     chain, recompute = _pair([_bent(), ActNorm(2), bad(), LULinear(2), _bent()])
     x = torch.randn(30, 2)
     for _ in range(2):
-        assert furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None)) < 1e-3
+        assert (
+            furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None))
+            < 1e-3
+        )
         assert recompute.kept == {"forward": {2}, "inverse": set()}
     recompute[2].inverse = None  # type: ignore[assignment, method-assign]
     gradients(recompute, "forward", x, None)
@@ -226,7 +308,10 @@ def test_what_does_not_invert_is_noticed_in_the_inverse_direction() -> None:
     chain, recompute = _pair([_bent(), Crude(0.05), _bent(), _bent()])
     y = torch.randn(30, 2)
     for _ in range(2):
-        assert furthest(gradients(chain, "inverse", y, None), gradients(recompute, "inverse", y, None)) < 1e-3
+        assert (
+            furthest(gradients(chain, "inverse", y, None), gradients(recompute, "inverse", y, None))
+            < 1e-3
+        )
     assert recompute.kept == {"forward": set(), "inverse": {1}}
 
 
@@ -235,7 +320,10 @@ def test_small_errors_do_not_add_up() -> None:
     chain, recompute = _pair([Crude(3.3e-4) for _ in range(12)])
     x = torch.randn(30, 2)
     for _ in range(2):
-        assert furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None)) < 2e-3
+        assert (
+            furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None))
+            < 2e-3
+        )
     assert 2 <= len(recompute.kept["forward"]) <= 4
 
 
@@ -244,7 +332,10 @@ def test_a_link_that_is_no_map_back_is_noticed() -> None:
     wrap = diffeo.layers.Wrap(0.0, 1.0)
     chain, recompute = _pair([LULinear(2), wrap, _bent()])
     x = torch.randn(30, 2)
-    assert furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None)) < 1e-3
+    assert (
+        furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None))
+        < 1e-3
+    )
     assert recompute.kept["forward"] == {1}
 
 
@@ -262,12 +353,14 @@ def test_the_tolerance_is_positive(tolerance: float) -> None:
         Recompute([LULinear(2)], tolerance)
 
 
-# --- autograd ------------------------------------------------------------------------------------------------------
+# --- autograd -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_half_precision_networks(inside: bool) -> None:
-    """Gradients under autocast are those of a chain under autocast, as far as bfloat16 goes, and no weight is left out."""
+    """Gradients under autocast are those of a chain under autocast, as far as bfloat16 goes, and no
+    weight is left out.
+    """
     flow = randomise(diffeo.models.realnvp((6,), layers=6, hidden=(32,)), spread=0.1)
     x = torch.randn(200, 6)
 
@@ -301,7 +394,10 @@ def test_a_link_used_twice_gets_both_gradients() -> None:
     shared, last = _bent(), LULinear(2)
     chain, recompute = _pair([shared, last, shared])
     x = torch.randn(5, 2)
-    assert furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None)) < 1e-5
+    assert (
+        furthest(gradients(chain, "forward", x, None), gradients(recompute, "forward", x, None))
+        < 1e-5
+    )
 
 
 def test_weights_changed_before_backward_are_an_error() -> None:
@@ -316,14 +412,24 @@ def test_weights_changed_before_backward_are_an_error() -> None:
 def test_second_derivatives() -> None:
     """The gradient of the length of a gradient, in x, context and weights, is that of a chain."""
     flow = randomise(
-        diffeo.models.realnvp((2,), (2,), layers=3, hidden=(8,), activation="silu", dropout=0.3), spread=0.2
+        diffeo.models.realnvp((2,), (2,), layers=3, hidden=(8,), activation="silu", dropout=0.3),
+        spread=0.2,
     ).double()
 
     def found() -> list[Tensor | None]:
         torch.default_generator.manual_seed(1)
-        x, context = torch.ones(5, 2).double().cumsum(0).requires_grad_(), torch.ones(5, 2).double().requires_grad_()
-        (first,) = torch.autograd.grad(flow.log_prob(2 * x, context * x).sum(), x, create_graph=True)
-        return list(torch.autograd.grad(first.square().sum(), [x, context, *flow.parameters()], allow_unused=True))
+        x, context = (
+            torch.ones(5, 2).double().cumsum(0).requires_grad_(),
+            torch.ones(5, 2).double().requires_grad_(),
+        )
+        (first,) = torch.autograd.grad(
+            flow.log_prob(2 * x, context * x).sum(), x, create_graph=True
+        )
+        return list(
+            torch.autograd.grad(
+                first.square().sum(), [x, context, *flow.parameters()], allow_unused=True
+            )
+        )
 
     store = found()
     with recomputing(flow):
@@ -347,7 +453,7 @@ def test_global_random_numbers_are_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# --- models, files, fit --------------------------------------------------------------------------------------------
+# --- models, files, fit ---------------------------------------------------------------------------
 
 
 def test_memory_is_store_or_invert() -> None:
@@ -359,7 +465,9 @@ def test_memory_is_store_or_invert() -> None:
 
 @pytest.mark.parametrize("name", ["nsf", "glow"])
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
-    """The recipe says how memory is used; the weights are the same, so either way loads those of the other."""
+    """The recipe says how memory is used; the weights are the same, so either way loads those of
+    the other.
+    """
     build, event, context = MODELS[name]
     invert = randomise(build(memory="invert"), spread=0.05).eval()
     x, given = _data(invert, event, context)
@@ -388,7 +496,9 @@ def _rows() -> Tensor:
 
 
 def _fitted(**args: Any) -> diffeo.training.FitResult:
-    return diffeo.fit(diffeo.models.nsf((3,), layers=4, hidden=(16,), dropout=0.1), _rows(), steps=100, **args)
+    return diffeo.fit(
+        diffeo.models.nsf((3,), layers=4, hidden=(16,), dropout=0.1), _rows(), steps=100, **args
+    )
 
 
 def test_fit_trains_to_the_same_loss_and_leaves_the_flow_as_it_was(tmp_path: Path) -> None:
@@ -401,7 +511,9 @@ def test_fit_trains_to_the_same_loss_and_leaves_the_flow_as_it_was(tmp_path: Pat
 
 
 def test_fit_stores_nothing_of_any_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training goes through the inverting backward, also of chains within chains; an error puts everything back."""
+    """Training goes through the inverting backward, also of chains within chains; an error puts
+    everything back.
+    """
     flow = diffeo.models.glow((1, 8, 8), size="tiny", steps=1, width=4)
     seen: set[str] = set()
 
@@ -411,7 +523,9 @@ def test_fit_stores_nothing_of_any_chain(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(diffeo.training.NegativeLogLikelihood, "forward", loss)
     with pytest.raises(KeyboardInterrupt):
-        diffeo.fit(flow, torch.randint(0, 256, (50, 1, 8, 8)).to(torch.uint8), steps=1, memory="invert")
+        diffeo.fit(
+            flow, torch.randint(0, 256, (50, 1, 8, 8)).to(torch.uint8), steps=1, memory="invert"
+        )
     assert "Recompute" in seen
     assert "Chain" not in seen
     assert not any(isinstance(part, Recompute) for part in flow.modules())
@@ -427,7 +541,9 @@ def test_resume_is_bit_identical(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _fitted(memory="invert", eval_every=20, out=tmp_path, progress=stop, checkpoint_seconds=0.0)
     resumed = _fitted(memory="invert", eval_every=20, out=tmp_path, resume=True)
-    for one, two in zip(whole.flow.state_dict().values(), resumed.flow.state_dict().values(), strict=True):
+    for one, two in zip(
+        whole.flow.state_dict().values(), resumed.flow.state_dict().values(), strict=True
+    ):
         assert torch.equal(one, two)
 
 
@@ -462,7 +578,14 @@ def test_two_processes(tmp_path: Path) -> None:
         "ways = [weights('store'), weights('invert'), weights('store', memory='invert')]\n"
         f"torch.save(ways, {str(tmp_path)!r} + '/w' + os.environ['RANK'])\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29577", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-port=29577",
+        str(script),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr[-9000:]
     one, two = (torch.load(tmp_path / f"w{rank}") for rank in (0, 1))

@@ -1,6 +1,8 @@
-"""Failures that users of other flow libraries met: the inputs of their reports, and what must hold here.
+"""Failures that users of other flow libraries met: the inputs of their reports, and what must hold
+here.
 
-Numbers are those of the list in `docs/regressions.md`; issue names are abbreviated as there (nf = normflows, FrEIA, sbi...).
+Numbers are those of the list in `docs/regressions.md`; issue names are abbreviated as there (nf =
+normflows, FrEIA, sbi...).
 """
 
 from __future__ import annotations
@@ -24,20 +26,44 @@ from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.conditioners import MLP
 from diffeo.core.errors import ConfigError, ShapeError
 from diffeo.kernels.eager_rq_spline import search as find_bin
-from diffeo.layers import ActNorm, Coupling, Flatten, Interval, LULinear, Permute, Pointwise, Standardize
-from diffeo.maps import Affine, CircularSpline, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
+from diffeo.layers import (
+    ActNorm,
+    Coupling,
+    Flatten,
+    Interval,
+    LULinear,
+    Permute,
+    Pointwise,
+    Standardize,
+)
+from diffeo.maps import (
+    Affine,
+    CircularSpline,
+    CubicSpline,
+    ElementwiseMap,
+    LinearSpline,
+    QuadraticSpline,
+    RQSpline,
+)
 from diffeo.partitions import Halves
 from test_contract import NoFloat64, tensors
 
 MODELS = list(VECTOR_MODELS)
 SPLINES = ["rational_quadratic", "linear", "quadratic", "cubic"]  # that nsf advertises
 Spline = RQSpline | LinearSpline | QuadraticSpline | CubicSpline
-each_spline = pytest.mark.parametrize("kind", [RQSpline, LinearSpline, QuadraticSpline, CubicSpline])
+each_spline = pytest.mark.parametrize(
+    "kind", [RQSpline, LinearSpline, QuadraticSpline, CubicSpline]
+)
 # the reports' own numbers of steps take ten minutes
-LONG = [pytest.mark.slow, pytest.mark.skipif(not os.environ.get("DIFFEO_LONG"), reason="set DIFFEO_LONG=1 to run it")]
+LONG = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("DIFFEO_LONG"), reason="set DIFFEO_LONG=1 to run it"),
+]
 
 
-def steps(flow: Flow, x: Tensor, context: Tensor | None = None, n: int = 20, lr: float = 1e-3) -> list[float]:
+def steps(
+    flow: Flow, x: Tensor, context: Tensor | None = None, n: int = 20, lr: float = 1e-3
+) -> list[float]:
     """The losses of n steps of Adam on all rows."""
     optimizer, losses = torch.optim.Adam(flow.parameters(), lr=lr), []
     for _ in range(n):
@@ -54,7 +80,7 @@ def moons(n: int) -> Tensor:
     return torch.from_numpy(datasets.make_moons(n, noise=0.05, random_state=0)[0]).float()
 
 
-# --- splines and elementwise maps ----------------------------------------------------------------------------------
+# --- splines and elementwise maps -----------------------------------------------------------------
 
 
 @each_spline
@@ -77,7 +103,9 @@ def test_reg_02_just_outside_the_box(spline: str) -> None:
 
 @each_spline
 def test_reg_03_discriminant_rounded_below_zero(kind: type[Spline]) -> None:
-    """nflows PR#71: −3.05e-05 where b² = 4ac up to rounding counts as 0; wild parameters in float32 make such rows."""
+    """nflows PR#71: −3.05e-05 where b² = 4ac up to rounding counts as 0; wild parameters in float32
+    make such rows.
+    """
     spline = kind(bins=8)
     theta = 10 * torch.randn(200_000, spline.num_params)
     y = torch.rand(200_000) * 10 - 5
@@ -89,7 +117,9 @@ def test_reg_03_discriminant_rounded_below_zero(kind: type[Spline]) -> None:
 @pytest.mark.parametrize("spread", [5.0, 20.0])
 @pytest.mark.parametrize("seed", range(5))
 def test_reg_04_many_samples_of_a_conditional_spline(spread: float, seed: int) -> None:
-    """nflows#87: 2-D target, 220-D context, parameters of sd 5 and 20, 20,000 draws: no assertion."""
+    """nflows#87: 2-D target, 220-D context, parameters of sd 5 and 20, 20,000 draws: no
+    assertion.
+    """
     flow = diffeo.models.nsf((2,), context_shape=(220,), layers=2, hidden=(16,), seed=seed)
     with torch.no_grad():
         for layer in flow.modules():
@@ -118,7 +148,9 @@ def test_reg_06_at_the_boundary(kind: type[Spline], bound: float, inverse: bool)
 
 
 def test_reg_07_domain() -> None:
-    """FrEIA PR#160: the box initialises to itself, inside is judged by output knots in reverse, bad bins are refused."""
+    """FrEIA PR#160: the box initialises to itself, inside is judged by output knots in reverse, bad
+    bins are refused.
+    """
     spline = RQSpline(bins=4, low=-2.0, high=7.0, ends="free")
     x = torch.linspace(-2, 7, 101)
     zero = torch.zeros(101, spline.num_params)
@@ -135,13 +167,20 @@ def test_reg_07_domain() -> None:
 @pytest.mark.parametrize("spline", SPLINES)
 @pytest.mark.parametrize("event", [(4,), (1, 4, 4)], ids=["vector", "image"])
 def test_reg_08_every_kind_trains_a_step(spline: str, event: tuple[int, ...]) -> None:
-    """pyro#2899: each spline that nsf advertises trains one step, and the step moves every weight's tensor."""
-    settings = {"layers": 2, "hidden": (10,)} if len(event) == 1 else {"size": "tiny", "width": 4, "bits": None}
+    """pyro#2899: each spline that nsf advertises trains one step, and the step moves every weight's
+    tensor.
+    """
+    settings = (
+        {"layers": 2, "hidden": (10,)}
+        if len(event) == 1
+        else {"size": "tiny", "width": 4, "bits": None}
+    )
     flow = diffeo.models.nsf(event, spline=spline, **settings)
     x = torch.randn(32, *event)
     flow.initialize(x)
     before = [p.detach().clone() for p in flow.parameters()]
-    assert all(math.isfinite(loss) for loss in steps(flow, x, n=2))  # the first step moves the heads, which start at zero
+    # the first step moves the heads, which start at zero
+    assert all(math.isfinite(loss) for loss in steps(flow, x, n=2))
     assert not any(torch.equal(p, q) for p, q in zip(flow.parameters(), before, strict=True))
     assert diffeo.models.nsf(**flow.recipe["args"]).log_prob(x).shape == (32,)  # type: ignore[index]
 
@@ -167,7 +206,9 @@ def test_reg_09_unbounded_input(map: ElementwiseMap) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_reg_10_wide_targets(name: str) -> None:
-    """jammy_flows#5: targets from −100 to 100, not normalised: losses and gradients finite, and the loss falls."""
+    """jammy_flows#5: targets from −100 to 100, not normalised: losses and gradients finite, and the
+    loss falls.
+    """
     x = torch.rand(256, 3) * 200 - 100
     losses = steps(diffeo.models.MODELS[name]((3,), hidden=(32, 32), layers=4), x, n=30)
     assert all(math.isfinite(loss) for loss in losses)
@@ -176,7 +217,9 @@ def test_reg_10_wide_targets(name: str) -> None:
 
 @pytest.mark.slow
 def test_reg_11_compiled_is_eager() -> None:
-    """TFP#840: the same log-density compiled and eager, with a bounded support at the data's end."""
+    """TFP#840: the same log-density compiled and eager, with a bounded support at the data's
+    end.
+    """
     flow = Flow(Chain([Interval(-1.0, 1.0), Coupling((2,), Affine(), MLP((8,)))]), Normal(2))
     randomise(flow)
     x = torch.rand(16, 2) * 1.8 - 0.9
@@ -184,7 +227,7 @@ def test_reg_11_compiled_is_eager() -> None:
     torch.testing.assert_close(compiled(x), flow.log_prob(x))
 
 
-# --- affine, deep --------------------------------------------------------------------------------------------------
+# --- affine, deep ---------------------------------------------------------------------------------
 
 
 def _deep(layers: int) -> Flow:
@@ -193,7 +236,9 @@ def _deep(layers: int) -> Flow:
     return Flow(Chain(links), Normal(19))
 
 
-@pytest.mark.parametrize("n", [30, pytest.param(300, marks=pytest.mark.slow), pytest.param(5000, marks=LONG)])
+@pytest.mark.parametrize(
+    "n", [30, pytest.param(300, marks=pytest.mark.slow), pytest.param(5000, marks=LONG)]
+)
 def test_reg_12_thirty_two_affine_couplings(n: int) -> None:
     """nf#73: D = 19, 32 affine couplings split 10/9, zero heads: finite after every step."""
     x = torch.randn(128, 19) * torch.logspace(-1, 1, 19)
@@ -202,9 +247,13 @@ def test_reg_12_thirty_two_affine_couplings(n: int) -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("n", [2, pytest.param(50, marks=pytest.mark.slow), pytest.param(1000, marks=LONG)])
+@pytest.mark.parametrize(
+    "n", [2, pytest.param(50, marks=pytest.mark.slow), pytest.param(1000, marks=LONG)]
+)
 def test_reg_13_wide_leaky_conditioners(n: int) -> None:
-    """FrEIA#38: 10 blocks, four LeakyReLU layers of width 768: finite at the start and after training."""
+    """FrEIA#38: 10 blocks, four LeakyReLU layers of width 768: finite at the start and after
+    training.
+    """
     flow = diffeo.models.realnvp((6,), layers=10, hidden=(768,) * 4, activation="leaky_relu")
     x = torch.randn(32, 6)
     assert flow.log_prob(x).isfinite().all()
@@ -231,7 +280,9 @@ def test_reg_21_scales_above_one() -> None:
 
 
 def test_reg_23_hundred_columns_with_actnorm() -> None:
-    """karpathy#3: 100-D data through ActNorm, LU and couplings: loss finite, encode and decode agree."""
+    """karpathy#3: 100-D data through ActNorm, LU and couplings: loss finite, encode and decode
+    agree.
+    """
     links: list[diffeo.Transform] = []
     for _ in range(4):
         links += [ActNorm((100,)), LULinear(100), Coupling((100,), Affine(), MLP((64,)))]
@@ -245,7 +296,9 @@ def test_reg_23_hundred_columns_with_actnorm() -> None:
 
 @pytest.mark.parametrize("name", ["realnvp", "nsf"])
 def test_reg_24_reverse_divergence_is_not_negative(name: str) -> None:
-    """nflows#56/#76, nf#29: with a normalised target the estimate stays above −3 standard errors while training."""
+    """nflows#56/#76, nf#29: with a normalised target the estimate stays above −3 standard errors
+    while training.
+    """
     flow = diffeo.models.MODELS[name]((4,), layers=4, hidden=(16,))
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3)
     for _ in range(20):
@@ -289,16 +342,20 @@ class _Relu(nn.Module):
         return self.net(x).unflatten(1, self.out_shape)
 
 
-# --- set-up and state ----------------------------------------------------------------------------------------------
+# --- set-up and state -----------------------------------------------------------------------------
 
 
 def _with_actnorm(seed: int = 0) -> Flow:
     torch.default_generator.manual_seed(seed)
-    return Flow(Chain([ActNorm((3,)), Coupling((3,), RQSpline(), MLP((16,))), ActNorm((3,))]), Normal(3))
+    return Flow(
+        Chain([ActNorm((3,)), Coupling((3,), RQSpline(), MLP((16,))), ActNorm((3,))]), Normal(3)
+    )
 
 
 def test_reg_27_loading_does_not_set_up_again() -> None:
-    """nflows#4, ros#6: after load, a forward pass in training mode changes no parameter and no number."""
+    """nflows#4, ros#6: after load, a forward pass in training mode changes no parameter and no
+    number.
+    """
     flow, x = _with_actnorm().initialize(3 + 2 * torch.randn(64, 3)), torch.randn(32, 3)
     steps(flow, x, n=10)
     state = copy.deepcopy(flow.state_dict())
@@ -315,10 +372,15 @@ def test_reg_30_set_up_from_a_batch_of_one() -> None:
     row = torch.tensor([[5.0, -7.0, 0.0]])
     flow = _with_actnorm().initialize(row)
     assert flow.log_prob(row).isfinite().all()
-    assert all(value.isfinite().all() for value in flow.state_dict().values() if value.is_floating_point())
+    assert all(
+        value.isfinite().all() for value in flow.state_dict().values() if value.is_floating_point()
+    )
     batch = torch.randn(64, 3)
     left, right = (copy.deepcopy(_with_actnorm()).initialize(batch) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(left.state_dict().values(), right.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    )
 
 
 def test_reg_31_actnorm_of_images_loads_before_any_forward() -> None:
@@ -331,8 +393,12 @@ def test_reg_31_actnorm_of_images_loads_before_any_forward() -> None:
 
 
 def test_reg_33_normalisation_is_in_the_state() -> None:
-    """sbi#324: the constants of standardisation travel with the weights, those of the context too."""
-    flow = diffeo.models.realnvp((2,), context_shape=1, layers=1).initialize(9 + torch.randn(50, 2), 4 + torch.randn(50, 1))
+    """sbi#324: the constants of standardisation travel with the weights, those of the context
+    too.
+    """
+    flow = diffeo.models.realnvp((2,), context_shape=1, layers=1).initialize(
+        9 + torch.randn(50, 2), 4 + torch.randn(50, 1)
+    )
     state = flow.state_dict()
     assert any(name.endswith("mean") and (value > 8).all() for name, value in state.items())
     assert any(name == "embedding.mean" and (value > 3).all() for name, value in state.items())
@@ -349,7 +415,9 @@ def test_reg_34_inverse_before_forward(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_reg_35_pickling_a_whole_model(name: str) -> None:
     """nf#43, FastFlow#3: torch.save of the module itself, for those who insist."""
-    flow = diffeo.models.MODELS[name]((3,), context_shape=2, supports=["real", "positive", "interval:0:1"], layers=2)
+    flow = diffeo.models.MODELS[name](
+        (3,), context_shape=2, supports=["real", "positive", "interval:0:1"], layers=2
+    )
     randomise(flow)
     file = io.BytesIO()
     torch.save(flow, file)
@@ -360,7 +428,7 @@ def test_reg_35_pickling_a_whole_model(name: str) -> None:
     assert other.recipe == flow.recipe
 
 
-# --- shapes --------------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -379,7 +447,9 @@ def test_reg_36_odd_dimensions(name: str, size: int, split: str) -> None:
 @pytest.mark.parametrize("context", [None, 1])
 @pytest.mark.parametrize("name", MODELS)
 def test_reg_37_one_dimension(name: str, context: int | None) -> None:
-    """nf#58: D = 1, 16 layers, batch of 10,000, two steps, with and without context; nothing warned."""
+    """nf#58: D = 1, 16 layers, batch of 10,000, two steps, with and without context; nothing
+    warned.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         flow = diffeo.models.MODELS[name]((1,), context_shape=context, layers=16, hidden=(16,))
@@ -397,7 +467,7 @@ def test_reg_38_an_image_into_a_vector_coupling() -> None:
     assert flow.sample((2,)).shape == (2, 1, 28, 28)
 
 
-# --- conditional, sampling -----------------------------------------------------------------------------------------
+# --- conditional, sampling ------------------------------------------------------------------------
 
 
 def test_reg_46_moons_with_a_label() -> None:
@@ -413,10 +483,15 @@ def test_reg_46_moons_with_a_label() -> None:
 
 
 def test_reg_47_twelve_conditional_blocks() -> None:
-    """FrEIA#35: 12 conditional RealNVP blocks with random permutations, log-scales within 2: decode(encode(x, c), c) = x."""
+    """FrEIA#35: 12 conditional RealNVP blocks with random permutations, log-scales within 2:
+    decode(encode(x, c), c) = x.
+    """
     links: list[diffeo.Transform] = []
     for i in range(12):
-        links += [Coupling((6,), Affine(log_scale=2.0), MLP((32,)), context_shape=3), Permute.random(6, seed=i)]
+        links += [
+            Coupling((6,), Affine(log_scale=2.0), MLP((32,)), context_shape=3),
+            Permute.random(6, seed=i),
+        ]
     flow = Flow(Chain(links), Normal(6))
     randomise(flow, spread=0.1)
     x, context = torch.randn(50, 6), torch.randn(50, 3)
@@ -425,14 +500,20 @@ def test_reg_47_twelve_conditional_blocks() -> None:
     with torch.no_grad():
         wide = flow.double()
         x, context = x.double(), context.double()
-        torch.testing.assert_close(wide.decode(wide.encode(x, context)[0], context)[0], x, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            wide.decode(wide.encode(x, context)[0], context)[0], x, rtol=1e-9, atol=1e-9
+        )
 
 
 def test_reg_48_an_observation_far_from_all_simulations() -> None:
-    """sbi#1372: ten simulations, an observation at 50 ± 1: sampling returns, and returns numbers; nothing is rejected."""
+    """sbi#1372: ten simulations, an observation at 50 ± 1: sampling returns, and returns numbers;
+    nothing is rejected.
+    """
     torch.default_generator.manual_seed(41)
     theta, seen = torch.randn(10, 3), torch.randn(10, 3)
-    flow = diffeo.models.nsf((3,), context_shape=3, layers=5, hidden=(50, 50)).initialize(theta, seen)
+    flow = diffeo.models.nsf((3,), context_shape=3, layers=5, hidden=(50, 50)).initialize(
+        theta, seen
+    )
     steps(flow, theta, seen, n=50, lr=5e-3)
     start = time.perf_counter()
     draws = flow.sample((1000,), 50 + torch.randn(3))
@@ -445,7 +526,10 @@ def test_reg_49_sampling_costs_what_density_costs() -> None:
     flow = diffeo.models.realnvp((200,), layers=8, hidden=(128,))
     x = torch.randn(256, 200)
     with torch.no_grad():
-        times = {"log_prob": _fastest(lambda: flow.log_prob(x)), "sample": _fastest(lambda: flow.sample((256,)))}
+        times = {
+            "log_prob": _fastest(lambda: flow.log_prob(x)),
+            "sample": _fastest(lambda: flow.sample((256,))),
+        }
     assert times["sample"] <= 3 * times["log_prob"]
 
 
@@ -462,7 +546,9 @@ def _fastest(call: Any, repeats: int = 7) -> float:
 def test_reg_51_second_backward() -> None:
     """pyro#2545: scaled circles; a second loss and backward need no cache cleared."""
     datasets = pytest.importorskip("sklearn.datasets")
-    x = torch.from_numpy(datasets.make_circles(1000, factor=0.5, noise=0.05, random_state=0)[0]).float()
+    x = torch.from_numpy(
+        datasets.make_circles(1000, factor=0.5, noise=0.05, random_state=0)[0]
+    ).float()
     flow = diffeo.models.nsf((2,), layers=2, hidden=(16,)).initialize(x)
     grads = []
     for _ in range(2):
@@ -473,7 +559,9 @@ def test_reg_51_second_backward() -> None:
 
 
 def test_reg_53_outside_the_support() -> None:
-    """flowjax#147: uniform base and Gaussian data; flowjax#74: the log-density outside is −inf, not an error or NaN."""
+    """flowjax#147: uniform base and Gaussian data; flowjax#74: the log-density outside is −inf, not
+    an error or NaN.
+    """
     flow = Flow(Pointwise((2,), RQSpline(low=-5.0, high=5.0, ends="free")), Uniform(2, -5.0, 5.0))
     randomise(flow)
     x = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, -1e9]])
@@ -484,12 +572,14 @@ def test_reg_53_outside_the_support() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in flow.parameters())
 
 
-# --- deployment ----------------------------------------------------------------------------------------------------
+# --- deployment -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_reg_57_no_float64(name: str) -> None:
-    """sbi PR#912: a float32 model with a context holds no float64 tensor and makes none, sampling and training included."""
+    """sbi PR#912: a float32 model with a context holds no float64 tensor and makes none, sampling
+    and training included.
+    """
     flow = diffeo.models.MODELS[name]((3,), context_shape=2, layers=2, hidden=(16,))
     flow.initialize(torch.randn(50, 3), torch.randn(50, 2))
     assert {t.dtype for t in tensors(flow)} <= {torch.float32, torch.int64, torch.bool}
@@ -502,7 +592,9 @@ def test_reg_57_no_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["realnvp", "nsf"])
 def test_reg_58_traced_for_deployment(name: str) -> None:
-    """glow-tts#39: torch.export of the density in evaluation mode, weights with gradients and all, is the same function."""
+    """glow-tts#39: torch.export of the density in evaluation mode, weights with gradients and all,
+    is the same function.
+    """
     flow = diffeo.models.MODELS[name]((3,), layers=1, hidden=(8,)).eval()
     randomise(flow)
     x = torch.randn(5, 3)
@@ -520,7 +612,9 @@ class _Density(nn.Module):
 
 
 def test_reg_59_building_is_linear_in_dimensions() -> None:
-    """pzflow#85: build and first step at D in {2, 10, 30, 100}: no faster than linear growth, generously."""
+    """pzflow#85: build and first step at D in {2, 10, 30, 100}: no faster than linear growth,
+    generously.
+    """
 
     def first_step(size: int) -> None:
         steps(diffeo.models.nsf((size,), layers=4), torch.randn(64, size), n=1)
@@ -531,19 +625,24 @@ def test_reg_59_building_is_linear_in_dimensions() -> None:
 
 
 def test_reg_60_finding_the_bin() -> None:
-    """nflows#19: 5,000 rows × 16 bins: finding the bin costs within three times torch.searchsorted, and finds the same."""
+    """nflows#19: 5,000 rows × 16 bins: finding the bin costs within three times torch.searchsorted,
+    and finds the same.
+    """
     knots = torch.rand(5000, 17).sort(dim=1).values
     x = torch.rand(5000)
     inner = knots[:, 1:-1].contiguous()
     assert torch.equal(find_bin(x, knots[:, 1:-1]), (x[:, None] >= inner).sum(1, keepdim=True))
-    assert torch.equal(find_bin(inner[:, 3], inner), torch.full((5000, 1), 4))  # on a knot: the bin to its right
+    # on a knot: the bin to its right
+    assert torch.equal(find_bin(inner[:, 3], inner), torch.full((5000, 1), 4))
     search = _fastest(lambda: torch.searchsorted(inner, x[:, None]), 300)
     compare = _fastest(lambda: find_bin(x, knots[:, 1:-1]), 300)
     assert compare <= 3 * search
 
 
 def test_standardize_keeps_constant_columns_finite() -> None:
-    """Not of the list, but of its kind: a constant column is named in a warning and divides nothing by zero."""
+    """Not of the list, but of its kind: a constant column is named in a warning and divides nothing
+    by zero.
+    """
     x = torch.cat([torch.randn(50, 1), torch.full((50, 1), 3.0)], 1)
     layer = Standardize((2,))
     with pytest.warns(UserWarning, match=r"entries \[1\] are constant"):

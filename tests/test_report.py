@@ -1,4 +1,6 @@
-"""The report: baselines that are exactly right, and a page that says what it was given and lets nothing in or out."""
+"""The report: baselines that are exactly right, and a page that says what it was given and lets
+nothing in or out.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from diffeo.data import Column, Intake, Schema, Table
 from diffeo.report import baselines, build_report
 from diffeo.report.baselines import prepare, score_baselines
 from diffeo.report.kde import KernelDensity, Scaling
-from diffeo.report.measures import ks_normal, ks_two, most_dependent, normal_scores, ranks_correlation
+from diffeo.report.measures import (
+    ks_normal,
+    ks_two,
+    most_dependent,
+    normal_scores,
+    ranks_correlation,
+)
 from diffeo.training import FitResult
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -35,9 +43,16 @@ def rows(n: int, d: int, seed: int = 0) -> Floats:
     return g.normal(size=(n, d)) @ g.normal(size=(d, d)) + g.normal(size=d)
 
 
-def table(values: Floats, supports: dict[int, str] | None = None, names: list[str] | None = None, **more: Any) -> Table:
+def table(
+    values: Floats,
+    supports: dict[int, str] | None = None,
+    names: list[str] | None = None,
+    **more: Any,
+) -> Table:
     names = names or [f"x{i}" for i in range(values.shape[1])]
-    columns = tuple(Column(name=n, support=(supports or {}).get(i, "real")) for i, n in enumerate(names))
+    columns = tuple(
+        Column(name=n, support=(supports or {}).get(i, "real")) for i, n in enumerate(names)
+    )
     context = more.pop("context", None)
     own = () if context is None else tuple(Column(name=f"c{i}") for i in range(context.shape[1]))
     schema = Schema(columns=columns, context=own, **more)
@@ -50,17 +65,26 @@ def trained(t: Table, valid: int, **args: Any) -> tuple[diffeo.Flow, FitResult]:
     size = None if t.context is None else (t.context.shape[1],)
     args = {"layers": 2, "hidden": (8,), "bins": 4, **args}
     flow = diffeo.models.nsf((t.values.shape[1],), size, supports=t.schema.supports, **args)
-    flow.initialize(torch.from_numpy(t.values), None if t.context is None else torch.from_numpy(t.context))
+    flow.initialize(
+        torch.from_numpy(t.values), None if t.context is None else torch.from_numpy(t.context)
+    )
     order = torch.arange(len(t))
     held = order[len(t) - valid :] if valid else None
-    history = [{"step": k, "train": 3.0 - 0.1 * k, "valid": 3.1 - 0.1 * k, "valid_se": 0.1} for k in range(5)]
+    history = [
+        {"step": k, "train": 3.0 - 0.1 * k, "valid": 3.1 - 0.1 * k, "valid_se": 0.1}
+        for k in range(5)
+    ]
     counts = {"train": len(t) - valid, "valid": valid}
     best = {"nll": 2.7, "nll_se": 0.1, "step": 4} if valid else {"step": 4}
     settings = {"seed": 7, "lr": 1e-3, "batch_size": 32}
-    return flow, FitResult(flow, history, best, counts, 4, 1.0, "limit", None, settings, order[: len(t) - valid], held)
+    return flow, FitResult(
+        flow, history, best, counts, 4, 1.0, "limit", None, settings, order[: len(t) - valid], held
+    )
 
 
-def built(folder: Path, t: Table, valid: int, *, model: dict[str, Any] | None = None, **more: Any) -> tuple[str, dict[str, Any]]:
+def built(
+    folder: Path, t: Table, valid: int, *, model: dict[str, Any] | None = None, **more: Any
+) -> tuple[str, dict[str, Any]]:
     flow, result = trained(t, valid, **(model or {}))
     path, figures = build_report(folder, flow, t, result, **more)
     assert path == folder / "report.html"
@@ -85,7 +109,9 @@ def test_the_conditional_gaussian_is_the_joint_one_over_the_marginal_one() -> No
     mean, cov = train.mean(0), np.cov(train.T, bias=True)
     joint = stats.multivariate_normal(mean, cov).logpdf(held)
     marginal = stats.multivariate_normal(mean[3:], cov[3:, 3:]).logpdf(held[:, 3:])
-    np.testing.assert_allclose(Gaussian.fit(train, given=1).log_prob(held), joint - marginal, rtol=1e-9)
+    np.testing.assert_allclose(
+        Gaussian.fit(train, given=1).log_prob(held), joint - marginal, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("white", [False, True])
@@ -104,7 +130,10 @@ def test_the_bandwidth_is_as_good_as_any_on_a_grid() -> None:
     g = RNG(0)
     data = np.where(g.random((600, 1)) < 0.5, -3, 3) + 0.3 * g.normal(size=(600, 1))
     train, held = data[:400], data[400:]
-    grid = [SklearnKDE(bandwidth=h).fit(train).score_samples(held).mean() for h in np.geomspace(0.01, 3, 40)]
+    grid = [
+        SklearnKDE(bandwidth=h).fit(train).score_samples(held).mean()
+        for h in np.geomspace(0.01, 3, 40)
+    ]
     assert KernelDensity.fit(train).log_prob(held).mean() > max(grid) - 0.03
 
 
@@ -123,19 +152,30 @@ def test_scales_only_shift_the_figures() -> None:
     factors = np.array([1e30, 1e-30, 1.0])
     plain, scaled = baselines(train, held), baselines(train * factors, held * factors)
     for name in ("gaussian", "kde"):
-        assert scaled[name]["nll"] == pytest.approx(plain[name]["nll"] + np.log(factors).sum(), abs=1e-6)
+        assert scaled[name]["nll"] == pytest.approx(
+            plain[name]["nll"] + np.log(factors).sum(), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(
     "train",
-    [rows(3, 8), np.repeat(rows(50, 1), 2, axis=1), np.ones((20, 2)), rows(2, 1), 1.7e9 + rows(50, 2), 1e300 * rows(50, 2)],
+    [
+        rows(3, 8),
+        np.repeat(rows(50, 1), 2, axis=1),
+        np.ones((20, 2)),
+        rows(2, 1),
+        1.7e9 + rows(50, 2),
+        1e300 * rows(50, 2),
+    ],
     ids=["few rows", "copies", "constant", "two rows", "timestamps", "huge"],
 )
 def test_baselines_never_crash(train: Floats) -> None:
     held = np.concatenate((train[:2], train[:1] * 3))
     found = baselines(train, held)
     assert not any(math.isnan(f["nll"]) for f in found.values())
-    singular = len(train) <= train.shape[1] or bool((train[:, 0] == train[:, -1]).all() and train.shape[1] > 1)
+    singular = len(train) <= train.shape[1] or bool(
+        (train[:, 0] == train[:, -1]).all() and train.shape[1] > 1
+    )
     assert ("ridge" in found["gaussian"]["note"]) == singular
 
 
@@ -179,7 +219,13 @@ def test_the_most_dependent_columns_are_found() -> None:
 
 def test_latents_of_other_bases_become_normal_scores() -> None:
     bases = diffeo.bases
-    base = bases.Product([([0, 2], bases.Normal(2)), ([1], bases.Uniform(1, -5, 5)), ([3], bases.StudentT(1, df=2.0))])
+    base = bases.Product(
+        [
+            ([0, 2], bases.Normal(2)),
+            ([1], bases.Uniform(1, -5, 5)),
+            ([3], bases.StudentT(1, df=2.0)),
+        ]
+    )
     z = base.sample((4000,), generator=torch.Generator().manual_seed(0)).double().numpy()
     scores, names = normal_scores(base, z)
     assert len(names) == 4
@@ -208,15 +254,50 @@ class Tags(HTMLParser):
 
 
 def test_the_page_says_what_it_was_given(tmp_path: Path) -> None:
-    page, figures = built(tmp_path, table(rows(300, 4), set_aside={"same": 4.25}, dropped=("name",)), 60)
-    for text in ("made up.csv", "x3", "same", "always 4.25", "name", "2.7", "seed", "240", "60", str(tmp_path)):
+    page, figures = built(
+        tmp_path, table(rows(300, 4), set_aside={"same": 4.25}, dropped=("name",)), 60
+    )
+    for text in (
+        "made up.csv",
+        "x3",
+        "same",
+        "always 4.25",
+        "name",
+        "2.7",
+        "seed",
+        "240",
+        "60",
+        str(tmp_path),
+    ):
         assert text in page
-    for value in (figures["nll"], figures["gaussian"]["nll"], figures["kde"]["nll"], figures["gaussian"]["difference"]):
+    for value in (
+        figures["nll"],
+        figures["gaussian"]["nll"],
+        figures["kde"]["nll"],
+        figures["gaussian"]["difference"],
+    ):
         assert f"{abs(value):.3f}" in page
-    assert set(figures["gaussian"]) == {"nll", "nll_se", "rows", "note", "difference", "difference_se"}
+    assert set(figures["gaussian"]) == {
+        "nll",
+        "nll_se",
+        "rows",
+        "note",
+        "difference",
+        "difference_se",
+    }
     assert figures["split"] == "held-out"
     assert figures["bits_per_dim"] == pytest.approx(figures["nll"] / 4 / math.log(2))
-    order = ["How good", "Losses", "Columns", "Dependence", "Latents", "Least likely", "Choices", "Checkup", "How to use"]
+    order = [
+        "How good",
+        "Losses",
+        "Columns",
+        "Dependence",
+        "Latents",
+        "Least likely",
+        "Choices",
+        "Checkup",
+        "How to use",
+    ]
     places = [page.index(f"<h2>{title}") for title in order]
     assert places == sorted(places)
 
@@ -230,7 +311,9 @@ def test_the_difference_is_paired(tmp_path: Path) -> None:
     theirs = Gaussian.fit(t.values[:220]).log_prob(t.values[-80:])
     assert figures["nll"] == pytest.approx(-mine.mean(), abs=1e-5)
     assert figures["gaussian"]["difference"] == pytest.approx((mine - theirs).mean(), abs=1e-5)
-    assert figures["gaussian"]["difference_se"] == pytest.approx((mine - theirs).std(ddof=1) / 80**0.5, abs=1e-5)
+    assert figures["gaussian"]["difference_se"] == pytest.approx(
+        (mine - theirs).std(ddof=1) / 80**0.5, abs=1e-5
+    )
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_hostile_gets_in(tmp_path: Path) -> None:
@@ -277,7 +360,10 @@ EDGES: dict[str, Callable[[], tuple[Table, int]]] = {
     "two rows": lambda: (table(rows(2, 2)), 1),
     "contexts": lambda: (table(rows(300, 3), context=rows(300, 2, 1)), 250),
     "few contexts": lambda: (table(rows(40, 1), context=rows(40, 1, 1)), 5),
-    "one integer of two values": lambda: (table(RNG(0).integers(0, 2, (60, 1)).astype(float), {0: "integer"}), 20),
+    "one integer of two values": lambda: (
+        table(RNG(0).integers(0, 2, (60, 1)).astype(float), {0: "integer"}),
+        20,
+    ),
     "badly scaled": lambda: (table(rows(80, 3) * [1e30, 1e-30, 1.0] + [0, 0, 1.7e9]), 20),
     "fewer rows than columns": lambda: (table(rows(12, 20)), 2),
 }
@@ -301,7 +387,14 @@ def test_edges(name: str, tmp_path: Path) -> None:
 def test_every_kind_of_column_and_rows_outside(tmp_path: Path) -> None:
     g = RNG(0)
     values = np.stack(
-        [g.normal(size=200), np.exp(3 * g.normal(size=200)), g.random(200), 360 * g.random(200), g.poisson(3, 200)], 1
+        [
+            g.normal(size=200),
+            np.exp(3 * g.normal(size=200)),
+            g.random(200),
+            360 * g.random(200),
+            g.poisson(3, 200),
+        ],
+        1,
     )
     kinds = {1: "positive", 2: "interval:0:1", 3: "circular:0:360", 4: "integer"}
     t = table(values, kinds)

@@ -1,4 +1,6 @@
-"""A seed gives the same in threads as alone, nothing waits for ever, and PyTorch's global generators stay as they were."""
+"""A seed gives the same in threads as alone, nothing waits for ever, and PyTorch's global
+generators stay as they were.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ PATIENCE = 120.0  # seconds that a thread may take, on a machine that others use
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(1))
 COUNTS = torch.randint(0, 4, (200, 2), generator=torch.Generator().manual_seed(2)).double()
-PIXELS = torch.randint(0, 256, (40, 1, 4, 4), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+PIXELS = torch.randint(
+    0, 256, (40, 1, 4, 4), generator=torch.Generator().manual_seed(3), dtype=torch.uint8
+)
 STEPS = {"steps": 12, "batch_size": 16, "eval_every": 6}
 SMALL = {"layers": 3, "hidden": (8, 8)}
 
@@ -76,8 +80,12 @@ def builds() -> dict[str, Callable[[], dict[str, Tensor]]]:
         ("realnvp", {"residual": True, "seed": 7}),
         ("nsf", {"supports": ["positive", "integer", "circular:0:1"], "seed": 8}),
     ]
-    images = [(name, settings | {"seed": i}) for i, (name, settings) in enumerate(TINY_IMAGES.items())]
-    made = {f"{i} {name}": _build(name, 3, **settings) for i, (name, settings) in enumerate(vectors)}
+    images = [
+        (name, settings | {"seed": i}) for i, (name, settings) in enumerate(TINY_IMAGES.items())
+    ]
+    made = {
+        f"{i} {name}": _build(name, 3, **settings) for i, (name, settings) in enumerate(vectors)
+    }
     made |= {f"image {name}": _build(name, (1, 4, 4), **settings) for name, settings in images}
     made["lattice"] = lambda: weights(models.lattice((1, 4, 4), layers=4, seed=9))
     made["context"] = lambda: weights(models.nsf(3, 2, seed=10))
@@ -123,7 +131,9 @@ class Drawn:
             yield torch.randn(16, 3)
 
 
-def fitted(make: Callable[[], diffeo.Flow], x: Any, **settings: Any) -> Callable[[], dict[str, Tensor]]:
+def fitted(
+    make: Callable[[], diffeo.Flow], x: Any, **settings: Any
+) -> Callable[[], dict[str, Tensor]]:
     return lambda: weights(diffeo.fit(make(), x, **STEPS | {"seed": 5} | settings).flow)
 
 
@@ -139,12 +149,16 @@ def fits() -> dict[str, Callable[[], dict[str, Tensor]]]:
         "dropout": fitted(table(dropout=0.4), X),
         "dropout, other seed": fitted(table(dropout=0.4), X, seed=6),
         "dropout, recomputed": fitted(table(dropout=0.4), X, memory="invert"),
-        "counts": fitted(lambda: models.realnvp(2, supports=["integer", "integer"], **SMALL), COUNTS),
+        "counts": fitted(
+            lambda: models.realnvp(2, supports=["integer", "integer"], **SMALL), COUNTS
+        ),
         "pixels": fitted(image("realnvp"), PIXELS, flips=True),
         "pixels, recomputed": fitted(image("glow"), PIXELS, memory="invert"),
         "learned dequantisation": fitted(image("flowpp", dropout=0.2), PIXELS),
         "a module of one's own": fitted(noisy, X),
-        "a loader that shuffles": fitted(table(), DataLoader(TensorDataset(X), 16, shuffle=True), valid=X[:20]),
+        "a loader that shuffles": fitted(
+            table(), DataLoader(TensorDataset(X), 16, shuffle=True), valid=X[:20]
+        ),
         "batches drawn on demand": fitted(table(dropout=0.4), Drawn(), valid=X[:20]),
     }
 
@@ -156,7 +170,9 @@ def test_fits_in_threads() -> None:
 def test_estimators_in_threads() -> None:
     def job(seed: int) -> Callable[[], dict[str, Tensor]]:
         def run() -> dict[str, Tensor]:
-            made = diffeo.FlowEstimator(model_args=SMALL, fit_args=STEPS, random_state=seed).fit(X.numpy())
+            made = diffeo.FlowEstimator(model_args=SMALL, fit_args=STEPS, random_state=seed).fit(
+                X.numpy()
+            )
             return weights(made.flow_) | {"drawn": torch.from_numpy(made.sample(5))}
 
         return run
@@ -175,7 +191,11 @@ def test_posteriors_in_threads() -> None:
 
         def run() -> dict[str, Tensor]:
             found = diffeo.infer(tails, 2, **common | settings)
-            return {"draws": found.draws, "weights": found.log_weights, "snr": torch.tensor(found.diagnostics.gradient_snr)}
+            return {
+                "draws": found.draws,
+                "weights": found.log_weights,
+                "snr": torch.tensor(found.diagnostics.gradient_snr),
+            }
 
         return run
 
@@ -274,16 +294,25 @@ def test_a_callback_may_fit() -> None:
     def tell(progress: Any) -> None:
         inner.append(fits()["pixels"]())
 
-    outer = weights(diffeo.fit(models.nsf(3, dropout=0.4, **SMALL), X, progress=tell, seed=5, **STEPS).flow)
+    outer = weights(
+        diffeo.fit(models.nsf(3, dropout=0.4, **SMALL), X, progress=tell, seed=5, **STEPS).flow
+    )
     assert agree(plain, outer)
     assert agree(inner[0], inner[-1])
 
 
-@pytest.mark.parametrize("held", [True, False], ids=["in the turn of its forward pass", "by itself"])
+@pytest.mark.parametrize(
+    "held", [True, False], ids=["in the turn of its forward pass", "by itself"]
+)
 def test_backward_in_a_thread_of_autograd(held: bool) -> None:
     """On accelerators `backward` runs in a thread for which the caller waits."""
     with seeded(3):
-        couplings = [diffeo.layers.Coupling((4,), diffeo.maps.Affine(), diffeo.conditioners.MLP((8,), dropout=0.5)) for _ in "ab"]
+        couplings = [
+            diffeo.layers.Coupling(
+                (4,), diffeo.maps.Affine(), diffeo.conditioners.MLP((8,), dropout=0.5)
+            )
+            for _ in "ab"
+        ]
         chain = diffeo.Chain(couplings)
         for parameter in chain.parameters():
             nn.init.normal_(parameter, std=0.3)

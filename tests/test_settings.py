@@ -1,4 +1,6 @@
-"""Every setting of every model, layer, map, network, partition and base is checked, and the error names what is allowed."""
+"""Every setting of every model, layer, map, network, partition and base is checked, and the error
+names what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def _wrong(name: str, hint: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(("build", "event", "settings"), list(model_settings()))
-def test_wrong_types_and_words(build: Callable[..., diffeo.Flow], event: tuple[int, ...], settings: dict[str, Any]) -> None:
+def test_wrong_types_and_words(
+    build: Callable[..., diffeo.Flow], event: tuple[int, ...], settings: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         build(event, **settings)
 
@@ -97,7 +101,9 @@ def ranges() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("build", "event", "settings"), list(ranges()))
-def test_out_of_range(build: Callable[..., diffeo.Flow], event: tuple[int, ...], settings: dict[str, Any]) -> None:
+def test_out_of_range(
+    build: Callable[..., diffeo.Flow], event: tuple[int, ...], settings: dict[str, Any]
+) -> None:
     with pytest.raises((ConfigError, ShapeError)):
         build(event, **settings)
 
@@ -114,9 +120,15 @@ def test_every_setting_of_a_model_with_a_range_is_in_the_table() -> None:
 
 PARTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "MLP": (conditioners.MLP, {"hidden": (0,), "activation": "RELU", "dropout": math.nan}),
-    "ResidualMLP": (conditioners.ResidualMLP, {"width": 0, "blocks": -1, "activation": "Tanh", "dropout": 1.0}),
+    "ResidualMLP": (
+        conditioners.ResidualMLP,
+        {"width": 0, "blocks": -1, "activation": "Tanh", "dropout": 1.0},
+    ),
     "ConvNet": (conditioners.ConvNet, {"width": 2.0, "activation": "swish"}),
-    "ConvResNet": (conditioners.ConvResNet, {"width": True, "blocks": 1.0, "activation": "swish", "dropout": -0.1}),
+    "ConvResNet": (
+        conditioners.ConvResNet,
+        {"width": True, "blocks": 1.0, "activation": "swish", "dropout": -0.1},
+    ),
     "GatedConv": (conditioners.GatedConv, {"width": 0, "blocks": 0, "heads": -1, "dropout": 2}),
     "Transformer": (conditioners.Transformer, {"width": 0, "depth": 1.5, "heads": 0}),
     "TorusNet": (
@@ -124,29 +136,59 @@ PARTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"hidden": (0,), "kernel": 2, "activation": "swish", "odd": (-1,)},
     ),
     "Periodic": (
-        lambda **s: conditioners.Periodic(conditioners.MLP((4,)), **{"circular": [0], "low": 0.0, "high": 1.0, **s}),
+        lambda **s: conditioners.Periodic(
+            conditioners.MLP((4,)), **{"circular": [0], "low": 0.0, "high": 1.0, **s}
+        ),
         {"circular": [-1], "low": 1.0, "high": math.inf},
     ),
     "OneHot": (lambda **s: conditioners.OneHot(**s), {"classes": True}),
     "Affine": (maps.Affine, {"log_scale": True}),
     "RQSpline": (
         maps.RQSpline,
-        {"bins": 1, "low": 5.0, "high": math.nan, "ends": "Linear", "min_bin": 1.0, "log_slope": 0.0},
+        {
+            "bins": 1,
+            "low": 5.0,
+            "high": math.nan,
+            "ends": "Linear",
+            "min_bin": 1.0,
+            "log_slope": 0.0,
+        },
     ),
-    "CircularSpline": (maps.CircularSpline, {"bins": 4.0, "low": 7.0, "high": -7.0, "min_bin": 0, "log_slope": math.inf}),
+    "CircularSpline": (
+        maps.CircularSpline,
+        {"bins": 4.0, "low": 7.0, "high": -7.0, "min_bin": 0, "log_slope": math.inf},
+    ),
     "LinearSpline": (maps.LinearSpline, {"bins": True, "low": 6, "high": "1", "log_slope": -1}),
-    "QuadraticSpline": (maps.QuadraticSpline, {"bins": 2, "low": 6, "high": -6, "min_bin": math.nan, "log_slope": -1}),
-    "CubicSpline": (maps.CubicSpline, {"bins": 1, "low": 6, "high": -6, "min_bin": 1, "log_slope": -1}),
-    "LogisticMixture": (maps.LogisticMixture, {"components": 0, "log_scale": 0, "log_width": True, "floor": 1}),
+    "QuadraticSpline": (
+        maps.QuadraticSpline,
+        {"bins": 2, "low": 6, "high": -6, "min_bin": math.nan, "log_slope": -1},
+    ),
+    "CubicSpline": (
+        maps.CubicSpline,
+        {"bins": 1, "low": 6, "high": -6, "min_bin": 1, "log_slope": -1},
+    ),
+    "LogisticMixture": (
+        maps.LogisticMixture,
+        {"components": 0, "log_scale": 0, "log_width": True, "floor": 1},
+    ),
     "Conv1x1": (lambda **s: layers.Conv1x1((2, 2, 2), **s), {"kind": "PLU"}),
     "Dequantize": (layers.Dequantize, {"bits": 8.0}),
     "Squeeze": (layers.Squeeze, {"factor": 1.5}),
     "Pad": (lambda **s: layers.Pad((1, 3, 3), **s), {"multiple": 0}),
     "Patchify": (lambda **s: layers.Patchify((1, 4, 4), **s), {"patch": True}),
     "Logit": (layers.Logit, {"alpha": math.nan}),
-    "Interval": (lambda **s: layers.Interval(**{"low": 0.0, "high": 1.0, **s}), {"low": 1.0, "high": True}),
-    "Wrap": (lambda **s: layers.Wrap(**{"low": 0.0, "high": 1.0, **s}), {"low": 1.0, "high": -1.0, "bound": 0.0}),
-    "Standardize": (lambda **s: layers.Standardize((2,), **s), {"skip": (-1,), "data_dtype": "Float64"}),
+    "Interval": (
+        lambda **s: layers.Interval(**{"low": 0.0, "high": 1.0, **s}),
+        {"low": 1.0, "high": True},
+    ),
+    "Wrap": (
+        lambda **s: layers.Wrap(**{"low": 0.0, "high": 1.0, **s}),
+        {"low": 1.0, "high": -1.0, "bound": 0.0},
+    ),
+    "Standardize": (
+        lambda **s: layers.Standardize((2,), **s),
+        {"skip": (-1,), "data_dtype": "Float64"},
+    ),
     "Recompute": (lambda **s: layers.Recompute([], **s), {"tolerance": math.inf}),
     "LULinear": (layers.LULinear, {"size": 0}),
     "Uniform": (lambda **s: bases.Uniform(1, **s), {"low": 2.0, "high": math.nan}),
@@ -175,7 +217,9 @@ def test_parts(build: Callable[..., Any], settings: dict[str, Any]) -> None:
         build(**settings)
 
 
-@pytest.mark.parametrize("part", [name for name, (build, _) in PARTS.items() if inspect.isclass(build)])
+@pytest.mark.parametrize(
+    "part", [name for name, (build, _) in PARTS.items() if inspect.isclass(build)]
+)
 def test_every_setting_of_a_part_is_in_the_table(part: str) -> None:
     build, wrong = PARTS[part]
     required = {"size"} if part == "LULinear" else set()
@@ -198,7 +242,13 @@ def test_shapes_are_whole_numbers(shape: Any) -> None:
 
 
 def test_numbers_of_numpy_serve_and_are_saved_as_plain_ones(tmp_path: Any) -> None:
-    settings = {"layers": np.int64(2), "hidden": (np.int32(8),), "bound": np.float32(4), "bins": np.int8(4), "seed": np.uint8(1)}
+    settings = {
+        "layers": np.int64(2),
+        "hidden": (np.int32(8),),
+        "bound": np.float32(4),
+        "bins": np.int8(4),
+        "seed": np.uint8(1),
+    }
     flow = diffeo.models.nsf(np.int64(2), **settings).eval()
     diffeo.save(flow, tmp_path / "model")
     x = torch.randn(3, 2)

@@ -1,4 +1,6 @@
-"""Signals: save, then end by them; what is sent twice is one request; handlers of the user's are respected."""
+"""Signals: save, then end by them; what is sent twice is one request; handlers of the user's are
+respected.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def send(*numbers: int) -> None:
         time.sleep(0)  # Python calls handlers between two of its instructions
 
 
-def small_fit(out: Path | None = None, tell: Callable[[Progress], None] | bool = False) -> diffeo.training.FitResult:
+def small_fit(
+    out: Path | None = None, tell: Callable[[Progress], None] | bool = False
+) -> diffeo.training.FitResult:
     flow = diffeo.models.nsf((2,), layers=2, hidden=(8,))
     return diffeo.fit(flow, torch.randn(200, 2), steps=60, eval_every=5, out=out, progress=tell)
 
@@ -44,7 +48,10 @@ def small_fit(out: Path | None = None, tell: Callable[[Progress], None] | bool =
 @pytest.mark.parametrize("number", STOPS)
 def test_a_users_handler_gets_the_signal_once_all_is_saved(number: int, tmp_path: Path) -> None:
     got: list[tuple[int, bool]] = []
-    signal.signal(number, lambda signum, frame: got.append((signum, (tmp_path / "model.safetensors").exists())))
+    signal.signal(
+        number,
+        lambda signum, frame: got.append((signum, (tmp_path / "model.safetensors").exists())),
+    )
     result = small_fit(tmp_path, lambda p: send(number) if p.step == 10 else None)
     assert got == [(number, True)]
     assert (result.stopped, result.signum) == ("signal", number)
@@ -156,7 +163,8 @@ def fit():
     flow = diffeo.models.nsf((2,), layers=2, hidden=(8,))
     diffeo.fit(flow, torch.randn(200, 2), steps=100_000, eval_every=5, out="out", progress=stop)
 def infer():
-    diffeo.infer(density, 2, layers=2, hidden=(8,), steps=2000, batch_size=64, samples=100, out="out")
+    small = dict(layers=2, hidden=(8,), batch_size=64, samples=100)
+    diffeo.infer(density, 2, **small, steps=2000, out="out")
 {"fit": fit, "infer": infer}[sys.argv[1]]()
 print("went on", flush=True)
 """
@@ -164,7 +172,9 @@ print("went on", flush=True)
 
 @pytest.mark.parametrize("what", ["fit", "infer"])
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGTERM)])
-def test_a_script_ends_by_the_signal_after_saving(what: str, numbers: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_script_ends_by_the_signal_after_saving(
+    what: str, numbers: tuple[int, ...], tmp_path: Path
+) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     words = [sys.executable, "script.py", what, ",".join(str(int(n)) for n in numbers)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
@@ -175,7 +185,10 @@ def test_a_script_ends_by_the_signal_after_saving(what: str, numbers: tuple[int,
 
 def test_why_a_run_could_not_save_is_said_before_it_ends() -> None:
     code = "import os, signal; from diffeo.training.signals import stop_on_signals\n"
-    code += "with stop_on_signals():\n os.kill(os.getpid(), signal.SIGTERM)\n raise OSError('the disk is full')"
+    code += (
+        "with stop_on_signals():\n os.kill(os.getpid(), signal.SIGTERM)\n raise OSError('the disk"
+        " is full')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM
     assert "the disk is full" in done.stderr

@@ -1,4 +1,6 @@
-"""Pipes, sockets and devices are refused by name wherever data is read: nothing hangs and nothing is read half."""
+"""Pipes, sockets and devices are refused by name wherever data is read: nothing hangs and nothing
+is read half.
+"""
 
 from __future__ import annotations
 

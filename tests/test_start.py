@@ -1,4 +1,6 @@
-"""Training starts from what a linear map says at once, and never ends above the linear-Gaussian model."""
+"""Training starts from what a linear map says at once, and never ends above the linear-Gaussian
+model.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_no_fit_ends_above_the_linear_gaussian_model(name: str, steps: int) -> N
     flow, result = fitted(rows, steps)
     assert result.best["nll"] <= gaussian(rows, result) + 1e-4
     x, context = (None if part is None else part[result.valid_index] for part in rows)
-    assert diffeo.training.evaluate(flow, x, context).nll == pytest.approx(result.best["nll"], abs=1e-4)
+    assert diffeo.training.evaluate(flow, x, context).nll == pytest.approx(
+        result.best["nll"], abs=1e-4
+    )
     assert result.start is not None
 
 
@@ -114,7 +118,9 @@ def test_nothing_is_taken_out_where_that_is_asked() -> None:
 
 
 def test_noise_is_not_taken_for_dependence() -> None:
-    """A regression of one of 30 columns on the others leaves 84 % of its variance in 178 rows, and 120 % in new ones."""
+    """A regression of one of 30 columns on the others leaves 84 % of its variance in 178 rows, and
+    120 % in new ones.
+    """
     for rows, columns in ((178, 30), (40, 30), (30, 30), (10, 30), (2, 3)):
         layer = Regress(columns)
         layer.initialize(draw(rows, columns))
@@ -141,7 +147,9 @@ def test_residuals_keep_their_digits(width: float, scale: float) -> None:
 def test_a_circle_is_left_alone_and_regress_can_be_asked_for() -> None:
     x = draw(400, 3)
     x[:, 1] = x[:, 0] + 0.01 * x[:, 1]
-    flow = diffeo.models.nsf((3,), layers=2, hidden=(8,), supports=["real", "real", "circular:-9:9"], regress=1)
+    flow = diffeo.models.nsf(
+        (3,), layers=2, hidden=(8,), supports=["real", "real", "circular:-9:9"], regress=1
+    )
     diffeo.fit(flow, x, steps=2)
     layer = next(link for link in flow.transform if isinstance(link, Regress))
     assert layer.taken.tolist() == [True, True, False]
@@ -164,7 +172,9 @@ def test_a_run_that_took_something_out_resumes_bit_for_bit(tmp_path: Path) -> No
     resumed = run(tmp_path / "cut", resume=True)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert (tmp_path / "whole/metrics.jsonl").read_text() == (tmp_path / "cut/metrics.jsonl").read_text()
+    assert (tmp_path / "whole/metrics.jsonl").read_text() == (
+        tmp_path / "cut/metrics.jsonl"
+    ).read_text()
 
 
 def test_a_run_that_fell_back_can_be_prolonged_with_the_flow_it_made(tmp_path: Path) -> None:

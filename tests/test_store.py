@@ -21,10 +21,14 @@ from diffeo.store import CONFIG, MANIFEST, WEIGHTS
 
 
 def flow(seed: int = 0, **args: object) -> diffeo.Flow:
-    model = diffeo.models.nsf((3,), (2,), layers=2, hidden=(16,), mixing="lu", split="random", seed=seed, **args)
+    model = diffeo.models.nsf(
+        (3,), (2,), layers=2, hidden=(16,), mixing="lu", split="random", seed=seed, **args
+    )
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter += 0.1 * torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(1)
+            )
     return model.initialize(torch.randn(50, 3) * 7 + 2, torch.randn(50, 2))
 
 
@@ -72,7 +76,9 @@ def test_a_flow_built_by_hand_loads_into_the_same_flow(tmp_path: Path) -> None:
     model = build()
     torch.nn.init.normal_(model.transform[0].lower)
     diffeo.save(model, tmp_path)
-    assert torch.equal(diffeo.load(tmp_path, into=build()).transform[0].lower, model.transform[0].lower)
+    assert torch.equal(
+        diffeo.load(tmp_path, into=build()).transform[0].lower, model.transform[0].lower
+    )
     with pytest.raises(StoreError, match="into=flow"):
         diffeo.load(tmp_path)
 
@@ -157,7 +163,9 @@ def test_models_of_large_images_load(name: str, tmp_path: Path) -> None:
         ("flowpp", {"components": 10**9}),
     ],
 )
-def test_hostile_images_are_refused_before_anything_is_built(model: str, changes: dict[str, object], tmp_path: Path) -> None:
+def test_hostile_images_are_refused_before_anything_is_built(
+    model: str, changes: dict[str, object], tmp_path: Path
+) -> None:
     diffeo.save(diffeo.models.MODELS[model]((1, 8, 8), size="tiny"), tmp_path)
     forge(tmp_path, **changes)
     with pytest.raises(StoreError, match=r"than the weights account for"):
@@ -177,7 +185,9 @@ def test_a_pickle_is_never_opened(folder: Path) -> None:
 
 
 def test_unknown_keys_deep_nesting_and_foreign_files_are_refused(folder: Path) -> None:
-    (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": {WEIGHTS: "0", "/etc/passwd": "0"}}))
+    (folder / MANIFEST).write_text(
+        json.dumps({"format": 1, "files": {WEIGHTS: "0", "/etc/passwd": "0"}})
+    )
     with pytest.raises(StoreError, match="nothing else"):
         diffeo.load(folder)
     (folder / CONFIG).write_text("[" * 100_000)
@@ -243,7 +253,9 @@ def is_whole(model: diffeo.Flow) -> bool:
     """Are weights, arguments and metadata of one save?"""
     tag = model.metadata["tag"]
     right = tagged(model.recipe["args"]["layers"], tag).state_dict()
-    return model.recipe["args"]["layers"] == 1 + tag % 2 and all(torch.equal(t, right[n]) for n, t in model.state_dict().items())
+    return model.recipe["args"]["layers"] == 1 + tag % 2 and all(
+        torch.equal(t, right[n]) for n, t in model.state_dict().items()
+    )
 
 
 def while_running(change: Callable[[int], None], check: Callable[[], None], times: int) -> None:
@@ -282,7 +294,11 @@ def test_a_reader_gets_one_model_while_another_saves(tmp_path: Path) -> None:
 
 def test_several_may_save_to_one_folder(tmp_path: Path) -> None:
     models = [tagged(1 + i % 2, i) for i in range(4)]
-    while_running(lambda i: diffeo.save(models[i % 4], tmp_path) and None, lambda: diffeo.save(models[3], tmp_path) and None, 20)
+    while_running(
+        lambda i: diffeo.save(models[i % 4], tmp_path) and None,
+        lambda: diffeo.save(models[3], tmp_path) and None,
+        20,
+    )
     assert is_whole(diffeo.load(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([WEIGHTS, CONFIG, MANIFEST])
 
@@ -333,8 +349,12 @@ def test_modules_that_share_weights_are_saved(tmp_path: Path) -> None:
     assert torch.equal(back.transform[1].lower, model.transform[0].lower)
 
 
-@pytest.mark.parametrize("metadata", [{"a": object()}, {"a": "x" * (17 << 20)}, {"a": [0] * (1 << 20)}])
-def test_what_could_not_be_read_again_is_not_written(folder: Path, metadata: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "metadata", [{"a": object()}, {"a": "x" * (17 << 20)}, {"a": [0] * (1 << 20)}]
+)
+def test_what_could_not_be_read_again_is_not_written(
+    folder: Path, metadata: dict[str, object]
+) -> None:
     before = (folder / MANIFEST).read_bytes()
     model = flow()
     model.metadata = metadata

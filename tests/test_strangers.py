@@ -1,4 +1,6 @@
-"""Model folders from strangers: what they ask for is weighed before anything of that size is read or built."""
+"""Model folders from strangers: what they ask for is weighed before anything of that size is read
+or built.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,25 @@ from judge import log_densities
 Table = dict[str, dict[str, Any]]
 
 
-def forge(folder: Path, model: str, args: dict[str, Any], table: Table, body: bytes = b"", metadata: Any = None) -> Path:
+def forge(
+    folder: Path,
+    model: str,
+    args: dict[str, Any],
+    table: Table,
+    body: bytes = b"",
+    metadata: Any = None,
+) -> Path:
     """A folder whose manifest agrees with whatever is in it."""
     folder.mkdir(exist_ok=True)
     text = json.dumps(table).encode()
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text + body)
-    config = {"format": 1, "diffeo": "0.2.0", "model": model, "args": args, "metadata": metadata or {}}
+    config = {
+        "format": 1,
+        "diffeo": "0.2.0",
+        "model": model,
+        "args": args,
+        "metadata": metadata or {},
+    }
     (folder / CONFIG).write_text(json.dumps(config))
     seal(folder)
     return folder
@@ -41,7 +56,10 @@ def forge(folder: Path, model: str, args: dict[str, Any], table: Table, body: by
 
 def empty(count: int, *shape: int) -> Table:
     """Tensors without a number in them, of long sides."""
-    return {f"t{i}": {"dtype": "F32", "shape": [0, *shape], "data_offsets": [0, 0]} for i in range(count)}
+    return {
+        f"t{i}": {"dtype": "F32", "shape": [0, *shape], "data_offsets": [0, 0]}
+        for i in range(count)
+    }
 
 
 FEW = {"t": {"dtype": "F32", "shape": [100], "data_offsets": [0, 400]}}, bytes(400)
@@ -54,15 +72,49 @@ BOMBS: dict[str, tuple[str, dict[str, Any], Table, bytes]] = {
     "a shape of many axes": ("nsf", {"event_shape": [1] * 10**5}, *FEW),
     "a lattice of text": ("lattice", {"event_shape": ["1", "20000", "20000"]}, *FEW),
     "a large lattice": ("lattice", {"event_shape": [1, 20_000, 20_000]}, *FEW),
-    "a lattice of many sites": ("lattice", {"event_shape": [1, 8_000, 8_000], "layers": 2, "hidden": [1]}, MANY, b""),
-    "a wide kernel": ("lattice", {"event_shape": [1, 8, 8], "layers": 2, "hidden": [1], "kernel": 10**6}, *FEW),
-    "empty tensors of long sides": ("nsf", {"event_shape": [10**7], "split": "random"}, empty(9, 10**12), b""),
+    "a lattice of many sites": (
+        "lattice",
+        {"event_shape": [1, 8_000, 8_000], "layers": 2, "hidden": [1]},
+        MANY,
+        b"",
+    ),
+    "a wide kernel": (
+        "lattice",
+        {"event_shape": [1, 8, 8], "layers": 2, "hidden": [1], "kernel": 10**6},
+        *FEW,
+    ),
+    "empty tensors of long sides": (
+        "nsf",
+        {"event_shape": [10**7], "split": "random"},
+        empty(9, 10**12),
+        b"",
+    ),
     "a layer a tensor": ("nsf", {"event_shape": [3], "layers": 3_000, "hidden": []}, MANY, b""),
-    "a hidden layer a tensor": ("nsf", {"event_shape": [3], "layers": 1_000, "hidden": [1] * 60}, MANY, b""),
+    "a hidden layer a tensor": (
+        "nsf",
+        {"event_shape": [3], "layers": 1_000, "hidden": [1] * 60},
+        MANY,
+        b"",
+    ),
     "a step a tensor": ("glow", {"event_shape": [1, 8, 8], "scales": 1, "steps": 3_000}, MANY, b""),
-    "a block a tensor": ("realnvp", {"event_shape": [1, 8, 8], "scales": 1, "blocks": 3_000}, MANY, b""),
-    "a noise layer a tensor": ("flowpp", {"event_shape": [1, 8, 8], "steps": [1, 1, 1], "noise": 3_000, "blocks": 1}, MANY, b""),
-    "a patch beyond the image": ("jet", {"event_shape": [1, 2**26, 1], "patch": 2**26, "layers": 1, "depth": 1}, MANY, b""),
+    "a block a tensor": (
+        "realnvp",
+        {"event_shape": [1, 8, 8], "scales": 1, "blocks": 3_000},
+        MANY,
+        b"",
+    ),
+    "a noise layer a tensor": (
+        "flowpp",
+        {"event_shape": [1, 8, 8], "steps": [1, 1, 1], "noise": 3_000, "blocks": 1},
+        MANY,
+        b"",
+    ),
+    "a patch beyond the image": (
+        "jet",
+        {"event_shape": [1, 2**26, 1], "patch": 2**26, "layers": 1, "depth": 1},
+        MANY,
+        b"",
+    ),
     "a context of many axes": ("nsf", {"event_shape": [3], "context_shape": [99] * 50}, *FEW),
     "a number that is none": ("nsf", {"event_shape": [3], "bound": float("nan")}, *FEW),
     "a long header": ("nsf", {"event_shape": [3]}, LONG_TEXT, b""),
@@ -72,7 +124,9 @@ BOMBS: dict[str, tuple[str, dict[str, Any], Table, bytes]] = {
 
 
 def refused(folder: Path) -> str:
-    """The one line that refuses a folder, within the limits of time and memory that hold for all."""
+    """The one line that refuses a folder, within the limits of time and memory that hold for
+    all.
+    """
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(StoreError) as caught:
         diffeo.load(folder)
@@ -99,7 +153,9 @@ def test_size_is_looked_at_before_anything_is_read(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "locked"])
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, MANIFEST])
-def test_only_plain_files_are_read(name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_plain_files_are_read(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = diffeo.save(diffeo.models.nsf((2,), layers=1, hidden=(4,)), tmp_path / "model")
     kept = (folder / name).rename(tmp_path / "kept")
     if kind == "link":
@@ -122,7 +178,9 @@ def test_only_plain_files_are_read(name: str, kind: str, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(value: float, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(
+    value: float, tmp_path: Path
+) -> None:
     flow = diffeo.models.nsf((2,), layers=1, hidden=(4,))
     folder = diffeo.save(flow, tmp_path / "model")
     tensors = load_file(folder / WEIGHTS)
@@ -137,7 +195,9 @@ def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(value: float, 
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.complex64]
+)
 def test_weights_of_another_dtype_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
     folder = diffeo.save(diffeo.models.nsf((2,), layers=1, hidden=(4,)), tmp_path / "model")
     tensors = load_file(folder / WEIGHTS)
@@ -157,7 +217,9 @@ def test_a_model_moved_to_float64_loads_as_that(tmp_path: Path) -> None:
 
 
 def test_truth_values_are_zero_or_one(tmp_path: Path) -> None:
-    folder = diffeo.save(diffeo.models.nice((1, 2, 2), size="tiny", width=2, layers=2, depth=1), tmp_path / "m")
+    folder = diffeo.save(
+        diffeo.models.nice((1, 2, 2), size="tiny", width=2, layers=2, depth=1), tmp_path / "m"
+    )
     content = bytearray((folder / WEIGHTS).read_bytes())
     length = 8 + int.from_bytes(content[:8], "little")
     table = json.loads(content[8:length])
@@ -174,7 +236,9 @@ def test_every_model_loads_within_its_own_limits(name: str, tmp_path: Path) -> N
     model, event, options = TINY[name]
     made = diffeo.models.MODELS[model](event, **options)
     assert diffeo.load(folder).recipe == made.recipe
-    assert {k: v.shape for k, v in diffeo.load(folder).state_dict().items()} == {k: v.shape for k, v in made.state_dict().items()}
+    assert {k: v.shape for k, v in diffeo.load(folder).state_dict().items()} == {
+        k: v.shape for k, v in made.state_dict().items()
+    }
 
 
 OLD = Path(__file__).resolve().parents[2] / "shared" / "data" / "models-0.2"
@@ -189,7 +253,8 @@ def test_models_saved_by_0_2_give_what_they_gave(name: str) -> None:
         found = flow.log_prob(torch.tensor(right["x"], dtype=torch.float64), context)
         assert found.tolist() == pytest.approx(right["log_prob"], abs=1e-5)
     drawn = torch.tensor(right["sample_seed_7_of_4"], dtype=torch.float64)
-    given = None if context is None else context[0]  # the four were drawn under the first context, all of them
+    # the four were drawn under the first context, all of them
+    given = None if context is None else context[0]
     found = flow.sample((4,), given, generator=torch.Generator().manual_seed(7)).double()
     apart = (found - drawn).abs()
     if flow.bits is None:
@@ -202,7 +267,9 @@ def test_models_saved_by_0_2_give_what_they_gave(name: str) -> None:
 def test_digests_are_of_the_files(tmp_path: Path) -> None:
     folder = diffeo.save(diffeo.models.nsf((2,), layers=1, hidden=(4,)), tmp_path)
     listed = json.loads((folder / MANIFEST).read_text())["files"]
-    assert listed == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)}
+    assert listed == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)
+    }
 
 
 def test_log_densities_of_the_judge_are_those_of_a_flow(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Model folders from strangers at the command: one line and exit code 2, and nothing that a terminal would act on."""
+"""Model folders from strangers at the command: one line and exit code 2, and nothing that a
+terminal would act on.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def image(tmp_path: Path) -> Path:
 
 
 def of_images(place: Path, **options: Any) -> Path:
-    return diffeo.save(diffeo.models.nice((1, 4, 4), size="tiny", width=4, layers=2, depth=1, **options), place)
+    return diffeo.save(
+        diffeo.models.nice((1, 4, 4), size="tiny", width=4, layers=2, depth=1, **options), place
+    )
 
 
 def change(folder: Path, **changes: Any) -> None:
@@ -80,7 +84,9 @@ def note(folder: Path, **metadata: Any) -> None:
 
 
 def refusal(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command says of a folder that it refuses: one printable line, and nothing on stdout."""
+    """What the command says of a folder that it refuses: one printable line, and nothing on
+    stdout.
+    """
     assert run(*words) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -137,7 +143,9 @@ BAD: dict[str, Callable[[Path], object]] = {
     "a newer format": lambda folder: change(folder, format=99),
     "no JSON": lambda folder: (folder / CONFIG).write_text("[" * 1_000) and seal(folder),
     "no configuration": lambda folder: (folder / CONFIG).unlink(),
-    "a manifest of other files": lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {"/etc/passwd": ""}}'),
+    "a manifest of other files": (
+        lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {"/etc/passwd": ""}}')
+    ),
     "nothing": lambda folder: [path.unlink() for path in folder.iterdir()],
 }
 
@@ -145,7 +153,12 @@ BAD: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_folder_is_one_line(
-    kind: str, verb: str, folder: Path, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    verb: str,
+    folder: Path,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from diffeo.store import folder as files
 
@@ -162,11 +175,17 @@ OF_TABLES: dict[str, dict[str, Any]] = {
     "unknown notes of images": {"images": {"stranger": 1}},
     "a schema of text": {"schema": "a, b"},
     "a schema of other columns": {"schema": {"columns": [{"name": "a"}]}},
-    "a schema of a context": {"schema": {"columns": [{"name": "a"}, {"name": "b"}], "context": [{"name": "c"}]}},
+    "a schema of a context": {
+        "schema": {"columns": [{"name": "a"}, {"name": "b"}], "context": [{"name": "c"}]}
+    },
     "a name twice": {"schema": {"columns": [{"name": "a"}, {"name": "a"}]}},
-    "an unknown support": {"schema": {"columns": [{"name": "a", "support": "\x1b[2J"}, {"name": "b"}]}},
+    "an unknown support": {
+        "schema": {"columns": [{"name": "a", "support": "\x1b[2J"}, {"name": "b"}]}
+    },
     "an unknown key": {"schema": {"columns": [{"name": "a"}, {"name": "b", "\x1b[2J": 1}]}},
-    "a constant of text": {"schema": {"columns": [{"name": "a"}, {"name": "b"}], "set_aside": {"c": "x"}}},
+    "a constant of text": {
+        "schema": {"columns": [{"name": "a"}, {"name": "b"}], "set_aside": {"c": "x"}}
+    },
 }
 
 
@@ -249,23 +268,44 @@ def test_names_of_strangers_in_refusals_and_notes_are_shown_as_text(
 
 
 @pytest.mark.parametrize("classes", [["a", "b", "c"], []])
-def test_notes_that_fit_images_are_taken(classes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_that_fit_images_are_taken(
+    classes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Also the depth, which the command notes only where it was given."""
     folder = of_images(tmp_path / "model", classes=3)
     note(folder, images={"bits": 8, "classes": classes, "resize": "4", "depth": 12})
     assert run("info", folder, "--json") == 0
     assert answer(capsys)["images"] == {
-        "channels": 1, "height": 4, "width": 4, "bits": 8, "classes": classes or ["0", "1", "2"], "resize": "4", "depth": 12,
-    }  # fmt: skip
+        "channels": 1,
+        "height": 4,
+        "width": 4,
+        "bits": 8,
+        "classes": classes or ["0", "1", "2"],
+        "resize": "4",
+        "depth": 12,
+    }
 
 
-def test_a_model_of_16_bit_files_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_16_bit_files_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, model = tmp_path / "data", tmp_path / "model"
     data.mkdir()
     rng = np.random.default_rng(0)
     for i in range(30):
         Image.fromarray(rng.integers(4096, size=(4, 4)).astype(np.uint16)).save(data / f"{i}.png")
-    options = ("--depth", 12, "--model", "nice", "--size", "tiny", "--steps", 2, "--no-report", "--quiet")
+    options = (
+        "--depth",
+        12,
+        "--model",
+        "nice",
+        "--size",
+        "tiny",
+        "--steps",
+        2,
+        "--no-report",
+        "--quiet",
+    )
     assert run("fit", data, "--out", model, *options) == 0
     for verb in VERBS.values():
         assert run(*verb(model, data)) == 0, capsys.readouterr().err
@@ -275,7 +315,9 @@ def test_a_model_of_16_bit_files_can_be_used(tmp_path: Path, capsys: pytest.Capt
 def test_whatever_the_command_writes_is_text(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Lines for people, refusals, training's lines and the bar on a terminal, whose brackets are no markup."""
+    """Lines for people, refusals, training's lines and the bar on a terminal, whose brackets are no
+    markup.
+    """
     words = ESCAPES[kind]
     progress = Progress(0, 1.0, 0.0, None, 0.0, note=words)
     say(words)

@@ -1,4 +1,6 @@
-"""Tables: every row of every kind of source is accounted for, and bad input gets one worded line."""
+"""Tables: every row of every kind of source is accounted for, and bad input gets one worded
+line.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffeo.core.errors import ConfigError, DataError
-from diffeo.data import Column, Intake, Schema, Table, infer_support, iter_tables, read_table, write_table
+from diffeo.data import (
+    Column,
+    Intake,
+    Schema,
+    Table,
+    infer_support,
+    iter_tables,
+    read_table,
+    write_table,
+)
 from diffeo.data import records as records_module
 from diffeo.data.marks import Marks
 
@@ -46,7 +57,7 @@ def with_line(line: str, at: int = 16, n: int = 40) -> str:
     return "\n".join(lines) + "\n"
 
 
-# ---------------------------------------------------------------- bad input: what, where, and how to mend, in one line
+# --- bad input: what, where, and how to mend, in one line -----------------------------------------
 
 BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "empty file": ("", {}, ["is empty"]),
@@ -56,11 +67,17 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "duplicate names": ("a,b,a\n1,2,3\n", {}, ["duplicate", "'a'"]),
     "text column": ("a,city\n1,Paris\n2,Rome\n", {}, ["column 'city'", "'Paris'", "--drop city"]),
     "text column further down": (
-        "a,b\n" + "".join(f"{i},\n" for i in range(1100)) + "".join(f"{i},x\n" for i in range(3000)),
+        "a,b\n"
+        + "".join(f"{i},\n" for i in range(1100))
+        + "".join(f"{i},x\n" for i in range(3000)),
         {},
         ["column 'b'", "mostly text", "line 1102", "--drop b"],
     ),
-    "NaN in every row": ("a,b\n1,\n2,nan\n3,NA\n4,inf\n", {}, ["column 'b'", "no finite value", "--drop b"]),
+    "NaN in every row": (
+        "a,b\n1,\n2,nan\n3,NA\n4,inf\n",
+        {},
+        ["column 'b'", "no finite value", "--drop b"],
+    ),
     "too many bad rows": (
         with_line("1,x,3"),
         {},
@@ -70,8 +87,16 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "missing field": (with_line("1,2"), {}, ["wrong number of fields (line 16)"]),
     "extra field": (with_line("1,2,3,4"), {}, ["wrong number of fields (line 16)"]),
     "10 MB field": (with_line("1,2," + "3" * 10_000_000), {}, ["line longer than 1 MiB (line 16)"]),
-    "unclosed quote, no other quote": (with_line('1,"2,3'), {}, ["line 16", "quote", "never closed"]),
-    "unclosed quote, later quotes": (with_line('1,"2,3') + '7,"8",9\n', {}, ["line 16", "before line 42"]),
+    "unclosed quote, no other quote": (
+        with_line('1,"2,3'),
+        {},
+        ["line 16", "quote", "never closed"],
+    ),
+    "unclosed quote, later quotes": (
+        with_line('1,"2,3') + '7,"8",9\n',
+        {},
+        ["line 16", "before line 42"],
+    ),
     "unclosed quote, all quoted": (
         '"a","b"\n"1","2"\n"3","4\n' + '"5","6"\n' * 9,
         {},
@@ -86,10 +111,18 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
     "binary": (b"\x00\x01\x02\xff" * 500, {}, ["NUL"]),
     "parquet named csv": (b"PAR1....", {}, [".parquet"]),
     "zip named csv": (b"PK\x03\x04....", {}, ["zip"]),
-    "cut gzip": (gzip.compress(text_of(rows_of(99)).encode())[:-300], {}, ["gzip", "damaged or cut short"]),
+    "cut gzip": (
+        gzip.compress(text_of(rows_of(99)).encode())[:-300],
+        {},
+        ["gzip", "damaged or cut short"],
+    ),
     "constant everywhere": ("a,b\n1,2\n1,2\n", {}, ["every column is constant"]),
     "all dropped": (GOOD, {"drop": ["a", "b", "c"]}, ["no column is left"]),
-    "unknown override": ("age,b\n1,2\n3,5\n", {"columns": {"agee": "positive"}}, ["'agee'", "did you mean 'age'"]),
+    "unknown override": (
+        "age,b\n1,2\n3,5\n",
+        {"columns": {"agee": "positive"}},
+        ["'agee'", "did you mean 'age'"],
+    ),
     "unknown drop": (GOOD, {"drop": ["z"]}, ["--drop", "'z'", "'a', 'b', 'c'"]),
     "unknown context": (GOOD, {"context": ["bb"]}, ["--context", "'bb'"]),
     "not positive": (
@@ -102,8 +135,16 @@ BAD: dict[str, tuple[str | bytes, dict[str, Any], list[str]]] = {
         {"columns": {"b": "interval:0:1"}},
         ["line 3, column 'b'", "strictly between 0 and 1"],
     ),
-    "not whole": ("a,b\n1,2\n2.5,5\n", {"columns": {"a": "integer"}}, ["line 3", "'a'", "2.5", "whole"]),
-    "beyond 2^53": ("id,b\n9007199254740995,2\n9007199254740993,3\n", {}, ["'id'", "2^53", "--drop id"]),
+    "not whole": (
+        "a,b\n1,2\n2.5,5\n",
+        {"columns": {"a": "integer"}},
+        ["line 3", "'a'", "2.5", "whole"],
+    ),
+    "beyond 2^53": (
+        "id,b\n9007199254740995,2\n9007199254740993,3\n",
+        {},
+        ["'id'", "2^53", "--drop id"],
+    ),
     "text context": ("a,b,s\n1,2,x\n3,4,y\n", {"context": ["s"]}, ["column 's'", "--drop s"]),
 }
 
@@ -141,13 +182,15 @@ def test_bad_places_are_worded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         read_table(path)
 
 
-@pytest.mark.parametrize("options", [{"columns": {"a": "odd"}}, {"max_bad": 2.0}, {"drop": ["a"], "context": ["a"]}])
+@pytest.mark.parametrize(
+    "options", [{"columns": {"a": "odd"}}, {"max_bad": 2.0}, {"drop": ["a"], "context": ["a"]}]
+)
 def test_bad_options_are_worded(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         read_table(save(tmp_path, GOOD), **options)
 
 
-# ---------------------------------------------------------------- the same table in many dresses
+# --- the same table in many dresses ---------------------------------------------------------------
 
 DRESSES: dict[str, bytes] = {
     "plain": GOOD.encode(),
@@ -164,24 +207,37 @@ DRESSES: dict[str, bytes] = {
     "semicolon and decimal comma": GOOD.replace(",", ";").replace(".", ",").encode(),
     "tab": GOOD.replace(",", "\t").encode(),
     "bar": GOOD.replace(",", "|").encode(),
-    "quoted": "\n".join(",".join(f'"{c}"' for c in line.split(",")) for line in GOOD.split("\n")[:-1]).encode(),
+    "quoted": (
+        "\n".join(
+            ",".join(f'"{c}"' for c in line.split(",")) for line in GOOD.split("\n")[:-1]
+        ).encode()
+    ),
     "spaces around": GOOD.replace(",", " , ").encode(),
 }
 
 
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize("block", [7, 1 << 20])
-def test_dresses_read_alike(dress: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the file comes in pieces of 7 bytes, so that every line end, quote and character is cut somewhere."""
+def test_dresses_read_alike(
+    dress: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the file comes in pieces of 7 bytes, so that every line end, quote and character is
+    cut somewhere.
+    """
     monkeypatch.setattr(records_module, "CHUNK", block)
     table = read_table(save(tmp_path, DRESSES[dress]))
     assert table.schema.names == ("a", "b", "c")
-    np.testing.assert_array_equal(table.values, [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5], [7.5, 8.5, 9.25]])
+    np.testing.assert_array_equal(
+        table.values, [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5], [7.5, 8.5, 9.25]]
+    )
     assert (table.intake.total, table.intake.kept) == (3, 3)
 
 
 def test_latin1_header_and_text_in_a_dropped_column(tmp_path: Path) -> None:
-    path = save(tmp_path, 'größe,note\n1.5,straße\n2.5,"two\nlines, one row"\n3.5,5\'10" tall\n'.encode("latin-1"))
+    path = save(
+        tmp_path,
+        'größe,note\n1.5,straße\n2.5,"two\nlines, one row"\n3.5,5\'10" tall\n'.encode("latin-1"),
+    )
     table = read_table(path, drop=["note"])
     assert table.schema.names == ("größe",)
     assert table.values.ravel().tolist() == [1.5, 2.5, 3.5]
@@ -190,31 +246,50 @@ def test_latin1_header_and_text_in_a_dropped_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [10, 1 << 20])
-def test_quoted_text_in_a_dropped_column(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Escaped quotes, delimiters and line ends in quotes, beside a stray quote that forces the slow way."""
+def test_quoted_text_in_a_dropped_column(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Escaped quotes, delimiters and line ends in quotes, beside a stray quote that forces the slow
+    way.
+    """
     monkeypatch.setattr(records_module, "CHUNK", block)
-    body = 'x,note,y\n1.5,"he said ""a\nb"", and left",10\n2.5,5\'10",20\n3.5,"",30\n4.5,"""",40\n5.5,"q"u,50\n'
+    body = (
+        'x,note,y\n1.5,"he said ""a\nb"", and'
+        ' left",10\n2.5,5\'10",20\n3.5,"",30\n4.5,"""",40\n5.5,"q"u,50\n'
+    )
     table = read_table(save(tmp_path, body), drop=["note"], max_bad=0.2)
     assert table.values.tolist() == [[1.5, 10], [2.5, 20], [3.5, 30], [4.5, 40]]
     assert table.lines.tolist() == [2, 4, 5, 6]
-    assert list(table.intake.reasons) == ["text after a closing quote, or a quote that is not closed"]
+    assert list(table.intake.reasons) == [
+        "text after a closing quote, or a quote that is not closed"
+    ]
 
 
 def test_one_row_one_column_many_columns(tmp_path: Path) -> None:
     assert read_table(save(tmp_path, "a,b\n1,2\n")).values.tolist() == [[1.0, 2.0]]
     one = read_table(save(tmp_path, "a\n1.5\n\n2.5\n\n\n"), max_bad=1)
-    assert (one.values.ravel().tolist(), one.intake.total, one.intake.nonfinite) == ([1.5, 2.5], 3, 1)
+    assert (one.values.ravel().tolist(), one.intake.total, one.intake.nonfinite) == (
+        [1.5, 2.5],
+        3,
+        1,
+    )
     wide = rows_of(5, 1000)
     table = read_table(save(tmp_path, text_of(wide, ",".join(f"c{i}" for i in range(1000)))))
     np.testing.assert_array_equal(table.values, wide)
 
 
 def test_values_keep_every_bit(tmp_path: Path) -> None:
-    values = np.array([[1e30, 1e-30, 1.7e9], [3e30, -2e-30, 1.7e9 + 1.0000002], [0.1 + 0.2, 5e-324, 1.797693134862e308]])
+    values = np.array(
+        [
+            [1e30, 1e-30, 1.7e9],
+            [3e30, -2e-30, 1.7e9 + 1.0000002],
+            [0.1 + 0.2, 5e-324, 1.797693134862e308],
+        ]
+    )
     np.testing.assert_array_equal(read_table(save(tmp_path, text_of(values))).values, values)
 
 
-# ---------------------------------------------------------------- accounting
+# --- accounting -----------------------------------------------------------------------------------
 
 FAULTS: dict[str, Callable[[list[str]], list[str]]] = {
     "text": lambda c: [c[0], "oops", c[2]],
@@ -249,13 +324,17 @@ def reference(lines: list[str]) -> tuple[list[list[float]], int, int]:
     return kept, rejected, nonfinite
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     plan=st.lists(st.sampled_from(["", *FAULTS]), min_size=3, max_size=60),
     block=st.sampled_from([50, 333, 1 << 20]),
     newline=st.sampled_from(["\n", "\r\n"]),
 )
-def test_every_row_is_accounted_for(plan: list[str], block: int, newline: str, tmp_path_factory: Any) -> None:
+def test_every_row_is_accounted_for(
+    plan: list[str], block: int, newline: str, tmp_path_factory: Any
+) -> None:
     folder = tmp_path_factory.mktemp("account")
     plan = [*plan, *[""] * (len(plan) + 2)]  # a column that is mostly text would be refused
     good = rows_of(len(plan), seed=len(plan))
@@ -269,13 +348,20 @@ def test_every_row_is_accounted_for(plan: list[str], block: int, newline: str, t
         table = read_table(path, schema=schema, max_bad=1, rejects=folder / "bad.csv")
         pieces = list(iter_tables(path, schema=schema, batch_rows=7))
     i = table.intake
-    assert (i.total, i.kept, i.rejected, i.nonfinite) == (len(lines), len(kept), rejected, nonfinite)
+    assert (i.total, i.kept, i.rejected, i.nonfinite) == (
+        len(lines),
+        len(kept),
+        rejected,
+        nonfinite,
+    )
     assert sum(i.reasons.values()) == rejected + nonfinite
     np.testing.assert_array_equal(table.values, kept)
 
     with (folder / "bad.csv").open(newline="") as f:
         bad = list(csv.DictReader(f))
-    assert [int(b["line"]) for b in bad] == sorted(set(range(2, len(lines) + 2)) - set(table.lines.tolist()))
+    assert [int(b["line"]) for b in bad] == sorted(
+        set(range(2, len(lines) + 2)) - set(table.lines.tolist())
+    )
     assert [b["raw"] for b in bad] == [lines[int(b["line"]) - 2] for b in bad]
     assert all((b["reason"] == "wrong number of fields") == (b["raw"].count(",") != 2) for b in bad)
 
@@ -288,7 +374,10 @@ def test_every_row_is_accounted_for(plan: list[str], block: int, newline: str, t
 
 
 def test_the_rejects_file_names_column_and_reason(tmp_path: Path) -> None:
-    path = save(tmp_path, with_line("1,x,3", 5).replace("\n" + text_of(rows_of(40)).splitlines()[8], "\n1,2,"))
+    path = save(
+        tmp_path,
+        with_line("1,x,3", 5).replace("\n" + text_of(rows_of(40)).splitlines()[8], "\n1,2,"),
+    )
     table = read_table(path, max_bad=0.1, rejects=tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text().splitlines() == [
         "line,column,reason,raw",
@@ -320,7 +409,9 @@ def test_bad_cells_deep_in_a_file_do_not_change_its_column(tmp_path: Path) -> No
     np.testing.assert_array_equal(table.values, np.delete(values, [29_999, 59_998], axis=0))
 
 
-def test_a_parser_that_loses_rows_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parser_that_loses_rows_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from diffeo.data.cells import Parser
 
     plain = Parser._query
@@ -334,7 +425,7 @@ def test_an_account_that_does_not_add_up_cannot_be_made() -> None:
         Intake(total=10, kept=8, rejected=1, nonfinite=0, reasons={"x": 1})
 
 
-# ---------------------------------------------------------------- kinds of columns
+# --- kinds of columns -----------------------------------------------------------------------------
 
 
 def test_kinds_are_inferred(tmp_path: Path) -> None:
@@ -344,15 +435,24 @@ def test_kinds_are_inferred(tmp_path: Path) -> None:
     body = "".join(
         f"{k},{'true' if f else 'false'},{p!r},{r!r},{k}.0,7,{s!r}\n"
         for k, f, p, r, s in zip(
-            rng.integers(-5, 50, n), flags, np.exp(rng.normal(size=n)).tolist(), rng.normal(size=n).tolist(),
-            rng.uniform(1, 2, n).tolist(), strict=True,
+            rng.integers(-5, 50, n),
+            flags,
+            np.exp(rng.normal(size=n)).tolist(),
+            rng.normal(size=n).tolist(),
+            rng.uniform(1, 2, n).tolist(),
+            strict=True,
         )
-    )  # fmt: skip
+    )
     table = read_table(save(tmp_path, "count,flag,income,temp,dotted,seven,flat\n" + body))
     found = dict(zip(table.schema.names, table.schema.supports, strict=True))
     assert found == {
-        "count": "integer", "flag": "integer", "income": "positive", "temp": "real", "dotted": "real", "flat": "real",
-    }  # fmt: skip
+        "count": "integer",
+        "flag": "integer",
+        "income": "positive",
+        "temp": "real",
+        "dotted": "real",
+        "flat": "real",
+    }
     assert table.schema.set_aside == {"seven": 7.0}
     assert table.schema.has_integers
     np.testing.assert_array_equal(table.values[:, 1], flags)
@@ -385,14 +485,16 @@ def test_context_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(piece.context, table.context)
 
 
-# ---------------------------------------------------------------- a schema when scoring
+# --- a schema when scoring ------------------------------------------------------------------------
 
 
 def test_schema_finds_columns_by_name(tmp_path: Path) -> None:
     schema = read_table(save(tmp_path, GOOD), columns={"b": "positive"}, drop=["c"]).schema
     other = save(tmp_path, "b,more,a\n-1,text,10\n5,,20\n", "other.csv")
     assert read_table(other, schema=schema).values.tolist() == [[10.0, -1.0], [20.0, 5.0]]
-    with pytest.raises(DataError, match=r"column 'b', which the table does not have; did you mean 'bb'"):
+    with pytest.raises(
+        DataError, match=r"column 'b', which the table does not have; did you mean 'bb'"
+    ):
         read_table(save(tmp_path, "a,bb\n1,2\n", "m.csv"), schema=schema)
     with pytest.raises(DataError, match="missing: 'a', 'b'"):
         read_table(save(tmp_path, "y,z\n1,2\n", "m.csv"), schema=schema)
@@ -410,11 +512,15 @@ def test_schema_and_arrays_without_names() -> None:
 
 def test_set_aside_columns_are_not_needed_when_scoring(tmp_path: Path) -> None:
     schema = read_table(save(tmp_path, "a,k,b\n1.5,7,2\n2.5,7,4\n")).schema
-    assert read_table(save(tmp_path, "a,b\n3.5,9\n", "s.csv"), schema=schema).values.tolist() == [[3.5, 9.0]]
+    assert read_table(save(tmp_path, "a,b\n3.5,9\n", "s.csv"), schema=schema).values.tolist() == [
+        [3.5, 9.0]
+    ]
 
 
 def test_schema_round_trips_as_json_and_refuses_nonsense() -> None:
-    schema = Schema(columns=(Column(name="a", support="interval:0:1"),), set_aside={"k": 7.0}, dropped=("z",))
+    schema = Schema(
+        columns=(Column(name="a", support="interval:0:1"),), set_aside={"k": 7.0}, dropped=("z",)
+    )
     assert Schema.model_validate_json(schema.model_dump_json()) == schema
     with pytest.raises(ValueError, match="duplicate"):
         Schema(columns=(Column(name="a"), Column(name="a")))
@@ -422,7 +528,7 @@ def test_schema_round_trips_as_json_and_refuses_nonsense() -> None:
         Column(name="a", support="odd")
 
 
-# ---------------------------------------------------------------- other sources and the way back
+# --- other sources and the way back ---------------------------------------------------------------
 
 
 def sources(folder: Path, values: np.ndarray) -> dict[str, Any]:
@@ -434,14 +540,25 @@ def sources(folder: Path, values: np.ndarray) -> dict[str, Any]:
     np.save(folder / "t.npy", values)
     np.savez(folder / "t.npz", data=values, other=values, columns=np.array(list("abc")))
     for suffix in ("parquet", "csv", "csv.gz", "tsv"):
-        write_table(folder / f"w.{suffix}", list("abc"), np.array_split(values, 3) if len(values) else values)
+        write_table(
+            folder / f"w.{suffix}",
+            list("abc"),
+            np.array_split(values, 3) if len(values) else values,
+        )
     return {
-        "array": values, "fortran": np.asfortranarray(values), "npy": folder / "t.npy", "npz": str(folder / "t.npz"),
-        "pandas": pd.DataFrame(frame, index=np.arange(len(values)) * 2), "polars": pl.DataFrame(frame),
-        "arrow": pa.table(frame), "structured": np.array(list(map(tuple, values)), dtype=[(n, float) for n in "abc"]),
-        "parquet": folder / "w.parquet", "csv": folder / "w.csv", "csv.gz": folder / "w.csv.gz",
+        "array": values,
+        "fortran": np.asfortranarray(values),
+        "npy": folder / "t.npy",
+        "npz": str(folder / "t.npz"),
+        "pandas": pd.DataFrame(frame, index=np.arange(len(values)) * 2),
+        "polars": pl.DataFrame(frame),
+        "arrow": pa.table(frame),
+        "structured": np.array(list(map(tuple, values)), dtype=[(n, float) for n in "abc"]),
+        "parquet": folder / "w.parquet",
+        "csv": folder / "w.csv",
+        "csv.gz": folder / "w.csv.gz",
         "tsv": folder / "w.tsv",
-    }  # fmt: skip
+    }
 
 
 def test_every_source_gives_the_same_rows(tmp_path: Path) -> None:
@@ -460,10 +577,16 @@ def test_nulls_and_infinities_of_every_source_are_counted(tmp_path: Path) -> Non
     values[7, 1], values[9, 0] = np.nan, np.inf
     for name, source in sources(tmp_path, values).items():
         table = read_table(source, rejects=tmp_path / "r.csv")
-        assert (table.intake.total, table.intake.nonfinite, table.intake.rejected) == (300, 2, 0), name
+        assert (table.intake.total, table.intake.nonfinite, table.intake.rejected) == (
+            300,
+            2,
+            0,
+        ), name
         np.testing.assert_array_equal(table.values, np.delete(values, [7, 9], axis=0), err_msg=name)
         schema, again = table.schema, sources(tmp_path, values)[name]
-        scored = np.concatenate([p.values for p in iter_tables(again, schema=schema, batch_rows=11)])
+        scored = np.concatenate(
+            [p.values for p in iter_tables(again, schema=schema, batch_rows=11)]
+        )
         assert np.isnan(scored).all(axis=1).nonzero()[0].tolist() == [7, 9], name
 
 
@@ -479,7 +602,9 @@ def test_arrow_types_are_told_apart(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({"n": [1, 2, None], "f": [True, False, True], "x": [1.0, 2.5, 3.0], "s": ["u", "v", "w"]})
+    table = pa.table(
+        {"n": [1, 2, None], "f": [True, False, True], "x": [1.0, 2.5, 3.0], "s": ["u", "v", "w"]}
+    )
     pq.write_table(table, tmp_path / "t.parquet")
     read = read_table(tmp_path / "t.parquet", drop=["s"], max_bad=0.5)
     assert read.schema.supports == ("integer", "integer", "real")
@@ -525,7 +650,9 @@ def test_damaged_and_pickled_files_are_refused(tmp_path: Path) -> None:
 def test_written_integers_and_odd_values_read_back(tmp_path: Path) -> None:
     values = np.array([[1.0, 0.1 + 0.2], [-3.0, -np.inf], [np.nan, 5e-324]])
     write_table(tmp_path / "t.csv", ["n,x", "log_prob"], values, integers=["n,x"])
-    assert (tmp_path / "t.csv").read_text() == '"n,x",log_prob\n1,0.30000000000000004\n-3,-inf\n,5e-324\n'
+    assert (
+        tmp_path / "t.csv"
+    ).read_text() == '"n,x",log_prob\n1,0.30000000000000004\n-3,-inf\n,5e-324\n'
     write_table(tmp_path / "t.parquet", ["n", "y"], values, integers=["n"])
     import pyarrow.parquet as pq
 
@@ -546,10 +673,16 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
         write_table(tmp_path / "none" / "t.csv", ["a"], np.zeros((1, 1)))
     with pytest.raises(DataError, match="unknown kind"):
         write_table(tmp_path / "t.doc", ["a"], np.zeros((1, 1)))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.csv.gz", "t.npy", "t.npz", "t.parquet"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "t.csv",
+        "t.csv.gz",
+        "t.npy",
+        "t.npz",
+        "t.parquet",
+    ]
 
 
-# ---------------------------------------------------------------- fingerprint, cost
+# --- fingerprint, cost ----------------------------------------------------------------------------
 
 
 def test_fingerprint_names_the_changed_column(tmp_path: Path) -> None:
@@ -562,7 +695,9 @@ def test_fingerprint_names_the_changed_column(tmp_path: Path) -> None:
     assert changed == ["b"]
 
 
-def test_large_files_in_several_chunks_keep_order_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_in_several_chunks_keep_order_and_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = np.arange(60_000.0).reshape(20_000, 3) + 0.5
     buffer = io.StringIO(text_of(values))
     path = save(tmp_path, buffer.getvalue())
@@ -575,6 +710,9 @@ def test_large_files_in_several_chunks_keep_order_and_memory(tmp_path: Path, mon
 
 
 def test_importing_data_loads_no_parser() -> None:
-    code = "import sys, diffeo.data; print(sorted({'duckdb', 'pyarrow', 'pandas', 'polars'} & set(sys.modules)))"
+    code = (
+        "import sys, diffeo.data; print(sorted({'duckdb', 'pyarrow', 'pandas', 'polars'} &"
+        " set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

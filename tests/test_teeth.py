@@ -1,4 +1,6 @@
-"""Nine couplings that are broken on purpose: the contract must catch each. A suite of round trips alone must not."""
+"""Nine couplings that are broken on purpose: the contract must catch each. A suite of round trips
+alone must not.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ PROPERTIES = (
 class Broken(Transform):
     """A sound coupling whose two directions pass through a fault."""
 
-    def __init__(self, fault: Callable[[Coupling, Tensor, Tensor | None, bool], Pair], coupling: Coupling) -> None:
+    def __init__(
+        self, fault: Callable[[Coupling, Tensor, Tensor | None, bool], Pair], coupling: Coupling
+    ) -> None:
         super().__init__()
         self.fault, self.coupling, self.context_shape = fault, coupling, coupling.context_shape
 
@@ -69,7 +73,9 @@ def forgotten(layer: Coupling, x: Tensor, context: Tensor | None, inverse: bool)
 
 
 def mask_ignored(layer: Coupling, x: Tensor, context: Tensor | None, inverse: bool) -> Pair:
-    """The transformed part leaks into the conditioner: a small share of it is added to what conditions."""
+    """The transformed part leaks into the conditioner: a small share of it is added to what
+    conditions.
+    """
     a, b = layer.partition.split(x)
     params = layer.conditioner(a + 0.1 * b[:, : a.shape[1]], context)
     value, logdet = (layer.map.inverse if inverse else layer.map.forward)(b, params)
@@ -80,7 +86,9 @@ def context_ignored(layer: Coupling, x: Tensor, context: Tensor | None, inverse:
     return _sound(layer, x, None if context is None else torch.zeros_like(context), inverse)
 
 
-def averaged_over_the_batch(layer: Coupling, x: Tensor, context: Tensor | None, inverse: bool) -> Pair:
+def averaged_over_the_batch(
+    layer: Coupling, x: Tensor, context: Tensor | None, inverse: bool
+) -> Pair:
     y, logdet = _sound(layer, x, context, inverse)
     return y, logdet.mean().expand(len(x))
 
@@ -112,7 +120,9 @@ def broken(fault: Callable[..., Pair]) -> Case:
 
     def build() -> Transform:
         torch.default_generator.manual_seed(5)
-        return Broken(fault, Coupling((5,), Affine(), MLP((8,), activation="silu"), context_shape=(2,)))
+        return Broken(
+            fault, Coupling((5,), Affine(), MLP((8,), activation="silu"), context_shape=(2,))
+        )
 
     return replace(SOUND, build=build)
 
@@ -156,11 +166,15 @@ EXPECTED = {
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_the_property_meant_for_it_catches(fault: Callable[..., Pair]) -> None:
-    """Not by accident: the property that is about this fault is the one, or one of those, that see it."""
+    """Not by accident: the property that is about this fault is the one, or one of those, that see
+    it.
+    """
     assert EXPECTED[fault.__name__] in caught_by(broken(fault))
 
 
 def test_round_trips_alone_catch_few() -> None:
-    """Why log-dets need tests of their own: six and more of nine faults pass a suite of round trips."""
+    """Why log-dets need tests of their own: six and more of nine faults pass a suite of round
+    trips.
+    """
     seen = {fault.__name__ for fault in FAULTS if _fails(contract.check_round_trip, broken(fault))}
     assert seen == {"mask_ignored", "inverse_is_forward"}

@@ -1,4 +1,6 @@
-"""How many threads work, and that they do it well: quotas, masks, forks, several callers at once."""
+"""How many threads work, and that they do it well: quotas, masks, forks, several callers at
+once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ MASK = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.
 
 @pytest.fixture
 def cgroups(tmp_path, monkeypatch):
-    """Call it with the lines of /proc/self/cgroup and what the files of /sys/fs/cgroup say, on a machine of 64 processors."""
+    """Call it with the lines of /proc/self/cgroup and what the files of /sys/fs/cgroup say, on a
+    machine of 64 processors.
+    """
 
     def make(lines: str, files: dict[str, str]) -> int:
         (tmp_path / "membership").write_text(lines)
@@ -47,8 +51,16 @@ def cgroups(tmp_path, monkeypatch):
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
         ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "50000 25000"}, 2),
         ("0::/of/the/host\n", {"cpu.max": "400000 100000"}, 4),
-        ("3:cpuset:/\n2:cpu:/job\n0::/\n", {"cpu/job/cpu.cfs_quota_us": "300000", "cpu/job/cpu.cfs_period_us": "100000"}, 3),
-        ("2:cpu,cpuacct:/\n", {"cpu,cpuacct/cpu.cfs_quota_us": "100000", "cpu,cpuacct/cpu.cfs_period_us": "50000"}, 2),
+        (
+            "3:cpuset:/\n2:cpu:/job\n0::/\n",
+            {"cpu/job/cpu.cfs_quota_us": "300000", "cpu/job/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        (
+            "2:cpu,cpuacct:/\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "100000", "cpu,cpuacct/cpu.cfs_period_us": "50000"},
+            2,
+        ),
         ("2:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
         ("0::/x\n", {"unified/x/cpu.max": "500000 100000"}, 5),
     ],
@@ -64,8 +76,14 @@ def test_the_mask_counts(monkeypatch):
 
 def run(script: str, **environment: str) -> str:
     command = [sys.executable, "-c", f"import os, threading, torch, diffeo\n{script}"]
-    env = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    done = subprocess.run(command, env={**env, **environment}, capture_output=True, text=True, timeout=100)
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    done = subprocess.run(
+        command, env={**env, **environment}, capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -76,7 +94,13 @@ FLOW = "flow = diffeo.models.nsf((4,), layers=2, hidden=(16,))\nx = torch.zeros(
 @native
 @pytest.mark.parametrize("count", [1, 2, 3, 200])
 def test_any_number_of_threads(count):
-    assert run(f"torch.set_num_threads({count})\n{FLOW}flow.log_prob(x).sum().backward(); print('done')") == "done"
+    assert (
+        run(
+            f"torch.set_num_threads({count})\n{FLOW}flow.log_prob(x).sum().backward();"
+            " print('done')"
+        )
+        == "done"
+    )
 
 
 @native
@@ -134,15 +158,25 @@ def test_several_callers_at_once():
 
 def test_importing_changes_nothing_of_torch():
     script = "print(torch.get_num_threads() == count, threading.active_count())"
-    assert run(f"count = torch.get_num_threads()\nimport diffeo.kernels\n{script}", OMP_NUM_THREADS="3") == "True 1"
+    assert (
+        run(
+            f"count = torch.get_num_threads()\nimport diffeo.kernels\n{script}", OMP_NUM_THREADS="3"
+        )
+        == "True 1"
+    )
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PyTorch comes with GNU's OpenMP on Linux alone")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="PyTorch comes with GNU's OpenMP on Linux alone"
+)
 @pytest.mark.parametrize(
-    ("setting", "helps"), [({}, True), ({"OMP_WAIT_POLICY": "active"}, False), ({"GOMP_SPINCOUNT": "9"}, False)]
+    ("setting", "helps"),
+    [({}, True), ({"OMP_WAIT_POLICY": "active"}, False), ({"GOMP_SPINCOUNT": "9"}, False)],
 )
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(setting, helps):
-    script = f"{FLOW}flow.log_prob(x); print('diffeo-openmp' in [t.name for t in threading.enumerate()])"
+    script = (
+        f"{FLOW}flow.log_prob(x); print('diffeo-openmp' in [t.name for t in threading.enumerate()])"
+    )
     assert run(script, DIFFEO_KERNELS="eager", **setting) == str(helps)
 
 

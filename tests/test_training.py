@@ -1,4 +1,6 @@
-"""The loop: reproducible, resumable bit for bit, finite whatever comes, honest about what it kept."""
+"""The loop: reproducible, resumable bit for bit, finite whatever comes, honest about what it
+kept.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +91,13 @@ def test_a_signal_saves_and_resume_is_bit_identical(tmp_path: Path, every: int) 
     assert stopped.stopped == "signal"
     assert stopped.signum == signal.SIGTERM
     assert stopped.steps < 60
-    resumed = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "cut", eval_every=every, resume=True)
+    resumed = diffeo.fit(
+        small(), rows(), steps=60, out=tmp_path / "cut", eval_every=every, resume=True
+    )
     assert torch.equal(weights(whole.flow), weights(resumed.flow))
-    assert (tmp_path / "whole/metrics.jsonl").read_text() == (tmp_path / "cut/metrics.jsonl").read_text()
+    assert (tmp_path / "whole/metrics.jsonl").read_text() == (
+        tmp_path / "cut/metrics.jsonl"
+    ).read_text()
     assert torch.equal(weights(diffeo.load(tmp_path / "cut")), weights(whole.flow))
 
 
@@ -107,7 +113,9 @@ def fsync(descriptor):                      # die inside the save window, at a c
         os.kill(os.getpid(), signal.SIGKILL)
     real(descriptor)
 os.fsync = fsync
-diffeo.fit(small(), rows(), steps=60, out=sys.argv[1], eval_every=10, checkpoint_seconds=0.0, resume=True)
+diffeo.fit(
+    small(), rows(), steps=60, out=sys.argv[1], eval_every=10, checkpoint_seconds=0.0, resume=True
+)
 """
 
 
@@ -120,9 +128,13 @@ def test_kill_9_inside_the_save_window_then_resume(tmp_path: Path, kill_at: int)
     assert subprocess.run([*run, str(kill_at)], capture_output=True).returncode == -signal.SIGKILL
     done = subprocess.run([*run, "0"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    whole = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "whole", eval_every=10, checkpoint_seconds=0.0)
+    whole = diffeo.fit(
+        small(), rows(), steps=60, out=tmp_path / "whole", eval_every=10, checkpoint_seconds=0.0
+    )
     assert torch.equal(weights(diffeo.load(tmp_path / "out")), weights(whole.flow))
-    assert (tmp_path / "out/metrics.jsonl").read_text() == (tmp_path / "whole/metrics.jsonl").read_text()
+    assert (tmp_path / "out/metrics.jsonl").read_text() == (
+        tmp_path / "whole/metrics.jsonl"
+    ).read_text()
 
 
 @pytest.mark.filterwarnings("ignore:step-")
@@ -133,7 +145,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
     content = bytearray((newest / "state.safetensors").read_bytes())
     content[-5] ^= 1
     (newest / "state.safetensors").write_bytes(content)
-    resumed = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True)
+    resumed = diffeo.fit(
+        small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True
+    )
     assert torch.equal(weights(whole.flow), weights(resumed.flow))
     assert any(line.get("event") == "damaged" for line in resumed.history)
 
@@ -191,7 +205,9 @@ def test_json_of_another_kind_is_a_damaged_checkpoint(
     older, newest = sorted((folder / "checkpoints").glob("step-*"))
     spoil(newest, text)
     result = resumed(folder)
-    assert any(line.get("event") == "damaged" and newest.name in line["note"] for line in result.history)
+    assert any(
+        line.get("event") == "damaged" and newest.name in line["note"] for line in result.history
+    )
     assert torch.equal(weights(result.flow), cut[1])
     shutil.rmtree(folder)
     shutil.copytree(cut[0], folder)
@@ -210,7 +226,9 @@ def test_a_damaged_checkpoint_is_said(cut: tuple[Path, Tensor], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", [None, "", "[]\n", "{", '{"step": 0}\n', "\0", "\xff"])
-def test_weights_do_not_depend_on_the_diary(text: str | None, cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+def test_weights_do_not_depend_on_the_diary(
+    text: str | None, cut: tuple[Path, Tensor], tmp_path: Path
+) -> None:
     folder = shutil.copytree(cut[0], tmp_path / "run")
     diary = folder / "metrics.jsonl"
     diary.unlink() if text is None else diary.write_bytes(text.encode("latin1"))
@@ -237,7 +255,9 @@ RUN_FILES = {
 
 
 @pytest.mark.parametrize("change", RUN_FILES.values(), ids=[name[:20] for name in RUN_FILES])
-def test_a_run_file_of_another_kind_is_damaged(change: Callable[[str], str], cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+def test_a_run_file_of_another_kind_is_damaged(
+    change: Callable[[str], str], cut: tuple[Path, Tensor], tmp_path: Path
+) -> None:
     folder = shutil.copytree(cut[0], tmp_path / "run")
     path = folder / "run.json"
     path.write_text(change(path.read_text()))
@@ -245,7 +265,9 @@ def test_a_run_file_of_another_kind_is_damaged(change: Callable[[str], str], cut
         diffeo.fit(small(), rows(), steps=60, out=folder, resume=True)
 
 
-def test_checkpoints_of_an_unknown_run_are_neither_resumed_nor_removed(cut: tuple[Path, Tensor], tmp_path: Path) -> None:
+def test_checkpoints_of_an_unknown_run_are_neither_resumed_nor_removed(
+    cut: tuple[Path, Tensor], tmp_path: Path
+) -> None:
     folder = shutil.copytree(cut[0], tmp_path / "run")
     (folder / "run.json").unlink()
     with pytest.raises(CheckpointError, match=r"run.json is lost"):
@@ -256,7 +278,12 @@ def test_checkpoints_of_an_unknown_run_are_neither_resumed_nor_removed(cut: tupl
 def test_only_two_checkpoints_are_kept_and_none_is_a_pickle(tmp_path: Path) -> None:
     diffeo.fit(small(), rows(), steps=60, out=tmp_path, eval_every=5, checkpoint_seconds=0.0)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
-    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} <= {".safetensors", ".json", ".jsonl", ""}
+    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} <= {
+        ".safetensors",
+        ".json",
+        ".jsonl",
+        "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -266,16 +293,21 @@ def test_only_two_checkpoints_are_kept_and_none_is_a_pickle(tmp_path: Path) -> N
         (lambda x: torch.cat([x[:, :2], x[:, 2:] + 1e-6], 1), "other values in column 'x2'"),
     ],
 )
-def test_resume_on_changed_data_names_the_difference(tmp_path: Path, change: object, words: str) -> None:
+def test_resume_on_changed_data_names_the_difference(
+    tmp_path: Path, change: object, words: str
+) -> None:
     diffeo.fit(small(), rows(), steps=10, out=tmp_path)
     with pytest.raises(CheckpointError, match=words):
         diffeo.fit(small(), change(rows()), steps=10, out=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(
-    ("args", "words"), [({"lr": 0.5}, "lr was 0.001"), ({"batch_size": 7}, "batch_size"), ({"seed": 9}, "changed")]
+    ("args", "words"),
+    [({"lr": 0.5}, "lr was 0.001"), ({"batch_size": 7}, "batch_size"), ({"seed": 9}, "changed")],
 )
-def test_resume_with_other_settings_names_them(tmp_path: Path, args: dict[str, object], words: str) -> None:
+def test_resume_with_other_settings_names_them(
+    tmp_path: Path, args: dict[str, object], words: str
+) -> None:
     diffeo.fit(small(), rows(), steps=10, out=tmp_path)
     with pytest.raises(CheckpointError, match=words):
         diffeo.fit(small(), rows(), steps=10, out=tmp_path, resume=True, **args)
@@ -293,9 +325,12 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
     def intrude(p: Progress) -> None:
         if p.step == 0:
             code = (
-                f"import diffeo, torch; diffeo.fit(diffeo.models.nsf((1,)), torch.randn(20, 1), steps=1, out={str(tmp_path)!r})"
+                "import diffeo, torch; diffeo.fit(diffeo.models.nsf((1,)), torch.randn(20, 1),"
+                f" steps=1, out={str(tmp_path)!r})"
             )
-            seen.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr)
+            seen.append(
+                subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+            )
 
     seen: list[str] = []
     diffeo.fit(small(), rows(), steps=3, out=tmp_path, progress=intrude)
@@ -327,7 +362,9 @@ class Poisoned(Objective):
 
 def run_poisoned(bad: dict[int, float], steps: int = 150) -> Loop:
     data = torch.zeros(64, 1)
-    config = LoopConfig(steps=steps, minutes=None, lr=0.2, eval_every=10, patience=None, warmup=1, ema=0.9)
+    config = LoopConfig(
+        steps=steps, minutes=None, lr=0.2, eval_every=10, patience=None, warmup=1, ema=0.9
+    )
     loop = Loop(Poisoned(bad), ArrayBatches([data], torch.arange(64), 8, 0), [data], config)
     loop.run()
     return loop
@@ -402,14 +439,30 @@ def test_a_shuffling_loader_resumes_bit_for_bit(tmp_path: Path) -> None:
 
     with stop_on_signals(send_again=False):
         diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, progress=tell)
-    again = diffeo.fit(small(), loader, steps=30, eval_every=5, out=tmp_path, resume=True, valid=None)
+    again = diffeo.fit(
+        small(), loader, steps=30, eval_every=5, out=tmp_path, resume=True, valid=None
+    )
     assert torch.equal(weights(whole.flow), weights(again.flow))
 
 
 def test_more_patience_goes_on(tmp_path: Path) -> None:
-    first = diffeo.fit(small(), rows(100), steps=300, patience=1, eval_every=5, lr=0.05, out=tmp_path)
+    first = diffeo.fit(
+        small(), rows(100), steps=300, patience=1, eval_every=5, lr=0.05, out=tmp_path
+    )
     assert first.stopped == "patience"
-    assert diffeo.fit(small(), rows(100), steps=300, patience=500, eval_every=5, lr=0.05, out=tmp_path, resume=True).steps == 300
+    assert (
+        diffeo.fit(
+            small(),
+            rows(100),
+            steps=300,
+            patience=500,
+            eval_every=5,
+            lr=0.05,
+            out=tmp_path,
+            resume=True,
+        ).steps
+        == 300
+    )
 
 
 def test_contexts_of_the_wrong_shape_are_said() -> None:
@@ -432,7 +485,12 @@ def test_non_finite_rows_are_refused_by_row_and_column() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "error"), [({"steps": 0}, ConfigError), ({"steps": 5, "epochs": 2}, ConfigError), ({"valid": 1.5}, ConfigError)]
+    ("args", "error"),
+    [
+        ({"steps": 0}, ConfigError),
+        ({"steps": 5, "epochs": 2}, ConfigError),
+        ({"valid": 1.5}, ConfigError),
+    ],
 )
 def test_limits_are_checked(args: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
@@ -442,7 +500,10 @@ def test_limits_are_checked(args: dict[str, object], error: type[Exception]) -> 
 def test_epochs_minutes_and_patience_stop() -> None:
     assert diffeo.fit(small(), rows(100), epochs=3, batch_size=30, valid=None).steps == 9
     assert diffeo.fit(small(), rows(100), minutes=0.01).seconds < 30
-    assert diffeo.fit(small(), rows(100), steps=5000, patience=2, eval_every=5, lr=0.05).stopped == "patience"
+    assert (
+        diffeo.fit(small(), rows(100), steps=5000, patience=2, eval_every=5, lr=0.05).stopped
+        == "patience"
+    )
 
 
 def test_arrays_frames_and_streams_are_data(tmp_path: Path) -> None:
@@ -465,7 +526,9 @@ def test_epochs_are_permutations_and_functions_of_the_seed() -> None:
     batches = ArrayBatches([data], torch.arange(20), 5, seed=3)
     epoch = torch.cat([batches.batch(step)[0] for step in range(4, 8)]).flatten()
     assert sorted(epoch.tolist()) == data.flatten().tolist()
-    assert torch.equal(ArrayBatches([data], torch.arange(20), 5, seed=3).batch(6)[0], batches.batch(6)[0])
+    assert torch.equal(
+        ArrayBatches([data], torch.arange(20), 5, seed=3).batch(6)[0], batches.batch(6)[0]
+    )
     assert not torch.equal(batches.batch(0)[0], batches.batch(4)[0])
     parts = [ArrayBatches([data], torch.arange(20), 4, 3, (rank, 2)).batch(1)[0] for rank in (0, 1)]
     assert set(torch.cat(parts).flatten().tolist()) == set(
@@ -502,7 +565,14 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
         f"r = diffeo.fit(small(), rows(), steps=20, out={str(tmp_path / 'm')!r})\n"
         f"torch.save(weights(r.flow), {str(tmp_path)!r} + '/w' + os.environ['RANK'])\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29571", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-port=29571",
+        str(script),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = (torch.load(tmp_path / f"w{rank}") for rank in (0, 1))
@@ -512,7 +582,11 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_the_diary_has_no_clock_in_it(tmp_path: Path) -> None:
     diffeo.fit(small(), rows(), steps=20, out=tmp_path)
-    keys = {key for line in (tmp_path / "metrics.jsonl").read_text().splitlines() for key in json.loads(line)}
+    keys = {
+        key
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+        for key in json.loads(line)
+    }
     assert keys == {"step", "epoch", "train", "valid", "valid_se", "lr", "skipped"}
 
 
@@ -522,7 +596,9 @@ def test_an_unwritable_folder_is_said(tmp_path: Path) -> None:
         diffeo.fit(small(), rows(), steps=2, out=tmp_path / "file" / "model")
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "whole", eval_every=10)
     interrupted(tmp_path / "cut", 25, eval_every=10)
 
@@ -532,18 +608,35 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr("diffeo.training.checkpoint.save_file", full)
         with pytest.raises(CheckpointError, match="No space left on device"):
-            diffeo.fit(small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True, checkpoint_seconds=0.0)
-    resumed = diffeo.fit(small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True)
+            diffeo.fit(
+                small(),
+                rows(),
+                steps=60,
+                out=tmp_path / "cut",
+                eval_every=10,
+                resume=True,
+                checkpoint_seconds=0.0,
+            )
+    resumed = diffeo.fit(
+        small(), rows(), steps=60, out=tmp_path / "cut", eval_every=10, resume=True
+    )
     assert torch.equal(weights(whole.flow), weights(resumed.flow))
     shutil.rmtree(tmp_path / "cut")
 
 
 def test_set_up_noise_comes_from_the_seed() -> None:
-    """Integer columns and pixels are dequantised before anything is fitted to them: two runs start alike."""
+    """Integer columns and pixels are dequantised before anything is fitted to them: two runs start
+    alike.
+    """
     rows = torch.randint(0, 5, (200, 2)).double()
     digits = torch.randint(0, 4, (50, 1, 4, 4), dtype=torch.uint8)
     for make, x in (
-        (lambda: diffeo.models.nsf((2,), layers=2, hidden=(8, 8), supports=["integer", "integer"]), rows),
+        (
+            lambda: diffeo.models.nsf(
+                (2,), layers=2, hidden=(8, 8), supports=["integer", "integer"]
+            ),
+            rows,
+        ),
         (lambda: diffeo.models.glow((1, 4, 4), size="tiny", width=4, bits=2), digits),
     ):
         runs = []

@@ -1,4 +1,6 @@
-"""Contenders as processes of their own that take turns (A B C A B C ...), so a change of the machine's speed meets all."""
+"""Contenders as processes of their own that take turns (A B C A B C ...), so a change of the
+machine's speed meets all.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,24 @@ class Died(Exception):
 
 
 class Process:
-    """A worker that times jobs on request, of the diffeo in a folder of sources where one is given."""
+    """A worker that times jobs on request, of the diffeo in a folder of sources where one is
+    given.
+    """
 
     def __init__(self, name: str, settings: Settings, source: Path | None = None) -> None:
         library, more = CONTENDERS[name]
         interpreter = str(python(library)) if library in PEERS else sys.executable
-        command = [interpreter, "-W", "ignore", str(HERE / f"worker_{library}.py"), json.dumps({**settings, **more})]
+        command = [
+            interpreter,
+            "-W",
+            "ignore",
+            str(HERE / f"worker_{library}.py"),
+            json.dumps({**settings, **more}),
+        ]
         env = os.environ | ({"PYTHONPATH": str(source)} if source else {})
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
         self.repeats: dict[str, int] = {}
 
     def facts(self) -> dict[str, Any]:
@@ -80,14 +92,23 @@ class Process:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise Died(f"its process ended with exit code {self.process.wait()}: see the messages of the run")
+            raise Died(
+                f"its process ended with exit code {self.process.wait()}: see the messages of"
+                " the run"
+            )
         return line
 
 
-def contest(names: Sequence[str], settings: Settings, jobs: Sequence[str], rounds: int, seconds: float) -> dict[str, Any]:
-    """Per contender: its facts, every raw time by job (ms per call), peak memory; or why there is none ("failed")."""
+def contest(
+    names: Sequence[str], settings: Settings, jobs: Sequence[str], rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Per contender: its facts, every raw time by job (ms per call), peak memory; or why there is
+    none ("failed").
+    """
     running = {name: Process(name, settings) for name in names}
-    results: dict[str, Any] = {name: {"times": {job: [] for job in jobs if job != "peak"}} for name in names}
+    results: dict[str, Any] = {
+        name: {"times": {job: [] for job in jobs if job != "peak"}} for name in names
+    }
 
     def each(call: Any) -> None:
         """In turn, for those who are still in the running."""
@@ -102,7 +123,11 @@ def contest(names: Sequence[str], settings: Settings, jobs: Sequence[str], round
 
     each(lambda process, result: result.update(process.facts()))
     for job in jobs:
-        each(lambda process, result, job=job: process.train() if job == "peak" else process.settle(job, seconds))
+        each(
+            lambda process, result, job=job: (
+                process.train() if job == "peak" else process.settle(job, seconds)
+            )
+        )
     for _ in range(rounds):
         for job in (job for job in jobs if job != "peak"):
             each(lambda process, result, job=job: result["times"][job].append(process.time(job)))

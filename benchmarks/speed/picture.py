@@ -17,26 +17,38 @@ from .rows import ROWS
 
 __all__ = ["draw"]
 
-COLOURS = {"diffeo": "#d1495b", "zuko": "#2e86ab", "nflows": "#3b8c5a", "flowjax": "#8e5ea2", "bare": "#777777"}
+COLOURS = {
+    "diffeo": "#d1495b",
+    "zuko": "#2e86ab",
+    "nflows": "#3b8c5a",
+    "flowjax": "#8e5ea2",
+    "bare": "#777777",
+}
 NAMES = {"bare": "bare networks"}
 GAP = 0.06  # least distance of two labels, as a share of the panel's height
 
 
 def draw(record: dict[str, Any], path: Path) -> bool:
     """Write the picture; False if there is no sweep of times in the record."""
-    sweeps = [found for found in record["rows"] if ROWS[found["name"]].vary and ROWS[found["name"]].jobs == ("step",)]
+    sweeps = [
+        found
+        for found in record["rows"]
+        if ROWS[found["name"]].vary and ROWS[found["name"]].jobs == ("step",)
+    ]
     if not sweeps:
         return False
     columns = min(2, len(sweeps))
     lines = math.ceil(len(sweeps) / columns)
     figure = Figure(figsize=(6.2 * columns, 4.3 * lines), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, found in zip(figure.subplots(lines, columns, squeeze=False).flat, sweeps, strict=False):
+    for axes, found in zip(
+        figure.subplots(lines, columns, squeeze=False).flat, sweeps, strict=False
+    ):
         panel(axes, found)
     m = record["machine"]
     figure.suptitle(
-        f"Training step of a neural spline flow: D = 16, 8 layers, 8 bins, batch 1,024 unless varied\n"
-        f"{m['cpu']}, {record['arguments']['threads']} threads, medians",
+        "Training step of a neural spline flow: D = 16, 8 layers, 8 bins, batch 1,024 unless"
+        f" varied\n{m['cpu']}, {record['arguments']['threads']} threads, medians",
         fontsize=10,
     )
     figure.savefig(path)
@@ -54,7 +66,12 @@ def panel(axes: Axes, found: dict[str, Any]) -> None:
         if line:
             width = 2.4 if name == "diffeo" else 1.4
             axes.plot(
-                *zip(*line, strict=True), "--" if name == "bare" else "-", color=COLOURS[name], lw=width, marker="o", ms=3.5
+                *zip(*line, strict=True),
+                "--" if name == "bare" else "-",
+                color=COLOURS[name],
+                lw=width,
+                marker="o",
+                ms=3.5,
             )
             ends[name] = line[-1]
     axes.set_xlim(values[0] / 1.1, values[-1] * (values[-1] / values[0]) ** 0.28)
@@ -75,11 +92,20 @@ def labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
     heights = apart([(math.log(ends[name][1]) - low) / (high - low) for name in names])
     for name, height in zip(names, heights, strict=True):
         place = (ends[name][0], math.exp(low + height * (high - low)))
-        axes.annotate(NAMES.get(name, name), place, (7, 0), textcoords="offset points", color=COLOURS[name], va="center")
+        axes.annotate(
+            NAMES.get(name, name),
+            place,
+            (7, 0),
+            textcoords="offset points",
+            color=COLOURS[name],
+            va="center",
+        )
 
 
 def apart(heights: list[float]) -> list[float]:
     """Ascending heights with gaps between them, none above 1."""
     upwards = list(accumulate(heights, lambda below, height: max(height, below + GAP)))
-    downwards = accumulate(reversed(upwards), lambda above, height: min(height, above - GAP), initial=1 + GAP)
+    downwards = accumulate(
+        reversed(upwards), lambda above, height: min(height, above - GAP), initial=1 + GAP
+    )
     return list(downwards)[:0:-1]

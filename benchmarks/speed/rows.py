@@ -13,14 +13,29 @@ Settings = dict[str, Any]
 # name -> (the worker that builds it, settings of its own)
 CONTENDERS: dict[str, tuple[str, Settings]] = {
     "diffeo": ("diffeo", {}),
-    "diffeo-invert": ("diffeo", {"memory": "invert"}),  # activations recomputed from outputs in backward
+    # activations recomputed from outputs in backward
+    "diffeo-invert": ("diffeo", {"memory": "invert"}),
     **{name: (name, {}) for name in ("nflows", "zuko", "normflows", "freia", "flowjax", "bare")},
 }
 TORCH_PEERS = ("nflows", "zuko", "normflows", "freia")
 
-NSF: Settings = {"model": "nsf", "shape": [16], "layers": 8, "hidden": [128, 128], "bins": 8, "batch": 1024}
+NSF: Settings = {
+    "model": "nsf",
+    "shape": [16],
+    "layers": 8,
+    "hidden": [128, 128],
+    "bins": 8,
+    "batch": 1024,
+}
 REALNVP: Settings = {**NSF, "model": "realnvp"}
-GLOW: Settings = {"model": "glow", "shape": [3, 32, 32], "scales": 3, "steps": 8, "width": 64, "batch": 32}
+GLOW: Settings = {
+    "model": "glow",
+    "shape": [3, 32, 32],
+    "scales": 3,
+    "steps": 8,
+    "width": 64,
+    "batch": 32,
+}
 
 LIBRARIES = ("diffeo", "zuko", "nflows", "normflows", "flowjax", "bare")
 SWEPT = ("diffeo", "zuko", "nflows", "flowjax", "bare")
@@ -29,7 +44,9 @@ ALL_JOBS = ("step", "log_prob", "sample")
 
 @dataclass(frozen=True)
 class Aim:
-    """The job takes `peer` at least `times` as long as diffeo. `peer` may be "fastest" or "fastest torch" of the row."""
+    """The job takes `peer` at least `times` as long as diffeo. `peer` may be "fastest" or "fastest
+    torch" of the row.
+    """
 
     job: str
     peer: str
@@ -52,11 +69,15 @@ class Row:
     label: str = ""
 
     def points(self, quick: bool = False) -> list[tuple[int | None, Settings]]:
-        """The values of what is varied (None alone if nothing is) with their settings; `quick` leaves out every other."""
+        """The values of what is varied (None alone if nothing is) with their settings; `quick`
+        leaves out every other.
+        """
         if not self.vary:
             return [(None, self.settings)]
         values: Sequence[int] = self.values[::2] if quick else self.values
-        return [(v, {**self.settings, self.vary: [v] if self.vary == "shape" else v}) for v in values]
+        return [
+            (v, {**self.settings, self.vary: [v] if self.vary == "shape" else v}) for v in values
+        ]
 
 
 def each(peers: Sequence[str], job: str, times: float) -> tuple[Aim, ...]:
@@ -88,7 +109,12 @@ _ROWS = (
         {**NSF, "shape": [2], "batch": 64},
         aims=tuple(Aim(job, "fastest torch", 1.0) for job in ALL_JOBS),
     ),
-    Row("nsf-large", "NSF, large: D = 100, batch 8,192", {**NSF, "shape": [100], "batch": 8192}, rounds=7),
+    Row(
+        "nsf-large",
+        "NSF, large: D = 100, batch 8,192",
+        {**NSF, "shape": [100], "batch": 8192},
+        rounds=7,
+    ),
     Row(
         "realnvp",
         "RealNVP: D = 16, 8 layers, MLP 128 x 2, batch 1,024",

@@ -1,5 +1,5 @@
-"""The side of a contender: builds it from the settings on the command line, says what it is and that it learns, then
-times what it is asked to on stdin and answers on stdout. Needs numpy only."""
+"""The side of a contender: builds it from the settings on the command line, says what it is and
+that it learns, then times what it is asked to on stdin and answers on stdout. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Contender:
-    """What a library computes. Calls return when the result is there; arrays are the library's own."""
+    """What a library computes. Calls return when the result is there; arrays are the library's
+    own.
+    """
 
     version: str
     parameters: int
@@ -56,11 +58,17 @@ def serve(build: Callable[[Settings], Contender]) -> None:
     x = None if "skipped" in facts else contender.load(rows(settings, settings.batch))
     for line in sys.stdin:
         job, repeats = line.split()
-        print(peak() if job == "peak" else timed(contender, settings, job, x, int(repeats)), file=answers, flush=True)
+        print(
+            peak() if job == "peak" else timed(contender, settings, job, x, int(repeats)),
+            file=answers,
+            flush=True,
+        )
 
 
 def rows(settings: Settings, count: int) -> np.ndarray:
-    """The same data for everyone: bent and correlated vectors, standardised; images of uniform noise."""
+    """The same data for everyone: bent and correlated vectors, standardised; images of uniform
+    noise.
+    """
     rng = np.random.default_rng(0)
     if len(settings.shape) > 1:
         return rng.random((count, *settings.shape), dtype=np.float32)
@@ -70,8 +78,8 @@ def rows(settings: Settings, count: int) -> np.ndarray:
 
 
 def check(contender: Contender, settings: Settings) -> dict[str, Any]:
-    """Does it compute what everyone computes? On few rows, so that no job's memory or time depends on it; of the jobs of
-    the row alone, because compiling others takes long."""
+    """Does it compute what everyone computes? On few rows, so that no job's memory or time depends
+    on it; of the jobs of the row alone, because compiling others takes long."""
     before, count = peak(), min(settings.batch, CHECK_ROWS)
     x = contender.load(rows(settings, count))
     losses = [contender.step(x) for _ in range(CHECK_STEPS)]

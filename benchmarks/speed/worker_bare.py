@@ -1,4 +1,6 @@
-"""The conditioners alone, with backward and Adam: what any coupling flow of this layout has to compute."""
+"""The conditioners alone, with backward and Adam: what any coupling flow of this layout has to
+compute.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ def build(s: Settings) -> Contender:
     def run(x: torch.Tensor) -> torch.Tensor:
         return sum(net(x[:, :half]).sum(1) for net in nets)
 
-    return contender("bare", nets, run, lambda n: run(torch.zeros(n, *s.shape)), "no density: the networks alone", density=False)
+    return contender(
+        "bare",
+        nets,
+        run,
+        lambda n: run(torch.zeros(n, *s.shape)),
+        "no density: the networks alone",
+        density=False,
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ def build(s: Settings) -> Contender:
     flow = make(tuple(s.shape), **arguments)
     if s.model == "glow":
         flow.initialize(torch.from_numpy(rows(s, s.batch)))
-    return contender("diffeo", flow, flow.log_prob, lambda n: flow.sample((n,)), f"kernels: {which()}")
+    return contender(
+        "diffeo", flow, flow.log_prob, lambda n: flow.sample((n,)), f"kernels: {which()}"
+    )
 
 
 def arguments_of(s: Settings) -> dict[str, object]:
@@ -28,7 +30,11 @@ def arguments_of(s: Settings) -> dict[str, object]:
     if s.model == "glow":
         known = {"scales": s.scales, "steps": s.steps, "width": s.width, "bits": None}
     else:
-        known = {"layers": s.layers, "hidden": s.hidden, **({"bins": s.bins} if s.model == "nsf" else {})}
+        known = {
+            "layers": s.layers,
+            "hidden": s.hidden,
+            **({"bins": s.bins} if s.model == "nsf" else {}),
+        }
     return {**known, **({"memory": s.memory} if hasattr(s, "memory") else {})}
 
 

@@ -1,6 +1,7 @@
 """flowjax on JAX: the whole training step is one compiled function, as are log_prob and sample.
 
-XLA takes as many threads as there are processors that it may run on: bench.py ties every contender to as many as asked for.
+XLA takes as many threads as there are processors that it may run on: bench.py ties every contender
+to as many as asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from flowjax.distributions import Normal
 from flowjax.flows import coupling_flow
 from worker import RATE, Contender, Settings, serve
 
-NSF_NOTE = "its splines' slopes at the ends of the box are learned: 3 bins + 1 outputs an entry instead of 3 bins - 1"
+NSF_NOTE = (
+    "its splines' slopes at the ends of the box are learned: 3 bins + 1 outputs an entry instead of"
+    " 3 bins - 1"
+)
 NOTE = "entries are permuted at random between layers instead of halves alternating"
 
 
@@ -50,7 +54,9 @@ def build(s: Settings) -> Contender:
     kept = {"params": params, "state": state, "key": jr.key(1)}
 
     def step(x: jax.Array) -> float:
-        kept["params"], kept["state"], loss = jax.block_until_ready(update(kept["params"], kept["state"], x))
+        kept["params"], kept["state"], loss = jax.block_until_ready(
+            update(kept["params"], kept["state"], x)
+        )
         return float(loss)
 
     def sample(n: int) -> jax.Array:
@@ -59,12 +65,21 @@ def build(s: Settings) -> Contender:
 
     note = f"{NSF_NOTE}; {NOTE}" if s.model == "nsf" else NOTE
     release = f"flowjax {version('flowjax')} on jax {version('jax')}"
-    return Contender(release, count, jnp.asarray, step, lambda x: score(kept["params"], x).block_until_ready(), sample, note)
+    return Contender(
+        release,
+        count,
+        jnp.asarray,
+        step,
+        lambda x: score(kept["params"], x).block_until_ready(),
+        sample,
+        note,
+    )
 
 
 def parts(s: Settings) -> tuple[Any, Any]:
     """The flow, cut into its trainable arrays and the rest."""
-    spline = RationalQuadraticSpline(knots=s.bins - 1, interval=5) if s.model == "nsf" else None  # inner knots
+    # inner knots
+    spline = RationalQuadraticSpline(knots=s.bins - 1, interval=5) if s.model == "nsf" else None
     flow = coupling_flow(
         jr.key(0),
         base_dist=paramax.non_trainable(Normal(jnp.zeros(s.shape))),
@@ -73,7 +88,9 @@ def parts(s: Settings) -> tuple[Any, Any]:
         nn_width=s.hidden[0],
         nn_depth=len(s.hidden),
     )
-    return eqx.partition(flow, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable))
+    return eqx.partition(
+        flow, eqx.is_inexact_array, is_leaf=lambda leaf: isinstance(leaf, paramax.NonTrainable)
+    )
 
 
 if __name__ == "__main__":

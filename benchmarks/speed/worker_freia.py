@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from worker import Contender, Settings, serve
 from worker_torch import contender, mlp, start
 
-GLOW_NOTE = "channels are mixed by fixed rotations (no learned 1x1 convolution), and no network predicts what is factored out"
+GLOW_NOTE = (
+    "channels are mixed by fixed rotations (no learned 1x1 convolution), and no network predicts"
+    " what is factored out"
+)
 
 
 def build(s: Settings) -> Contender:
@@ -29,33 +32,53 @@ def realnvp(s: Settings) -> Contender:
     """A block transforms one half, then the other: two coupling layers."""
     model = SequenceINN(*s.shape)
     for _ in range(s.layers // 2):
-        model.append(GLOWCouplingBlock, subnet_constructor=lambda inputs, outputs: mlp(inputs, s.hidden, outputs))
+        model.append(
+            GLOWCouplingBlock,
+            subnet_constructor=lambda inputs, outputs: mlp(inputs, s.hidden, outputs),
+        )
 
     def log_prob(x: Tensor) -> Tensor:
         z, logdet = model(x)
         return normal([z], logdet, s.shape)
 
-    return contender("FrEIA", model, log_prob, lambda n: model(torch.randn(n, *s.shape), rev=True)[0])
+    return contender(
+        "FrEIA", model, log_prob, lambda n: model(torch.randn(n, *s.shape), rev=True)[0]
+    )
 
 
 def network(width: int, inputs: int, outputs: int) -> nn.Module:
     last = nn.Conv2d(width, outputs, 3, padding=1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(), last)
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 1),
+        nn.ReLU(),
+        last,
+    )
 
 
 def glow(s: Settings) -> Contender:
     model, ends = glow_graph(s), s.scales - 1
     shapes = [
-        (12 * 2**i // (1 if i == ends else 2), s.shape[1] // 2 ** (i + 1), s.shape[2] // 2 ** (i + 1)) for i in range(s.scales)
+        (
+            12 * 2**i // (1 if i == ends else 2),
+            s.shape[1] // 2 ** (i + 1),
+            s.shape[2] // 2 ** (i + 1),
+        )
+        for i in range(s.scales)
     ]
 
     def log_prob(x: Tensor) -> Tensor:
         return normal(*model(x), s.shape)
 
     return contender(
-        "FrEIA", model, log_prob, lambda n: model([torch.randn(n, *shape) for shape in shapes], rev=True)[0], GLOW_NOTE
+        "FrEIA",
+        model,
+        log_prob,
+        lambda n: model([torch.randn(n, *shape) for shape in shapes], rev=True)[0],
+        GLOW_NOTE,
     )
 
 

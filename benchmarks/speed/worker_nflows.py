@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow
-from nflows.transforms import AffineCouplingTransform, CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
+from nflows.transforms import (
+    AffineCouplingTransform,
+    CompositeTransform,
+    PiecewiseRationalQuadraticCouplingTransform,
+)
 from torch import Tensor, nn
 from worker import Contender, Settings, serve
 from worker_torch import contender, halves, mlp, start
@@ -25,7 +29,10 @@ def build(s: Settings) -> Contender:
     start(s)
     kind, more = AffineCouplingTransform, {}
     if s.model == "nsf":
-        kind, more = PiecewiseRationalQuadraticCouplingTransform, {"num_bins": s.bins, "tails": "linear", "tail_bound": 5.0}
+        kind, more = (
+            PiecewiseRationalQuadraticCouplingTransform,
+            {"num_bins": s.bins, "tails": "linear", "tail_bound": 5.0},
+        )
 
     def layer(i: int) -> nn.Module:
         transformed = (~halves(s.shape[0], i)).int()

@@ -1,4 +1,6 @@
-"""What the contenders on PyTorch share: the networks and the training step, all under the same fused Adam."""
+"""What the contenders on PyTorch share: the networks and the training step, all under the same
+fused Adam.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def mlp(inputs: int, hidden: list[int], outputs: int) -> nn.Sequential:
 
 
 def halves(size: int, layer: int) -> Tensor:
-    """True for the entries that a layer conditions on: the first half, then the second, and so on."""
+    """True for the entries that a layer conditions on: the first half, then the second, and so
+    on.
+    """
     first = torch.arange(size) < size // 2
     return first if layer % 2 == 0 else ~first
 
@@ -53,5 +57,12 @@ def contender(
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     release = f"{package} {version(package)}" if package != "bare" else f"torch {torch.__version__}"
     return Contender(
-        release, parameters, torch.from_numpy, step, torch.no_grad()(log_prob), torch.no_grad()(sample), note, density
+        release,
+        parameters,
+        torch.from_numpy,
+        step,
+        torch.no_grad()(log_prob),
+        torch.no_grad()(sample),
+        note,
+        density,
     )

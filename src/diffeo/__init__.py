@@ -26,12 +26,34 @@ _NAMES = {
     "read_table": "data",
     "save": "store",
 }
-_ROOMS = ("bases", "conditioners", "data", "inference", "latents", "layers", "maps", "models", "partitions", "training")
+_ROOMS = (
+    "bases",
+    "conditioners",
+    "data",
+    "inference",
+    "latents",
+    "layers",
+    "maps",
+    "models",
+    "partitions",
+    "training",
+)
 
 __all__ = [*sorted([*_NAMES, *_ROOMS])]
 
 if TYPE_CHECKING:
-    from . import bases, conditioners, data, inference, latents, layers, maps, models, partitions, training
+    from . import (
+        bases,
+        conditioners,
+        data,
+        inference,
+        latents,
+        layers,
+        maps,
+        models,
+        partitions,
+        training,
+    )
     from .checkup import check
     from .core.chain import Chain
     from .core.distribution import Distribution

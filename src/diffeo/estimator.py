@@ -26,13 +26,15 @@ RandomState = int | np.random.RandomState | np.random.Generator | None
 
 
 class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A density estimator with scikit-learn's methods; log-densities are in nats and the data's own units.
+    """A density estimator with scikit-learn's methods; log-densities are in nats and the data's own
+    units.
 
-    `model` is a name in `diffeo.models.MODELS`, `model_args` go to it, `fit_args` to `diffeo.fit`; what is not given is
-    chosen from the size of the data. `transform` maps rows to the latent space, `inverse_transform` back. Fitted
-    attributes: `flow_`, `result_`, `n_features_in_`. `random_state` is a whole number, which makes everything repeatable,
-    None, or a `RandomState` or `Generator` of NumPy, which each fit and each sample takes one number of. Raises
-    `ConfigError` for an unknown model, `DataError` for cells that are masked, no numbers, or rounded by float64.
+    `model` is a name in `diffeo.models.MODELS`, `model_args` go to it, `fit_args` to `diffeo.fit`;
+    what is not given is chosen from the size of the data. `transform` maps rows to the latent
+    space, `inverse_transform` back. Fitted attributes: `flow_`, `result_`, `n_features_in_`.
+    `random_state` is a whole number, which makes everything repeatable, None, or a `RandomState` or
+    `Generator` of NumPy, which each fit and each sample takes one number of. Raises `ConfigError`
+    for an unknown model, `DataError` for cells that are masked, no numbers, or rounded by float64.
 
     >>> import numpy as np, diffeo
     >>> X = np.random.default_rng(0).normal(size=(300, 2))
@@ -59,7 +61,11 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rows = self._checked(X, ensure_min_samples=2)
         if self.model not in MODELS:
             raise ConfigError(f"unknown model {self.model!r}: use one of {', '.join(MODELS)}")
-        args = recommend(*rows.shape).model_args(self.model) | {"supports": ["real"] * rows.shape[1]} | (self.model_args or {})
+        args = (
+            recommend(*rows.shape).model_args(self.model)
+            | {"supports": ["real"] * rows.shape[1]}
+            | (self.model_args or {})
+        )
         seed = _seed(self.random_state)
         self.flow_ = MODELS[self.model]((rows.shape[1],), seed=seed, **args)
         self.result_ = fit(self.flow_, rows, **{"seed": seed, **(self.fit_args or {})})
@@ -75,7 +81,9 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> NDArray[np.float64]:
-        """New rows (n, D); the same whole number as `random_state` draws the same rows, a generator goes on."""
+        """New rows (n, D); the same whole number as `random_state` draws the same rows, a generator
+        goes on.
+        """
         check_is_fitted(self)
         state = self.random_state if random_state is None else random_state
         generator = None if state is None else torch.Generator().manual_seed(_seed(state))
@@ -98,7 +106,9 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return to_tensor("X", self._checked(X, reset=False))
 
     def _checked(self, X: Any, **options: Any) -> NDArray[np.float64]:
-        """Rows as scikit-learn checks them. Raises `DataError` for what it would have changed in silence."""
+        """Rows as scikit-learn checks them. Raises `DataError` for what it would have changed in
+        silence.
+        """
         X = to_tensor("X", X).cpu().numpy() if isinstance(X, torch.Tensor) else X
         rows: NDArray[np.float64] = validate_data(self, X, dtype=np.float64, **options)
         _refuse_changes(X)
@@ -106,7 +116,9 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _seed(state: RandomState) -> int:
-    """A seed for torch from what scikit-learn calls a random state. Raises `ConfigError` for anything else."""
+    """A seed for torch from what scikit-learn calls a random state. Raises `ConfigError` for
+    anything else.
+    """
     if isinstance(state, Integral):
         return int(state)
     if isinstance(state, np.random.Generator):
@@ -114,11 +126,16 @@ def _seed(state: RandomState) -> int:
     try:
         return int(check_random_state(state).randint(2**31))
     except ValueError:
-        raise ConfigError(f"random_state={state!r}; give a whole number, None, or a RandomState or Generator of NumPy") from None
+        raise ConfigError(
+            f"random_state={state!r}; give a whole number, None, or a RandomState or Generator of"
+            " NumPy"
+        ) from None
 
 
 def _refuse_changes(X: Any) -> None:
-    """Refuse masks, which scikit-learn drops; text, dates, categories, taken for numbers; numbers that float64 rounds."""
+    """Refuse masks, which scikit-learn drops; text, dates, categories, taken for numbers; numbers
+    that float64 rounds.
+    """
     if not (is_pandas(X) or hasattr(X, "__arrow_c_stream__")):
         refuse_changes("X", X)
         return
@@ -129,4 +146,7 @@ def _refuse_changes(X: Any) -> None:
     for block in source.blocks(source.names):
         for j in whole:
             if np.nanmax(np.abs(block.values[:, j]), initial=0) >= EXACT:
-                raise DataError(f"X: column {source.names[j]!r} holds whole numbers of 2^53 or more, which float64 rounds")
+                raise DataError(
+                    f"X: column {source.names[j]!r} holds whole numbers of 2^53 or more, which"
+                    " float64 rounds"
+                )

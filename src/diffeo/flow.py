@@ -26,11 +26,13 @@ __all__ = ["Flow"]
 
 
 class Flow(Distribution):
-    """log p(x) = log p_Z(f(x)) + log|det ∂f/∂x|: a distribution over events from a transform f and a base p_Z.
+    """log p(x) = log p_Z(f(x)) + log|det ∂f/∂x|: a distribution over events from a transform f and
+    a base p_Z.
 
-    Shapes: x (\\*S, \\*event), context (\\*C, \\*context); S and C broadcast. `embedding`, a module, turns contexts of
-    `context_shape` into what the transform reads. Raises `ShapeError` or `ContextError`, naming the offending link, when
-    the parts do not fit. Papamakarios et al. 2021, arXiv:1912.02762.
+    Shapes: x (\\*S, \\*event), context (\\*C, \\*context); S and C broadcast. `embedding`, a
+    module, turns contexts of `context_shape` into what the transform reads. Raises `ShapeError` or
+    `ContextError`, naming the offending link, when the parts do not fit. Papamakarios et al. 2021,
+    arXiv:1912.02762.
 
     >>> import torch, diffeo
     >>> flow = diffeo.Flow(diffeo.Chain([diffeo.layers.LULinear(2)]), diffeo.bases.Normal(2))
@@ -48,13 +50,22 @@ class Flow(Distribution):
     ) -> None:
         super().__init__(transform.inverse_shape(base.event_shape))
         if transform.forward_shape(self.event_shape) != base.event_shape:
-            raise ShapeError(f"the transform maps {self.event_shape} to another shape than the base's {base.event_shape}")
+            raise ShapeError(
+                f"the transform maps {self.event_shape} to another shape than the base's"
+                f" {base.event_shape}"
+            )
         self.transform, self.base, self.embedding = transform, base, embedding
-        self.context_shape: Shape | None = transform.context_shape if context_shape is None else as_shape(context_shape)
+        self.context_shape: Shape | None = (
+            transform.context_shape if context_shape is None else as_shape(context_shape)
+        )
         if embedding is None and self.context_shape != transform.context_shape:
-            raise ContextError(f"the transform reads contexts of shape {transform.context_shape}, not {self.context_shape}")
+            raise ContextError(
+                f"the transform reads contexts of shape {transform.context_shape}, not"
+                f" {self.context_shape}"
+            )
         self.recipe: dict[str, Any] | None = None  # model name and arguments, for `store`
-        self.metadata: dict[str, Any] = {}  # JSON-able notes that travel with the model: column schema, training summary
+        # JSON-able notes that travel with the model: column schema, training summary
+        self.metadata: dict[str, Any] = {}
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)
 
     @property
@@ -64,7 +75,9 @@ class Flow(Distribution):
 
     @property
     def bits(self) -> int | None:
-        """How many bits the pixels have that it takes; None for events that are not images of so many levels."""
+        """How many bits the pixels have that it takes; None for events that are not images of so
+        many levels.
+        """
         links = self.transform if isinstance(self.transform, Links) else [self.transform]
         return next((getattr(link, "bits", None) for link in links), None)
 
@@ -88,13 +101,15 @@ class Flow(Distribution):
         rows, rows_context, batch = self._enter(x, context, self.event_shape)
         log_prob = self._density(rows, rows_context)
         sound = log_prob.isfinite()
-        # Graphs cannot ask, and other devices would lose their head start over Python while they train.
+        # Graphs cannot ask, and other devices would lose their head start over Python while they
+        # train.
         blind = traced() or log_prob.is_meta or (log_prob.requires_grad and not log_prob.is_cpu)
         if not blind and (bool(sound.all()) or not self._is_finite()):
             return log_prob.reshape(batch)
         lost = log_prob.isnan().reshape(batch) & ~self._unread(x, context)
         if not blind and log_prob.requires_grad and self.exact:
-            # Once more without those rows, for their infinities would spoil the gradients of the others.
+            # Once more without those rows, for their infinities would spoil the gradients of the
+            # others.
             given = None if rows_context is None else rows_context[sound]
             log_prob = log_prob.detach().masked_scatter(sound, self._density(rows[sound], given))
         return log_prob.reshape(batch).masked_fill(lost, -math.inf)
@@ -102,7 +117,11 @@ class Flow(Distribution):
     def _unread(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Which rows hold NaN, in the event or in the context."""
         rows = _holds_nan(x, self.event_shape).to(self.device)
-        return rows if context is None else rows | _holds_nan(context, self.context_shape or ()).to(self.device)
+        return (
+            rows
+            if context is None
+            else rows | _holds_nan(context, self.context_shape or ()).to(self.device)
+        )
 
     def _density(self, rows: Tensor, context: Tensor | None) -> Tensor:
         z, logdet = self.transform(rows, context)
@@ -111,7 +130,9 @@ class Flow(Distribution):
 
     def _is_finite(self) -> bool:
         """Are all weights numbers? Of others no density follows anywhere."""
-        return all(bool(t.isfinite().all()) for t in self.state_dict().values() if t.is_floating_point())
+        return all(
+            bool(t.isfinite().all()) for t in self.state_dict().values() if t.is_floating_point()
+        )
 
     @torch.no_grad()
     def sample(
@@ -135,16 +156,23 @@ class Flow(Distribution):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draws as `sample`, with gradients, and their log-density at that temperature, in one pass.
+        """Draws as `sample`, with gradients, and their log-density at that temperature, in one
+        pass.
 
         Raises `ExactnessError` when the chain is not exact.
         """
         if not self.exact:
-            raise ExactnessError("this flow dequantises, so its samples have no exact density: use sample()")
+            raise ExactnessError(
+                "this flow dequantises, so its samples have no exact density: use sample()"
+            )
         rows_context, batch = self._lead(shape, context)
-        z, log_base = self.base.sample_and_log_prob((prod(batch),), temperature=temperature, generator=generator)
+        z, log_base = self.base.sample_and_log_prob(
+            (prod(batch),), temperature=temperature, generator=generator
+        )
         x, logdet = self.transform.inverse(z, rows_context)
-        return x.reshape(*batch, *self.event_shape), (log_base - logdet).to(self.dtype).reshape(batch)
+        return x.reshape(*batch, *self.event_shape), (log_base - logdet).to(self.dtype).reshape(
+            batch
+        )
 
     def encode(self, x: Any, context: Any = None) -> tuple[Tensor, Tensor]:
         """data -> latent: z (\\*S, \\*base event) and log|det dz/dx| (\\*S)."""
@@ -154,12 +182,16 @@ class Flow(Distribution):
 
     def decode(self, z: Any, context: Any = None) -> tuple[Tensor, Tensor]:
         """latent -> data: x (\\*S, \\*event) and log|det dx/dz| (\\*S); decode(encode(x)) is x."""
-        rows, rows_context, batch = self._enter(as_tensor(z, "z"), _optional(context), self.base.event_shape)
+        rows, rows_context, batch = self._enter(
+            as_tensor(z, "z"), _optional(context), self.base.event_shape
+        )
         x, logdet = self.transform.inverse(rows.to(self.dtype), rows_context)
         return x.reshape(*batch, *self.event_shape), logdet.to(self.dtype).reshape(batch)
 
     def unpack(self, z: Any) -> list[Tensor]:
-        """The latents of every scale, finest first: z (\\*S, \\*base event) -> [(\\*S, C, H, W), ...], one without scales."""
+        """The latents of every scale, finest first: z (\\*S, \\*base event) -> [(\\*S, C, H, W),
+        ...], one without scales.
+        """
         z = as_tensor(z, "z")
         check_event(z, self.base.event_shape, "z")
         shapes = self.transform.parts(self.event_shape)
@@ -169,7 +201,9 @@ class Flow(Distribution):
         return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def pack(self, parts: Sequence[Any]) -> Tensor:
-        """The reverse of `unpack`; raises `ShapeError` when a scale is missing or has another shape."""
+        """The reverse of `unpack`; raises `ShapeError` when a scale is missing or has another
+        shape.
+        """
         shapes = self.transform.parts(self.event_shape)
         if len(parts) != len(shapes):
             raise ShapeError(f"this flow has latents at {len(shapes)} scales, got {len(parts)}")
@@ -178,11 +212,15 @@ class Flow(Distribution):
             check_event(latent, shape, f"scale {i}")
         if len(shapes) == 1:
             return latents[0]
-        return torch.cat([latent.flatten(-len(shape)) for latent, shape in zip(latents, shapes, strict=True)], -1)
+        return torch.cat(
+            [latent.flatten(-len(shape)) for latent, shape in zip(latents, shapes, strict=True)], -1
+        )
 
     @torch.no_grad()
     def initialize(self, x: Any, context: Any = None) -> Self:
-        """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data; returns the flow."""
+        """Data-dependent set-up (standardisation, ActNorm, context scaling) from training data;
+        returns the flow.
+        """
         x, context = as_tensor(x), _optional(context)
         if context is not None and self.context_shape is not None and self.embedding is not None:
             check_event(context, self.context_shape, "context")
@@ -195,14 +233,16 @@ class Flow(Distribution):
     def condition(self, context: Any = None) -> torch.distributions.Distribution:
         """The flow at one context (or batch of contexts) as a `torch.distributions.Distribution`.
 
-        Its `support` is the data's: positive, intervals, circles, whole numbers or levels column by column. It has
-        `rsample` where the flow is exact.
+        Its `support` is the data's: positive, intervals, circles, whole numbers or levels column by
+        column. It has `rsample` where the flow is exact.
         """
         context = _optional(context)
         _, batch = fold_context(context, self.context_shape, ())
         return _Conditioned(self, context, torch.Size(batch))
 
-    def _enter(self, x: Tensor, context: Tensor | None, event: Shape) -> tuple[Tensor, Tensor | None, Shape]:
+    def _enter(
+        self, x: Tensor, context: Tensor | None, event: Shape
+    ) -> tuple[Tensor, Tensor | None, Shape]:
         check_event(x, event)
         x = x.to(self.device)
         if not self.transform.any_dtype and x.dtype != self.dtype:
@@ -226,8 +266,12 @@ class Flow(Distribution):
             rows, own = fold_context(context.to(self.device), self.context_shape, ())
             assert rows is not None
             embedded: Tensor = self.embedding(readable(rows, self.embedding, self.dtype))
-            return fold_context(embedded.reshape((*own, *embedded.shape[1:])), self.transform.context_shape, batch)
-        return fold_context(context.to(device=self.device, dtype=self.dtype), self.context_shape, batch)
+            return fold_context(
+                embedded.reshape((*own, *embedded.shape[1:])), self.transform.context_shape, batch
+            )
+        return fold_context(
+            context.to(device=self.device, dtype=self.dtype), self.context_shape, batch
+        )
 
     def _tensor(self, name: str) -> Tensor:
         return self._buffers[name]  # type: ignore[return-value]
@@ -253,7 +297,11 @@ class _Conditioned(torch.distributions.Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        known = support(self.flow.transform, self.flow.event_shape, getattr(self.flow.base, "bounded", frozenset()))
+        known = support(
+            self.flow.transform,
+            self.flow.event_shape,
+            getattr(self.flow.base, "bounded", frozenset()),
+        )
         return known if known is not None else Inside(self.log_prob, len(self.event_shape))
 
     def log_prob(self, value: Any) -> Tensor:
@@ -274,4 +322,6 @@ class _Conditioned(torch.distributions.Distribution):
         size = torch.Size(batch_shape)
         if self.context is None:
             return _Conditioned(self.flow, None, size)
-        return _Conditioned(self.flow, self.context.expand(*size, *(self.flow.context_shape or ())), size)
+        return _Conditioned(
+            self.flow, self.context.expand(*size, *(self.flow.context_shape or ())), size
+        )

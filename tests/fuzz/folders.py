@@ -1,4 +1,6 @@
-"""Model folders and what may be done to them: sound ones to start from, and mutations by a random number generator."""
+"""Model folders and what may be done to them: sound ones to start from, and mutations by a random
+number generator.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,39 @@ import diffeo
 from diffeo.store import CONFIG, MANIFEST, WEIGHTS
 
 TINY: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
-    "table": ("nsf", (3,), {"layers": 2, "hidden": (4,), "bins": 3, "supports": ["real", "positive", "circular:0:6"]}),
-    "mixed": ("nsf", (3,), {"layers": 2, "hidden": (4,), "bins": 3, "mixing": "lu", "split": "random", "base": "mixture"}),
-    "conditional": ("realnvp", (2,), {"context_shape": (3,), "layers": 2, "hidden": (4, 4), "residual": True}),
+    "table": (
+        "nsf",
+        (3,),
+        {"layers": 2, "hidden": (4,), "bins": 3, "supports": ["real", "positive", "circular:0:6"]},
+    ),
+    "mixed": (
+        "nsf",
+        (3,),
+        {
+            "layers": 2,
+            "hidden": (4,),
+            "bins": 3,
+            "mixing": "lu",
+            "split": "random",
+            "base": "mixture",
+        },
+    ),
+    "conditional": (
+        "realnvp",
+        (2,),
+        {"context_shape": (3,), "layers": 2, "hidden": (4, 4), "residual": True},
+    ),
     "nice": ("nice", (1, 4, 4), {"size": "tiny", "layers": 2, "width": 4, "depth": 1}),
-    "glow": ("glow", (1, 8, 8), {"size": "tiny", "scales": 2, "steps": 1, "width": 4, "classes": 3}),
-    "flowpp": ("flowpp", (1, 4, 4), {"size": "tiny", "steps": (1, 1, 1), "width": 4, "heads": 2, "components": 2}),
+    "glow": (
+        "glow",
+        (1, 8, 8),
+        {"size": "tiny", "scales": 2, "steps": 1, "width": 4, "classes": 3},
+    ),
+    "flowpp": (
+        "flowpp",
+        (1, 4, 4),
+        {"size": "tiny", "steps": (1, 1, 1), "width": 4, "heads": 2, "components": 2},
+    ),
     "jet": ("jet", (1, 8, 8), {"size": "tiny", "layers": 2, "width": 4, "heads": 2}),
     "lattice": ("lattice", (1, 4, 4), {"layers": 2, "hidden": (2,), "spectrum": True}),
 }
@@ -59,12 +88,16 @@ def sound(root: Path) -> dict[str, Path]:
 
 def seal(folder: Path) -> None:
     """Make the manifest agree with the files, as an attacker would."""
-    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)}
+    digests = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)
+    }
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": digests}))
 
 
 def mutate(source: Path, target: Path, random: Random) -> str:
-    """A mutated copy of a folder; in half of the cases its manifest agrees. What was done, in words."""
+    """A mutated copy of a folder; in half of the cases its manifest agrees. What was done, in
+    words.
+    """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     change = random.choice(MUTATIONS)
@@ -105,22 +138,39 @@ def header(folder: Path, random: Random) -> str:
     """A value in the safetensors header replaced."""
     table, body = _parts(folder)
     name = random.choice([n for n in table if n != "__metadata__"])
-    kind = random.choice(("dtype", "shape", "data_offsets", "name", "gone", "extra", "metadata", "length"))
+    kind = random.choice(
+        ("dtype", "shape", "data_offsets", "name", "gone", "extra", "metadata", "length")
+    )
     entry = table[name]
     if kind == "dtype":
         entry["dtype"] = random.choice(("F64", "I64", "I8", "BOOL", "C64", "F16", "BF16", 5, None))
     elif kind == "shape":
         entry["shape"] = random.choice(
-            ([0, 2**60], [*entry["shape"], 1], ["3"], [True], [-1], [1.0], [2**70], None, [1] * 10_000)
+            (
+                [0, 2**60],
+                [*entry["shape"], 1],
+                ["3"],
+                [True],
+                [-1],
+                [1.0],
+                [2**70],
+                None,
+                [1] * 10_000,
+            )
         )
     elif kind == "data_offsets":
-        entry["data_offsets"] = random.choice(([0, 4], [0, 2**62], [-4, 0], ["0", "4"], [8, 4], [], None))
+        entry["data_offsets"] = random.choice(
+            ([0, 4], [0, 2**62], [-4, 0], ["0", "4"], [8, 4], [], None)
+        )
     elif kind == "name":
         table[name + random.choice(("x", "\x1b[31m", "é" * 10_000))] = table.pop(name)
     elif kind == "gone":
         del table[name]
     elif kind == "extra":
-        table |= {f"extra{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(random.choice((1, 3_000)))}
+        table |= {
+            f"extra{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+            for i in range(random.choice((1, 3_000)))
+        }
     elif kind == "metadata":
         table["__metadata__"] = random.choice(({"a": "x" * 1_000_000}, [[]] * 10_000, 5))
     _join(folder, table, body, 2 ** random.randrange(64) if kind == "length" else None)
@@ -130,7 +180,9 @@ def header(folder: Path, random: Random) -> str:
 def weights(folder: Path, random: Random) -> str:
     """A number of the weights replaced by one that is none."""
     table, body = _parts(folder)
-    name = random.choice([n for n, t in table.items() if n != "__metadata__" and t["shape"] and 0 not in t["shape"]])
+    name = random.choice(
+        [n for n, t in table.items() if n != "__metadata__" and t["shape"] and 0 not in t["shape"]]
+    )
     start = table[name]["data_offsets"][0]
     value = random.choice((float("nan"), float("inf"), float("-inf")))
     _join(folder, table, body[:start] + struct.pack("<f", value) + body[start + 4 :])
@@ -138,7 +190,9 @@ def weights(folder: Path, random: Random) -> str:
 
 
 def bits(folder: Path, random: Random) -> str:
-    """A byte flipped, some cut off or added; not of the weights themselves, which any value is right for."""
+    """A byte flipped, some cut off or added; not of the weights themselves, which any value is
+    right for.
+    """
     name = random.choice((WEIGHTS, CONFIG, MANIFEST))
     content = bytearray((folder / name).read_bytes())
     how = random.choice(("flip", "cut", "more", "empty"))
@@ -170,7 +224,9 @@ def manifest(folder: Path, random: Random) -> str:
 
 
 def files(folder: Path, random: Random) -> str:
-    """A file missing, a link, a folder, a pipe, huge and empty inside, or left over from another save."""
+    """A file missing, a link, a folder, a pipe, huge and empty inside, or left over from another
+    save.
+    """
     name = random.choice((WEIGHTS, CONFIG, MANIFEST))
     path = folder / name
     how = random.choice(("gone", "link", "dangling", "folder", "pipe", "sparse", "new", "stranger"))
@@ -208,4 +264,6 @@ def _parts(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 def _join(folder: Path, table: dict[str, Any], body: bytes, length: int | None = None) -> None:
     text = json.dumps(table).encode()
-    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+    (folder / WEIGHTS).write_bytes(
+        struct.pack("<Q", len(text) if length is None else length) + text + body
+    )

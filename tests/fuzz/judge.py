@@ -2,8 +2,9 @@
 
     for verdict in judged(folders): ...
 
-A verdict has `error`, the one line of a `DiffeoError`, or `log_prob`, the log-densities of the flow at fixed points, or
-`crash`, what else happened; and the seconds of CPU time and the MiB of memory that it took.
+A verdict has `error`, the one line of a `DiffeoError`, or `log_prob`, the log-densities of the flow
+at fixed points, or `crash`, what else happened; and the seconds of CPU time and the MiB of memory
+that it took.
 """
 
 from __future__ import annotations
@@ -33,10 +34,14 @@ class Verdict:
 
 
 def judged(folders: Iterable[Path], warm: Iterable[Path]) -> Iterator[Verdict]:
-    """The verdict of every folder, in order; `warm` are sound ones, loaded beforehand so that imports do not count."""
+    """The verdict of every folder, in order; `warm` are sound ones, loaded beforehand so that
+    imports do not count.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, *map(str, warm)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for folder in folders:
@@ -58,7 +63,9 @@ def _answer(folder: str) -> str:
     with os.fdopen(reading) as answer:
         found = answer.read()
     _, status = os.waitpid(child, 0)
-    return found or json.dumps({"seconds": WALL, "mib": 0.0, "crash": f"ended with status {status}"})
+    return found or json.dumps(
+        {"seconds": WALL, "mib": 0.0, "crash": f"ended with status {status}"}
+    )
 
 
 def _judge(folder: str) -> dict[str, object]:
@@ -88,7 +95,11 @@ def log_densities(folder: str | Path) -> list[float]:
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(4, *flow.event_shape, generator=generator)
     x = (x * 2 ** (flow.bits or 8)).to(torch.uint8) if flow.bits else x
-    context = None if flow.context_shape is None else torch.rand(4, *flow.context_shape, generator=generator)
+    context = (
+        None
+        if flow.context_shape is None
+        else torch.rand(4, *flow.context_shape, generator=generator)
+    )
     context = context.mul(flow.classes).long() if context is not None and flow.classes else context
     with seeded(2), torch.no_grad():
         values: list[float] = flow.log_prob(x, context).tolist()

@@ -1,4 +1,6 @@
-"""Mutated NumPy, image and IDX files: the right array or one worded line, in bounded time and memory."""
+"""Mutated NumPy, image and IDX files: the right array or one worded line, in bounded time and
+memory.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ WORDS = [
 
 
 def mutated(content: bytes, rng: np.random.Generator, head: int) -> bytes:
-    """A few changes, mostly in the first `head` bytes: flipped bits, other bytes, pieces cut, doubled or put in."""
+    """A few changes, mostly in the first `head` bytes: flipped bits, other bytes, pieces cut,
+    doubled or put in.
+    """
     data = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         end = min(head, len(data)) if rng.random() < 0.7 else len(data)
@@ -86,7 +90,11 @@ def numpy_reads(path: Path) -> np.ndarray | None:
     """What NumPy itself makes of a file, as rows of float64."""
     try:
         found = np.load(path, allow_pickle=False)
-        array = found if isinstance(found, np.ndarray) else found[next(k for k in found.files if k != "columns")]
+        array = (
+            found
+            if isinstance(found, np.ndarray)
+            else found[next(k for k in found.files if k != "columns")]
+        )
     except Exception:
         return None
     array = np.stack([array[n] for n in array.dtype.names], 1) if array.dtype.names else array
@@ -97,7 +105,9 @@ NPY: dict[str, bytes] = {
     "npy": saved(lambda f: np.save(f, ROWS)),
     "int16.npy": saved(lambda f: np.save(f, (100 * ROWS).astype(np.int16))),
     "fortran.npy": saved(lambda f: np.save(f, np.asfortranarray(ROWS))),
-    "records.npy": saved(lambda f: np.save(f, np.array([tuple(r) for r in ROWS], [(n, "<f8") for n in "abc"]))),
+    "records.npy": saved(
+        lambda f: np.save(f, np.array([tuple(r) for r in ROWS], [(n, "<f8") for n in "abc"]))
+    ),
     "npz": saved(lambda f: np.savez(f, x=ROWS)),
     "packed.npz": saved(lambda f: np.savez_compressed(f, x=ROWS, columns=np.array(list("abc")))),
 }
@@ -127,10 +137,16 @@ IMAGES: dict[str, tuple[bytes, int]] = {
     "a.npz": (saved(lambda f: np.savez(f, images=PIXELS, labels=np.arange(4))), 200),
     "a.png": (saved(lambda f: Image.fromarray(PIXELS[0]).save(f, "PNG")), 60),
     "rgb.png": (saved(lambda f: Image.fromarray(np.stack([PIXELS[0]] * 3, 2)).save(f, "PNG")), 60),
-    "deep.png": (saved(lambda f: Image.fromarray(PIXELS[0].astype(np.uint16) * 257).save(f, "PNG")), 60),
+    "deep.png": (
+        saved(lambda f: Image.fromarray(PIXELS[0].astype(np.uint16) * 257).save(f, "PNG")),
+        60,
+    ),
     "a.jpg": (saved(lambda f: Image.fromarray(PIXELS[0]).save(f, "JPEG")), 200),
     "a-idx3": (struct.pack(">4I", 0x803, 4, 8, 6) + PIXELS.tobytes(), 16),
-    "a-idx3.gz": (gzip.compress(struct.pack(">4I", 0x803, 4, 8, 6) + PIXELS.tobytes(), mtime=0), 30),
+    "a-idx3.gz": (
+        gzip.compress(struct.pack(">4I", 0x803, 4, 8, 6) + PIXELS.tobytes(), mtime=0),
+        30,
+    ),
 }
 
 
@@ -138,8 +154,18 @@ def expected_pixels(path: Path, found: np.ndarray) -> np.ndarray | None:
     """What a sound reader makes of the mutated file; None where there is no other reader."""
     if path.suffix in (".npy", ".npz"):
         loaded = np.load(path, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else loaded[next(k for k in loaded.files if loaded[k].ndim in (3, 4))]
-        return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2) if array.shape[3] in (1, 3) else array
+        array = (
+            loaded
+            if isinstance(loaded, np.ndarray)
+            else loaded[next(k for k in loaded.files if loaded[k].ndim in (3, 4))]
+        )
+        return (
+            array[:, None]
+            if array.ndim == 3
+            else array.transpose(0, 3, 1, 2)
+            if array.shape[3] in (1, 3)
+            else array
+        )
     if path.suffix == ".png":  # its sums hold: the pixels are those that were written
         return np.broadcast_to(PIXELS[0], found.shape)
     if path.suffix == ".jpg":
@@ -149,7 +175,13 @@ def expected_pixels(path: Path, found: np.ndarray) -> np.ndarray | None:
     axes = content[3]
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     array = np.frombuffer(content[4 + 4 * axes :], np.uint8).reshape(shape)
-    return array[:, None] if axes == 3 else array.transpose(0, 3, 1, 2) if shape[3] in (1, 3) else array
+    return (
+        array[:, None]
+        if axes == 3
+        else array.transpose(0, 3, 1, 2)
+        if shape[3] in (1, 3)
+        else array
+    )
 
 
 @pytest.mark.parametrize("name", IMAGES)

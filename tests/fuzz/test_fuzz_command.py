@@ -1,4 +1,7 @@
-"""Command lines of nasty values over all verbs: exit code 0, or 2 with one line; nothing is written but to --out."""
+"""Command lines of nasty values over all verbs: exit code 0, or 2 with one line; nothing is written
+but to --out.
+"""
+
 # ruff: noqa: E501 (tables of values)
 
 from __future__ import annotations
@@ -126,7 +129,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Path("bad.json").write_text("[1]")
     Path("density.py").write_text("x = 3\n")
     Path("broken.py").write_text("1/0\n")
-    assert call(["fit", "table.csv", "--out", "model", "--steps", "1", "--no-report", "--quiet", "--set", "layers=2"])[0] == 0
+    assert (
+        call(
+            [
+                "fit",
+                "table.csv",
+                "--out",
+                "model",
+                "--steps",
+                "1",
+                "--no-report",
+                "--quiet",
+                "--set",
+                "layers=2",
+            ]
+        )[0]
+        == 0
+    )
     yield folder
     os.chdir(before)
 
@@ -149,12 +168,21 @@ def command_line(seed: int) -> list[str]:
     draw = random.Random(seed)
     verb = draw.choice(list(VERBS))
     places, fixed, options = VERBS[verb]
-    words = [verb, *(draw.choice(values) if draw.random() < 0.5 else usual(values) for values in places)]
+    words = [
+        verb,
+        *(draw.choice(values) if draw.random() < 0.5 else usual(values) for values in places),
+    ]
     words += [part for text in fixed for part in text.split()]
     if verb not in ("evaluate", "check", "info"):
         words += [
             "--out",
-            draw.choice(OUTS) if draw.random() < 0.3 else "out/m" if verb in ("fit", "demo", "infer") else "out/a.csv",
+            (
+                draw.choice(OUTS)
+                if draw.random() < 0.3
+                else "out/m"
+                if verb in ("fit", "demo", "infer")
+                else "out/a.csv"
+            ),
         ]
     if verb == "sample":
         words += ["-n", "5"]
@@ -169,7 +197,11 @@ def usual(values: list[str]) -> str:
 
 def files(folder: Path) -> dict[str, int]:
     """All but what is written to --out."""
-    found = (p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).parts[0] != "out" and p.suffix != ".pyc")
+    found = (
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and p.relative_to(folder).parts[0] != "out" and p.suffix != ".pyc"
+    )
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in found}
 
 
@@ -182,11 +214,15 @@ def fault(place: Path, words: list[str]) -> tuple[int, str | None]:
         return code, err[-400:]
     if code == 2 and len(blame) != 1:
         return code, f"not one line: {err[-400:]}"
-    changed = {name for name in {**before, **files(place)} if before.get(name) != files(place).get(name)}
+    changed = {
+        name for name in {**before, **files(place)} if before.get(name) != files(place).get(name)
+    }
     return code, f"changed {changed}" if changed - {name for name in words if code == 0} else None
 
 
-def test_command_lines(place: Path, count: Callable[[int, int], int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_lines(
+    place: Path, count: Callable[[int, int], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     faults, codes, start = [], Counter[int](), time.monotonic()
     for seed in range(count(60, 3000)):
         (place / "out").mkdir(exist_ok=True)
@@ -197,6 +233,7 @@ def test_command_lines(place: Path, count: Callable[[int, int], int], capsys: py
             faults.append((seed, words, code, wrong))
     with capsys.disabled():
         print(
-            f"\n{codes.total()} command lines, exit codes {dict(codes)}, {len(faults)} faults, {time.monotonic() - start:.0f} s"
+            f"\n{codes.total()} command lines, exit codes {dict(codes)}, {len(faults)} faults,"
+            f" {time.monotonic() - start:.0f} s"
         )
     assert not faults, "\n".join(map(str, faults))

@@ -1,5 +1,7 @@
 # ruff: noqa: E501
-"""Tables of every make, read as diffeo does and as Python's csv module and float() do: the same bits, or a row in the rejects."""
+"""Tables of every make, read as diffeo does and as Python's csv module and float() do: the same
+bits, or a row in the rejects.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,16 @@ from diffeo.core.errors import DataError
 from diffeo.data import Column, Schema, read_table
 from diffeo.data import records as records_module
 
-WORDS = {",": "comma", ".": "dot", " ": "space", "'": "apostrophe", "_": "underscore", ";": "semicolon", "\t": "tab", "|": "bar"}
+WORDS = {
+    ",": "comma",
+    ".": "dot",
+    " ": "space",
+    "'": "apostrophe",
+    "_": "underscore",
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "bar",
+}
 MISSING = ("NA", "N/A", "n/a", "NULL", "null", "None", "none")
 ODD = [
     "1e400", "-1e400", "1e-400", "5e-324", "-0", "+1.5", ".5", "5.", "00012", "1E5", "1e+5", "1.5e-3", "nan", "NaN", "-inf", "Infinity",
@@ -64,7 +75,11 @@ def written(rng: random.Random, kind: str, decimal: str, thousands: str) -> str:
     if kind == "count":
         return grouped(str(rng.choice([rng.randint(0, 999), rng.randint(1000, 10**7)])), thousands)
     if kind == "money":
-        return grouped(str(rng.randint(-99_999, 10**6)), thousands) + decimal + f"{rng.randint(0, 99):02}"
+        return (
+            grouped(str(rng.randint(-99_999, 10**6)), thousands)
+            + decimal
+            + f"{rng.randint(0, 99):02}"
+        )
     if kind == "fixed":
         value = f"{rng.gauss(0, 10):.{rng.choice([1, 3, 6])}f}"
     elif kind == "short":
@@ -92,7 +107,10 @@ def make(seed: int) -> Made:
     if thousands == "." and delimiter == ",":
         thousands = ""
     width, rows = rng.choice([1, 2, 2, 3, 4, 6]), rng.choice([1, 2, 5, 12, 30, 80, 80, 1300])
-    kinds = [rng.choice(["small", "count", "money", "fixed", "short", "bits", "long"]) for _ in range(width)]
+    kinds = [
+        rng.choice(["small", "count", "money", "fixed", "short", "bits", "long"])
+        for _ in range(width)
+    ]
     names = [f"{rng.choice(['a', 'wert', 'größe', 'the name', 'x,y'])}{j}" for j in range(width)]
     style = rng.choice(["none", "none", "all", "some"])
     dirt = rng.choice([0.0, 0.0, 0.02, 0.1])
@@ -104,7 +122,16 @@ def make(seed: int) -> Made:
     prologue = []
     if rng.random() < 0.2:
         prologue.append(
-            rng.choice(["# made by hand", "# 1,2;3", "A title", "Survey of 2020: all", "# a | b", "sep=" + delimiter])
+            rng.choice(
+                [
+                    "# made by hand",
+                    "# 1,2;3",
+                    "A title",
+                    "Survey of 2020: all",
+                    "# a | b",
+                    "sep=" + delimiter,
+                ]
+            )
         )
         if rng.random() < 0.3 and not prologue[0].startswith("sep"):
             prologue.append("")
@@ -119,7 +146,14 @@ def make(seed: int) -> Made:
         fields = [quote(rng, c, style, delimiter) for c in padded]
         if note:
             fields.append(
-                quote(rng, rng.choice(["hello", "", 'she said "hi"', "two\nlines", "a,b;c|d\te", "5'10\""]), style, delimiter)
+                quote(
+                    rng,
+                    rng.choice(
+                        ["hello", "", 'she said "hi"', "two\nlines", "a,b;c|d\te", "5'10\""]
+                    ),
+                    style,
+                    delimiter,
+                )
             )
         if rng.random() < dirt / 4:
             fields = rng.choice([[*fields, "7"], fields[:-1] or ["1", "2"]])
@@ -150,7 +184,9 @@ def make(seed: int) -> Made:
 
 
 def meaning(cell: str, made: Made) -> float | None:
-    """The number in a cell as float() has it, NaN where it is missing, None for what is no number."""
+    """The number in a cell as float() has it, NaN where it is missing, None for what is no
+    number.
+    """
     cell = cell.strip(" \t\n\v\f\r")
     if cell in ("", *made.missing):
         return math.nan
@@ -161,12 +197,18 @@ def meaning(cell: str, made: Made) -> float | None:
         return None
     if made.thousands and made.thousands in whole:
         groups = whole.lstrip("+-").split(made.thousands)
-        proper = re.fullmatch("[1-9][0-9]{0,2}", groups[0]) and all(re.fullmatch("[0-9]{3}", g) for g in groups[1:])
+        proper = re.fullmatch("[1-9][0-9]{0,2}", groups[0]) and all(
+            re.fullmatch("[0-9]{3}", g) for g in groups[1:]
+        )
         if not proper or (rest and not rest.isdigit()):
             return None
         whole = whole.replace(made.thousands, "")
     plain = whole + ("." if mark else "") + rest
-    if "_" in plain or (made.thousands and made.thousands in rest) or (made.decimal == "," and "." in rest):
+    if (
+        "_" in plain
+        or (made.thousands and made.thousands in rest)
+        or (made.decimal == "," and "." in rest)
+    ):
         return None
     try:
         return float(plain)
@@ -175,7 +217,9 @@ def meaning(cell: str, made: Made) -> float | None:
 
 
 def expected(made: Made) -> list[tuple[int, str, str, list[float | None]]]:
-    """For each record of the body: its line, the column and reason of a row that is bad, and its numbers."""
+    """For each record of the body: its line, the column and reason of a row that is bad, and its
+    numbers.
+    """
     text = made.text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     lines = text.split("\n")[made.header - 1 :]
     reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=made.delimiter)
@@ -191,21 +235,34 @@ def expected(made: Made) -> list[tuple[int, str, str, list[float | None]]]:
             continue
         values = [meaning(fields[made.names.index(n)], made) for n in made.used]
         worst = next((made.used[j] for j, v in enumerate(values) if v is None), None)
-        poor = next((made.used[j] for j, v in enumerate(values) if v is not None and not math.isfinite(v)), None)
-        reason = "not a number" if worst is not None else "empty, NaN or infinite" if poor is not None else ""
+        poor = next(
+            (made.used[j] for j, v in enumerate(values) if v is not None and not math.isfinite(v)),
+            None,
+        )
+        reason = (
+            "not a number"
+            if worst is not None
+            else "empty, NaN or infinite"
+            if poor is not None
+            else ""
+        )
         found.append((at, worst or poor or "", reason, values))
     return found
 
 
 def judge(seed: int, folder: Path) -> str:
-    """`read` or the reason of a refusal; raises AssertionError for a table that was read wrongly."""
+    """`read` or the reason of a refusal; raises AssertionError for a table that was read
+    wrongly.
+    """
     made = make(seed)
     path = folder / f"t{made.suffix}"
     path.write_bytes(made.content)
     rows = expected(made)
     schema = Schema(columns=tuple(Column(name=n) for n in made.used))
     try:
-        table = read_table(path, schema=schema, max_bad=1, rejects=folder / "bad.csv", dialect=made.spec or None)
+        table = read_table(
+            path, schema=schema, max_bad=1, rejects=folder / "bad.csv", dialect=made.spec or None
+        )
     except DataError as error:
         words = str(error)
         assert "\n" not in words
@@ -216,7 +273,9 @@ def judge(seed: int, folder: Path) -> str:
     assert bad == [(line, column, reason) for line, column, reason, _ in rows if reason]
     good = [(line, values) for line, _, reason, values in rows if not reason]
     assert table.lines.tolist() == [line for line, _ in good]
-    truth = np.array([values for _, values in good], dtype=np.float64).reshape(len(good), len(made.used))
+    truth = np.array([values for _, values in good], dtype=np.float64).reshape(
+        len(good), len(made.used)
+    )
     assert (table.values.view(np.uint64) == truth.view(np.uint64)).all()
     assert table.intake.total == len(rows)
     assert len(table.reading) >= 1
@@ -229,7 +288,9 @@ def test_every_cell_is_the_same_number_or_its_row_is_rejected(
     verdicts: Counter[str] = Counter()
     wrong = []
     for seed in range(count(120, 6000)):
-        monkeypatch.setattr(records_module, "CHUNK", [50, 333, 8 << 20][seed % 3] if seed % 5 == 0 else 8 << 20)
+        monkeypatch.setattr(
+            records_module, "CHUNK", [50, 333, 8 << 20][seed % 3] if seed % 5 == 0 else 8 << 20
+        )
         try:
             verdicts[judge(seed, tmp_path)] += 1
         except AssertionError as error:

@@ -9,4 +9,13 @@ from .product import Product
 from .student_t import StudentT
 from .uniform import Uniform
 
-__all__ = ["Base", "GaussianMixture", "Logistic", "Normal", "PlacedMixture", "Product", "StudentT", "Uniform"]
+__all__ = [
+    "Base",
+    "GaussianMixture",
+    "Logistic",
+    "Normal",
+    "PlacedMixture",
+    "Product",
+    "StudentT",
+    "Uniform",
+]

@@ -30,7 +30,9 @@ class Base(Distribution):
 
     @abstractmethod
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
-        """n reparametrised draws, (n, \\*event), their spread about the centre(s) scaled by `temperature`."""
+        """n reparametrised draws, (n, \\*event), their spread about the centre(s) scaled by
+        `temperature`.
+        """
 
     @abstractmethod
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
@@ -72,18 +74,28 @@ class Base(Distribution):
 
 def _refuse(context: Tensor | None) -> None:
     if context is not None:
-        raise ContextError("a base distribution takes no context; a flow built with context_shape=... does")
+        raise ContextError(
+            "a base distribution takes no context; a flow built with context_shape=... does"
+        )
 
 
 def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers in the dtype and on the device of `like`, drawn on the generator's own device."""
+    """Standard normal numbers in the dtype and on the device of `like`, drawn on the generator's
+    own device.
+    """
     if generator is None:  # not as an argument: exported graphs have no generators
         return torch.randn(*shape, dtype=like.dtype, device=like.device)
-    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
+    return torch.randn(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(
+        like.device
+    )
 
 
 def uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform numbers in [0, 1) in the dtype and on the device of `like`, drawn on the generator's own device."""
+    """Uniform numbers in [0, 1) in the dtype and on the device of `like`, drawn on the generator's
+    own device.
+    """
     if generator is None:
         return torch.rand(*shape, dtype=like.dtype, device=like.device)
-    return torch.rand(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
+    return torch.rand(*shape, generator=generator, dtype=like.dtype, device=generator.device).to(
+        like.device
+    )

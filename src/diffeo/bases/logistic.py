@@ -16,7 +16,8 @@ __all__ = ["Logistic"]
 
 
 class Logistic(Base):
-    """log p(z) = −Σ [softplus(z/T) + softplus(−z/T)] − D log T: heavier tails than the normal's; T is the temperature.
+    """log p(z) = −Σ [softplus(z/T) + softplus(−z/T)] − D log T: heavier tails than the normal's; T
+    is the temperature.
 
     NICE's base for images, Dinh et al. 2014, arXiv:1410.8516.
 
@@ -38,4 +39,6 @@ class Logistic(Base):
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         z = full_precision(x) / temperature
-        return -sum_event(softplus(z) + softplus(-z)) - math.log(temperature) * math.prod(self.event_shape)
+        return -sum_event(softplus(z) + softplus(-z)) - math.log(temperature) * math.prod(
+            self.event_shape
+        )

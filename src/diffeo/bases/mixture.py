@@ -18,17 +18,20 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(Base):
     """p(z) = Σ_k w_k N(z; μ_k, diag σ_k²), all of w, μ, σ learnable.
 
-    Its means start on a standard normal cloud (`seed`), its scales at one, its weights equal. A temperature scales every
-    σ_k. Draws choose a component at random and have the gradients by its μ and σ; that by w is implicit, of the conditional
-    distribution functions entry by entry (Graves 2016, arXiv:1607.05690; Figurnov et al. 2018, arXiv:1805.08498).
-    Raises `ConfigError` when components < 1.
+    Its means start on a standard normal cloud (`seed`), its scales at one, its weights equal. A
+    temperature scales every σ_k. Draws choose a component at random and have the gradients by its μ
+    and σ; that by w is implicit, of the conditional distribution functions entry by entry (Graves
+    2016, arXiv:1607.05690; Figurnov et al. 2018, arXiv:1805.08498). Raises `ConfigError` when
+    components < 1.
 
     >>> import diffeo
     >>> diffeo.bases.GaussianMixture((2,), components=3).sample((5,)).shape
     torch.Size([5, 2])
     """
 
-    def __init__(self, event_shape: int | Sequence[int], components: int = 8, *, seed: int = 0) -> None:
+    def __init__(
+        self, event_shape: int | Sequence[int], components: int = 8, *, seed: int = 0
+    ) -> None:
         super().__init__(event_shape)
         whole("components", components)
         size = (components, math.prod(self.event_shape))
@@ -41,7 +44,11 @@ class GaussianMixture(Base):
         noise = randn((n, self.loc.shape[1]), self.loc, generator)
         device = generator.device if generator is not None else self.logits.device
         weights = self.logits.detach().softmax(0).to(device)
-        k = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.loc.device) if n else noise[:, 0].long()
+        k = (
+            torch.multinomial(weights, n, replacement=True, generator=generator).to(self.loc.device)
+            if n
+            else noise[:, 0].long()
+        )
         x = self.loc[k] + temperature * self._log_sigma()[k].exp() * noise
         if n and torch.is_grad_enabled() and self.logits.requires_grad:
             x = x - self._by_weights(x.detach(), temperature)
@@ -50,9 +57,10 @@ class GaussianMixture(Base):
     def _by_weights(self, x: Tensor, temperature: float) -> Tensor:
         """Zeros (n, D) whose gradient by the weights is −∂x/∂w at fixed F(x; w).
 
-        F_d(x) = Σ_k r_kd Φ_kd is the distribution function of x_d given the entries before it, with shares
-        r_kd ∝ w_k Π_{j<d} N_kj. With s_kj = ∂ log N_kj / ∂x_j its Jacobian is lower triangular, of entries
-        Σ_k r_kd (Φ_kd − F_d) s_kj and, on the diagonal, the conditional densities Σ_k r_kd N_kd.
+        F_d(x) = Σ_k r_kd Φ_kd is the distribution function of x_d given the entries before it, with
+        shares r_kd ∝ w_k Π_{j<d} N_kj. With s_kj = ∂ log N_kj / ∂x_j its Jacobian is lower
+        triangular, of entries Σ_k r_kd (Φ_kd − F_d) s_kj and, on the diagonal, the conditional
+        densities Σ_k r_kd N_kd.
         """
         sigma = temperature * self._log_sigma().detach().exp()
         z = (x[:, None] - self.loc.detach()) / sigma  # (n, K, D)
@@ -62,8 +70,12 @@ class GaussianMixture(Base):
         cdf = torch.special.ndtr(z)
         joint = (shares * cdf).sum(1)
         r = shares.detach()
-        jacobian = torch.einsum("nkd,nkj->ndj", r * (cdf - joint.detach()[:, None]), -z / sigma).tril(-1)
-        jacobian = jacobian + (r * log_each.exp()).sum(1).clamp_min(torch.finfo(x.dtype).tiny).diag_embed()
+        jacobian = torch.einsum(
+            "nkd,nkj->ndj", r * (cdf - joint.detach()[:, None]), -z / sigma
+        ).tril(-1)
+        jacobian = (
+            jacobian + (r * log_each.exp()).sum(1).clamp_min(torch.finfo(x.dtype).tiny).diag_embed()
+        )
         gap = (joint - joint.detach())[..., None]
         by_weights: Tensor = torch.linalg.solve_triangular(jacobian, gap, upper=False)[..., 0]
         return by_weights

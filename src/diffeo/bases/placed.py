@@ -15,13 +15,16 @@ __all__ = ["PlacedMixture"]
 
 
 class PlacedMixture(Base):
-    """p(z) = Σ_k w_k N(z; μ_k, L_k L_kᵀ) with given weights (K,), means (K, D) and Cholesky factors (K, D, D); not trained.
+    """p(z) = Σ_k w_k N(z; μ_k, L_k L_kᵀ) with given weights (K,), means (K, D) and Cholesky factors
+    (K, D, D); not trained.
 
-    Where the modes of a target are known a flow that starts from them keeps them. `weigh` sets the weights, which need
-    not add up to one. A temperature scales every L_k. Raises `ShapeError` when the three do not fit.
+    Where the modes of a target are known a flow that starts from them keeps them. `weigh` sets the
+    weights, which need not add up to one. A temperature scales every L_k. Raises `ShapeError` when
+    the three do not fit.
 
     >>> import torch, diffeo
-    >>> base = diffeo.bases.PlacedMixture(torch.ones(2), torch.tensor([[-4.0], [4.0]]), torch.ones(2, 1, 1))
+    >>> base = diffeo.bases.PlacedMixture(
+    ...     torch.ones(2), torch.tensor([[-4.0], [4.0]]), torch.ones(2, 1, 1))
     >>> base.sample((5,)).shape, round(float(base.log_prob(torch.tensor([4.0]))), 3)
     (torch.Size([5, 1]), -1.612)
     """
@@ -35,14 +38,17 @@ class PlacedMixture(Base):
         k, d = means.shape
         if weights.shape != (k,) or lowers.shape != (k, d, d):
             raise ShapeError(
-                f"weights (K,), means (K, D) and factors (K, D, D) do not fit: {(*weights.shape,)}, {(k, d)}, {(*lowers.shape,)}"
+                f"weights (K,), means (K, D) and factors (K, D, D) do not fit: {(*weights.shape,)},"
+                f" {(k, d)}, {(*lowers.shape,)}"
             )
         super().__init__(d)
         dtype = torch.get_default_dtype()
         self.register_buffer("log_weights", torch.zeros(k, dtype=dtype))
         self.register_buffer("means", means.to(dtype))
         self.register_buffer("lowers", lowers.tril().to(dtype))
-        whitening = torch.linalg.solve_triangular(lowers.double(), torch.eye(d, dtype=torch.float64), upper=False)
+        whitening = torch.linalg.solve_triangular(
+            lowers.double(), torch.eye(d, dtype=torch.float64), upper=False
+        )
         self.register_buffer("whitening", whitening.to(dtype))
         self.weigh(weights)
 
@@ -56,7 +62,9 @@ class PlacedMixture(Base):
         device = generator.device if generator is not None else self.means.device
         weights = self.log_weights.exp().to(device)
         k = (
-            torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+            torch.multinomial(weights, n, replacement=True, generator=generator).to(
+                self.means.device
+            )
             if n
             else noise[:, 0].long()
         )
@@ -71,5 +79,12 @@ class PlacedMixture(Base):
         """log w_k N(x; μ_k, L_k L_kᵀ) of every component, (B, K)."""
         away = full_precision(x)[:, None] - self.means
         scaled = torch.einsum("kij,nkj->nki", self.whitening, away) / temperature
-        log_scale = self.lowers.diagonal(dim1=1, dim2=2).log().sum(1) + x.shape[1] * math.log(temperature)
-        return -0.5 * scaled.square().sum(2) - log_scale - 0.5 * x.shape[1] * math.log(2 * math.pi) + self.log_weights
+        log_scale = self.lowers.diagonal(dim1=1, dim2=2).log().sum(1) + x.shape[1] * math.log(
+            temperature
+        )
+        return (
+            -0.5 * scaled.square().sum(2)
+            - log_scale
+            - 0.5 * x.shape[1] * math.log(2 * math.pi)
+            + self.log_weights
+        )

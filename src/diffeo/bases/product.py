@@ -14,12 +14,14 @@ __all__ = ["Product"]
 
 
 class Product(Base):
-    """log p(z) = Σ_i log p_i(z[indices_i]): each part has a base and the entries of the vector that it is for.
+    """log p(z) = Σ_i log p_i(z[indices_i]): each part has a base and the entries of the vector that
+    it is for.
 
     Raises `ShapeError` unless every entry of the vector belongs to exactly one part.
 
     >>> import diffeo
-    >>> base = diffeo.bases.Product([([0, 2], diffeo.bases.Normal(2)), ([1], diffeo.bases.Uniform(1, -5, 5))])
+    >>> base = diffeo.bases.Product(
+    ...     [([0, 2], diffeo.bases.Normal(2)), ([1], diffeo.bases.Uniform(1, -5, 5))])
     >>> base.sample((4,)).shape
     torch.Size([4, 3])
     """
@@ -29,9 +31,13 @@ class Product(Base):
     def __init__(self, parts: Sequence[tuple[Sequence[int], Base]]) -> None:
         order = [i for indices, _ in parts for i in indices]
         if sorted(order) != list(range(len(order))):
-            raise ShapeError(f"the parts must share out the entries 0..{len(order) - 1} once each, got {order}")
+            raise ShapeError(
+                f"the parts must share out the entries 0..{len(order) - 1} once each, got {order}"
+            )
         if any(part.event_shape != (len(indices),) for indices, part in parts):
-            raise ShapeError("each part must be a distribution over as many entries as it has indices")
+            raise ShapeError(
+                "each part must be a distribution over as many entries as it has indices"
+            )
         super().__init__(len(order))
         self.parts = nn.ModuleList(part for _, part in parts)
         self.indices = [tuple(indices) for indices, _ in parts]
@@ -49,5 +55,6 @@ class Product(Base):
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         pieces = x[:, self.order].split(self.sizes, dim=1)
-        terms = [part.density(piece, temperature) for part, piece in zip(self.parts, pieces, strict=True)]  # type: ignore[operator]
+        pairs = zip(self.parts, pieces, strict=True)
+        terms = [part.density(piece, temperature) for part, piece in pairs]  # type: ignore[operator]
         return torch.stack(terms).sum(0)

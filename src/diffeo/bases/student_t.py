@@ -16,10 +16,11 @@ __all__ = ["StudentT"]
 
 
 class StudentT(Base):
-    """Independent Student t entries with `df` degrees of freedom: log p(z) = Σ c − (ν+1)/2 · log(1 + z²/ν).
+    """Independent Student t entries with `df` degrees of freedom: log p(z) = Σ c − (ν+1)/2 · log(1
+    + z²/ν).
 
-    Draws by Bailey's polar method (Bailey 1994, doi:10.2307/2153537), which needs two uniform or normal numbers for
-    each value and takes a generator. Raises `ConfigError` unless df > 0.
+    Draws by Bailey's polar method (Bailey 1994, doi:10.2307/2153537), which needs two uniform or
+    normal numbers for each value and takes a generator. Raises `ConfigError` unless df > 0.
 
     >>> import torch, diffeo
     >>> diffeo.bases.StudentT((1,), df=1.0).log_prob(torch.zeros(1))     # Cauchy: −log π
@@ -42,7 +43,12 @@ class StudentT(Base):
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         nu = self.df
-        const = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi) - math.log(temperature)
+        const = (
+            math.lgamma((nu + 1) / 2)
+            - math.lgamma(nu / 2)
+            - 0.5 * math.log(nu * math.pi)
+            - math.log(temperature)
+        )
         scaled = full_precision(x) / (temperature * math.sqrt(nu))
         # 1 + z² is the square of a hypotenuse, which does not overflow where z² would.
         return sum_event(const - (nu + 1) * torch.hypot(scaled, torch.ones_like(scaled)).log())

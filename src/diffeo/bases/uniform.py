@@ -17,7 +17,8 @@ __all__ = ["Uniform"]
 
 
 class Uniform(Base):
-    """p(z) = (high − low)^−D on [low, high]^D and 0 (log-density −inf) outside; a temperature does not change it.
+    """p(z) = (high − low)^−D on [low, high]^D and 0 (log-density −inf) outside; a temperature does
+    not change it.
 
     Raises `ConfigError` unless low < high, both finite.
 
@@ -28,7 +29,9 @@ class Uniform(Base):
 
     _like: Tensor
 
-    def __init__(self, event_shape: int | Sequence[int], low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(
+        self, event_shape: int | Sequence[int], low: float = 0.0, high: float = 1.0
+    ) -> None:
         super().__init__(event_shape)
         if not number("low", low) < number("high", high):
             raise ConfigError(f"a uniform base needs low < high, got {low} and {high}")
@@ -40,7 +43,9 @@ class Uniform(Base):
         return frozenset(range(math.prod(self.event_shape)))
 
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
-        return self.low + (self.high - self.low) * uniform((n, *self.event_shape), self._like, generator)
+        return self.low + (self.high - self.low) * uniform(
+            (n, *self.event_shape), self._like, generator
+        )
 
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
         x = full_precision(x).flatten(1)

@@ -1,7 +1,7 @@
 """Is this flow right on this data? Round trips, log-dets, precision, and the layer that is worst.
 
-A flow of images is looked at behind the links that draw noise (dequantisation, padding), where it is an exact flow of reals
-and everything can be measured.
+A flow of images is looked at behind the links that draw noise (dequantisation, padding), where it
+is an exact flow of reals and everything can be measured.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ __all__ = ["Checkup", "check"]
 TOLERANCE = 1e-4  # round trip in standardised units, float32
 PIXEL_TOLERANCE = 0.05  # latents of images that come back through pixels
 LOGDET_TOLERANCE = 1e-6  # float64 log-det against autograd, per entry
-FLOAT32_TOLERANCE = 1e-6  # of the nats, or the entries, of a typical row: what rounding alone may do in float32
+# of the nats, or the entries, of a typical row: what rounding alone may do in float32
+FLOAT32_TOLERANCE = 1e-6
 MOST_COPIES = 2_000  # of an image that go through a flow for Jacobians: one of 28 × 28 needs 784
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """What `check` measured. Lengths are in units of the data's spread (standard deviation) per column, or per channel."""
+    """What `check` measured. Lengths are in units of the data's spread (standard deviation) per
+    column, or per channel.
+    """
 
     rows: int
     round_trip_max: float
@@ -51,11 +54,15 @@ class Checkup:
     logdet_sum_max: float
     """max |log-det of encode + log-det of decode|, nats."""
     logdet_autograd_max: float | None
-    """max |log-det − log|det of autograd's Jacobian||, nats, float64, on a sample; None for bounds and for large images."""
+    """max |log-det − log|det of autograd's Jacobian||, nats, float64, on a sample; None for bounds
+    and for large images.
+    """
     float32_log_prob_max: float
     """max |log p in float32 − log p in float64|, nats."""
     float32_log_prob_allowed: float
-    """What of it is no fault: 0.05 nats, or more where rows have many entries or a large |log p|."""
+    """What of it is no fault: 0.05 nats, or more where rows have many entries or a large |log
+    p|.
+    """
     outside_box: float | None
     """Share of spline inputs outside their box, where the map is the identity."""
     pixels_back: float | None
@@ -78,44 +85,88 @@ class Checkup:
     def verdict(self) -> str:
         """One sentence."""
         if self.ok:
-            return f"The flow is sound on these {self.rows} rows: it inverts to {self.round_trip_max:.1e} standard deviations."
+            return (
+                f"The flow is sound on these {self.rows} rows: it inverts to"
+                f" {self.round_trip_max:.1e} standard deviations."
+            )
         if self.density.ok:
             return "Something is off: " + "; ".join(self.problems) + "."
-        flow = "something is off with the flow too: " + "; ".join(self.problems) if self.problems else "the flow itself inverts"
-        return "These rows have no density, so no figure in nats says how good the flow is: " + "; ".join(
-            [*self.density.problems, flow]
+        flow = (
+            "something is off with the flow too: " + "; ".join(self.problems)
+            if self.problems
+            else "the flow itself inverts"
+        )
+        return (
+            "These rows have no density, so no figure in nats says how good the flow is: "
+            + "; ".join([*self.density.problems, flow])
         )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with verdict."""
-        return {"ok": self.ok, "verdict": self.verdict, **asdict(self), "density": self.density.as_dict()}
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            **asdict(self),
+            "density": self.density.as_dict(),
+        }
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, value) pairs for people."""
-        autograd = "not measured" if self.logdet_autograd_max is None else f"{self.logdet_autograd_max:.1e} nats"
-        pixels = [] if self.pixels_back is None else [("pixel values that come back exactly", f"{self.pixels_back:.4%}")]
-        outside = [] if self.outside_box is None else [("spline inputs outside their box", f"{self.outside_box:.3%}")]
+        autograd = (
+            "not measured"
+            if self.logdet_autograd_max is None
+            else f"{self.logdet_autograd_max:.1e} nats"
+        )
+        pixels = (
+            []
+            if self.pixels_back is None
+            else [("pixel values that come back exactly", f"{self.pixels_back:.4%}")]
+        )
+        outside = (
+            []
+            if self.outside_box is None
+            else [("spline inputs outside their box", f"{self.outside_box:.3%}")]
+        )
         return [
             *(("no density", text) for text in self.density.problems),
             *(("note", text) for text in self.density.notes),
             *pixels,
-            ("data → latent → data", f"max {self.round_trip_max:.1e} sd, p99.9 {self.round_trip_p999:.1e} sd"),
-            ("latent → data → latent", f"max {self.latent_round_trip_max:.1e}, p99.9 {self.latent_round_trip_p999:.1e}"),
+            (
+                "data → latent → data",
+                f"max {self.round_trip_max:.1e} sd, p99.9 {self.round_trip_p999:.1e} sd",
+            ),
+            (
+                "latent → data → latent",
+                f"max {self.latent_round_trip_max:.1e}, p99.9 {self.latent_round_trip_p999:.1e}",
+            ),
             ("log-dets of the two directions", f"opposite to {self.logdet_sum_max:.1e} nats"),
             ("log-det against autograd (float64)", autograd),
             ("log-density, float32 against float64", f"{self.float32_log_prob_max:.1e} nats"),
             *outside,
             ("rows without a finite log-density", str(self.non_finite)),
-            ("layer with the largest round-trip error", f"{self.worst_layer} ({self.worst_layer_error:.1e})"),
+            (
+                "layer with the largest round-trip error",
+                f"{self.worst_layer} ({self.worst_layer_error:.1e})",
+            ),
         ]
 
 
 @torch.no_grad()
-def check(flow: Flow, x: Any, context: Any = None, *, rows: int = 10_000, jacobians: int = 16, seed: int = 0) -> Checkup:
-    """Measure how well a flow inverts and how right its log-dets are, on (at most `rows` of) this data.
+def check(
+    flow: Flow,
+    x: Any,
+    context: Any = None,
+    *,
+    rows: int = 10_000,
+    jacobians: int = 16,
+    seed: int = 0,
+) -> Checkup:
+    """Measure how well a flow inverts and how right its log-dets are, on (at most `rows` of) this
+    data.
 
-    x (N, \\*event), a tensor or an array, in which a masked cell is NaN; of images at most as many as go through a flow
-    at a time, of 2^18 values together, or one. Raises `DataError` when there are no rows.
+    x (N, \\*event), a tensor or an array, in which a masked cell is NaN; of images at most as many
+    as go through a flow at a time, of 2^18 values together, or one. Raises `DataError` when there
+    are no rows.
 
     >>> import torch, diffeo
     >>> diffeo.check(diffeo.models.nsf((3,), layers=2), torch.randn(100, 3)).ok
@@ -135,9 +186,14 @@ def check(flow: Flow, x: Any, context: Any = None, *, rows: int = 10_000, jacobi
     with seeder(flow)(seed):
         pixels = None
         if image and _dequantises(flow):
-            pixels = float((flow.decode(flow.encode(x, context)[0], context)[0] == x).double().mean())
+            pixels = float(
+                (flow.decode(flow.encode(x, context)[0], context)[0] == x).double().mean()
+            )
             flow, x = _behind_noise(flow, x, context)
-        return replace(_measure(flow, x, context, jacobians, generator, pixels), density=_density(flow, x, context))
+        return replace(
+            _measure(flow, x, context, jacobians, generator, pixels),
+            density=_density(flow, x, context),
+        )
 
 
 def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
@@ -148,7 +204,9 @@ def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
     schema = flow.metadata.get("schema") or {}
     names = [str(column.get("name")) for column in schema.get("columns", [])]
     given = None if context is None else context.double().flatten(1).cpu().numpy()
-    return density(x.double().cpu().numpy(), kinds, names if len(names) == x.shape[1] else None, given)
+    return density(
+        x.double().cpu().numpy(), kinds, names if len(names) == x.shape[1] else None, given
+    )
 
 
 def _dequantises(flow: Flow) -> bool:
@@ -161,11 +219,24 @@ def _behind_noise(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Flow, 
     links = _links(flow.transform)
     cut = 1 + max(i for i, link in enumerate(links) if not link.exact)
     y, _ = Chain(links[:cut])(x, _embedded(flow, context))
-    return Flow(Chain(links[cut:]), flow.base, context_shape=flow.context_shape, embedding=flow.embedding).eval(), y
+    return (
+        Flow(
+            Chain(links[cut:]),
+            flow.base,
+            context_shape=flow.context_shape,
+            embedding=flow.embedding,
+        ).eval(),
+        y,
+    )
 
 
 def _measure(
-    flow: Flow, x: Tensor, context: Tensor | None, jacobians: int, generator: torch.Generator, pixels: float | None
+    flow: Flow,
+    x: Tensor,
+    context: Tensor | None,
+    jacobians: int,
+    generator: torch.Generator,
+    pixels: float | None,
 ) -> Checkup:
     finite = flow.log_prob(x, context).isfinite()
     kept = x[finite], (None if context is None else context[finite])
@@ -180,7 +251,9 @@ def _measure(
         "latent_round_trip_max": _max(back),
         "latent_round_trip_p999": _p999(back),
         "logdet_sum_max": _max(sums),
-        "logdet_autograd_max": _against_autograd(flow, *kept, jacobians) if flow.exact and jacobians else None,
+        "logdet_autograd_max": (
+            _against_autograd(flow, *kept, jacobians) if flow.exact and jacobians else None
+        ),
         "float32_log_prob_max": gap,
         "float32_log_prob_allowed": allowed,
         "outside_box": _outside_box(flow, *kept),
@@ -189,30 +262,47 @@ def _measure(
         "worst_layer": worst["name"],
         "worst_layer_error": worst["error"],
     }
-    return Checkup(rows=len(x), **numbers, layers=layers, problems=_problems(numbers, flow.event_shape))
+    return Checkup(
+        rows=len(x), **numbers, layers=layers, problems=_problems(numbers, flow.event_shape)
+    )
 
 
 def _problems(n: dict[str, Any], event_shape: tuple[int, ...]) -> list[str]:
     found = []
     if not n["round_trip_max"] <= TOLERANCE:
-        found.append(f"data do not come back from latent space (error {n['round_trip_max']:.1e} sd, worst in {n['worst_layer']})")
-    # Images pass through pixels in [0, 1], where float32 cannot tell the brightest apart that a logit spreads out.
+        found.append(
+            f"data do not come back from latent space (error {n['round_trip_max']:.1e} sd, worst in"
+            f" {n['worst_layer']})"
+        )
+    # Images pass through pixels in [0, 1], where float32 cannot tell the brightest apart that a
+    # logit spreads out.
     latent = 10 * TOLERANCE if n["pixels_back"] is None else PIXEL_TOLERANCE
     if not n["latent_round_trip_max"] <= latent:
-        found.append(f"latents do not come back from data space (error {n['latent_round_trip_max']:.1e})")
-    if n["logdet_autograd_max"] is not None and not n["logdet_autograd_max"] <= LOGDET_TOLERANCE * math.prod(event_shape):
+        found.append(
+            f"latents do not come back from data space (error {n['latent_round_trip_max']:.1e})"
+        )
+    if n["logdet_autograd_max"] is not None and not n[
+        "logdet_autograd_max"
+    ] <= LOGDET_TOLERANCE * math.prod(event_shape):
         found.append(f"log-dets disagree with autograd by {n['logdet_autograd_max']:.1e} nats")
     if not n["float32_log_prob_max"] <= n["float32_log_prob_allowed"]:
         found.append(f"float32 log-densities are off by {n['float32_log_prob_max']:.1e} nats")
     if n["outside_box"] is not None and n["outside_box"] > 0.05:
-        found.append(f"{n['outside_box']:.1%} of spline inputs lie outside the box: raise `bound`, or look for outliers")
+        found.append(
+            f"{n['outside_box']:.1%} of spline inputs lie outside the box: raise `bound`, or look"
+            " for outliers"
+        )
     if n["non_finite"]:
-        found.append(f"{n['non_finite']} rows have no finite log-density: they lie outside a column's support, or hold NaN")
+        found.append(
+            f"{n['non_finite']} rows have no finite log-density: they lie outside a column's"
+            " support, or hold NaN"
+        )
     return found
 
 
 def _scale(x: Tensor) -> Tensor:
-    over = (0, 2, 3) if x.dim() == 4 else (0,)  # pixels of a channel share their spread: some never change
+    # pixels of a channel share their spread: some never change
+    over = (0, 2, 3) if x.dim() == 4 else (0,)
     spread = x.double().std(over, correction=0, keepdim=x.dim() == 4)
     return torch.where(spread > 0, spread, torch.ones_like(spread))
 
@@ -235,17 +325,24 @@ def _difference(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
 def _circles(flow: Flow) -> dict[int, float]:
     texts = (flow.recipe or {}).get("args", {}).get("supports") or []
     parsed = {i: Support.parse(text) for i, text in enumerate(texts)}
-    return {i: s.high - s.low for i, s in parsed.items() if s.kind == "circular" and s.low is not None and s.high is not None}
+    return {
+        i: s.high - s.low
+        for i, s in parsed.items()
+        if s.kind == "circular" and s.low is not None and s.high is not None
+    }
 
 
-def _latent_round_trip(flow: Flow, context: Tensor | None, rows: int, generator: torch.Generator) -> Tensor:
+def _latent_round_trip(
+    flow: Flow, context: Tensor | None, rows: int, generator: torch.Generator
+) -> Tensor:
     if context is not None:
         rows = len(context)
     z = flow.base.sample((rows,), generator=generator)
     if not flow.exact:
         return torch.zeros_like(z)  # rounding down to integers forgets the noise on purpose
     x, _ = flow.decode(z, context)
-    inside = flow.log_prob(x, context).isfinite()  # the logit of an image model decodes beyond black and white
+    # the logit of an image model decodes beyond black and white
+    inside = flow.log_prob(x, context).isfinite()
     return (flow.encode(x, context)[0] - z).double().abs()[inside]
 
 
@@ -282,7 +379,9 @@ def _unit(jacobian: Tensor) -> Tensor:
 
 
 def _against_float64(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[float, float]:
-    """The largest gap between log-densities in float32 and in float64, and the largest that rounding explains."""
+    """The largest gap between log-densities in float32 and in float64, and the largest that
+    rounding explains.
+    """
     if flow.device.type == "mps" or not len(x):
         return 0.0, 0.05
     double = copy.deepcopy(flow).double()
@@ -294,12 +393,18 @@ def _against_float64(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[flo
 
 
 def _layer_errors(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[dict[str, Any]]:
-    """Round-trip error of every layer on the inputs that it really gets, in standard deviations of these."""
+    """Round-trip error of every layer on the inputs that it really gets, in standard deviations of
+    these.
+    """
     inner = _embedded(flow, context)
     for i, layer in enumerate(_links(flow.transform)):
         y, _ = layer(x, inner)
         back, _ = layer.inverse(y, inner)
-        error = _max((back.double() - x.double()).abs() / _scale(x)) if layer.exact and "Wrap" not in str(layer) else 0.0
+        error = (
+            _max((back.double() - x.double()).abs() / _scale(x))
+            if layer.exact and "Wrap" not in str(layer)
+            else 0.0
+        )
         yield {"name": f"{i} {type(layer).__name__}", "error": error}
         x = y
 

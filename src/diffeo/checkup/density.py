@@ -1,6 +1,8 @@
-"""Do these rows have a density? Not where a value of a real column repeats, nor where other columns determine one.
+"""Do these rows have a density? Not where a value of a real column repeats, nor where other columns
+determine one.
 
-A likelihood then grows without end as the flow narrows on them, and its figure says how far training went, not how good it is.
+A likelihood then grows without end as the flow narrows on them, and its figure says how far
+training went, not how good it is.
 """
 
 from __future__ import annotations
@@ -28,11 +30,12 @@ COPIES = 0.05  # share of rows that repeat another
 
 @dataclass(frozen=True)
 class Density:
-    """`problems` are reasons why there is no density, `notes` what is worth knowing; `atoms` and `determined` are their figures.
+    """`problems` are reasons why there is no density, `notes` what is worth knowing; `atoms` and
+    `determined` are their figures.
 
-    `atoms`: column, value, its share of the rows, and `gap`, the distance to the next value in standard deviations.
-    `determined`: column, `by` what, and `gap`, what is left of it in standard deviations. `copies`: share of rows that
-    repeat another.
+    `atoms`: column, value, its share of the rows, and `gap`, the distance to the next value in
+    standard deviations. `determined`: column, `by` what, and `gap`, what is left of it in standard
+    deviations. `copies`: share of rows that repeat another.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -52,15 +55,23 @@ class Density:
 
     def lines(self) -> list[str]:
         """For people: what is wrong first."""
-        return [*(f"no density: {text}" for text in self.problems), *(f"note: {text}" for text in self.notes)]
+        return [
+            *(f"no density: {text}" for text in self.problems),
+            *(f"note: {text}" for text in self.notes),
+        ]
 
 
 def density(
-    x: Floats, kinds: Sequence[str] | None = None, names: Sequence[str] | None = None, context: Floats | None = None
+    x: Floats,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    context: Floats | None = None,
 ) -> Density:
-    """Look for what a density cannot have in rows x (N, D) with columns of these `kinds` and contexts (N, C).
+    """Look for what a density cannot have in rows x (N, D) with columns of these `kinds` and
+    contexts (N, C).
 
-    Integer columns have probabilities, not densities: they may repeat. Looks at 20,000 rows at most, spread evenly.
+    Integer columns have probabilities, not densities: they may repeat. Looks at 20,000 rows at
+    most, spread evenly.
 
     >>> rain = np.where(np.arange(100) % 2, 0.0, np.random.default_rng(0).normal(size=100))
     >>> density(rain[:, None], names=["rain"]).problems[0]
@@ -68,20 +79,33 @@ def density(
     """
     every = max(1, -(-len(x) // MOST_ROWS))
     x = np.asarray(x, dtype=np.float64)[::every]
-    given = np.empty((len(x), 0)) if context is None else np.asarray(context, dtype=np.float64)[::every].reshape(len(x), -1)
+    given = (
+        np.empty((len(x), 0))
+        if context is None
+        else np.asarray(context, dtype=np.float64)[::every].reshape(len(x), -1)
+    )
     finite = np.isfinite(x).all(1) & np.isfinite(given).all(1)
     x, given = x[finite], given[finite]
     found = Density()
     if len(x) < LEAST_ROWS:
         return found
     real = [j for j in range(x.shape[1]) if kinds is None or not kinds[j].startswith("integer")]
-    named = [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
+    named = (
+        [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
+    )
     lumpy = {j for j in real if _repeats(x[:, j], named[j], found)}
     _determined(x, given, [j for j in real if j not in lumpy], named, found)
     copies = 1 - len(np.unique(np.hstack((x, given)), axis=0)) / len(x)
     free = [j for j in real if j not in lumpy]
-    if free and x.shape[1] > 1 and copies >= COPIES and copies > 0.5 * min(1 - len(np.unique(x[:, j])) / len(x) for j in free):
-        found.problems.append(f"{copies:.1%} of the rows repeat another row exactly: keep one of each, or count them")
+    if (
+        free
+        and x.shape[1] > 1
+        and copies >= COPIES
+        and copies > 0.5 * min(1 - len(np.unique(x[:, j])) / len(x) for j in free)
+    ):
+        found.problems.append(
+            f"{copies:.1%} of the rows repeat another row exactly: keep one of each, or count them"
+        )
     return replace(found, copies=copies)
 
 
@@ -92,14 +116,24 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
     if len(values) <= FEW_VALUES and len(x) >= 5 * len(values):
         top = int(counts.argmax())
         gap = float(np.diff(values).min() / spread) if len(values) > 1 else 0.0
-        atom = {"column": name, "value": float(values[top]), "share": counts[top] / len(x), "gap": gap}
+        atom = {
+            "column": name,
+            "value": float(values[top]),
+            "share": counts[top] / len(x),
+            "gap": gap,
+        }
         found.atoms.append(atom)
         what = "one value" if len(values) == 1 else f"{len(values)} values"
         found.problems.append(
-            f"column {name!r} takes {what} only ({values[top]:g} in {atom['share']:.1%} of the rows): {_advice(name, values)}"
+            f"column {name!r} takes {what} only ({values[top]:g} in {atom['share']:.1%} of the"
+            f" rows): {_advice(name, values)}"
         )
         return True
-    heavy = [k for k in np.argsort(-counts, kind="stable")[:20] if _stands_out(values, counts, int(k), len(x))]
+    heavy = [
+        k
+        for k in np.argsort(-counts, kind="stable")[:20]
+        if _stands_out(values, counts, int(k), len(x))
+    ]
     for k in heavy:
         beside = [abs(values[k] - values[i]) for i in (k - 1, k + 1) if 0 <= i < len(values)]
         atom = {
@@ -110,13 +144,13 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
         }
         found.atoms.append(atom)
         found.problems.append(
-            f"column {name!r} is {values[k]:g} in {atom['share']:.1%} of the rows: the same value again and again "
-            f"({min(beside):.3g} from the next one), {_advice(name, values[[k]])}"
+            f"column {name!r} is {values[k]:g} in {atom['share']:.1%} of the rows: the same value"
+            f" again and again ({min(beside):.3g} from the next one), {_advice(name, values[[k]])}"
         )
     if not heavy and len(values) < 0.5 * len(x):
         found.notes.append(
-            f"column {name!r} has {len(values):,} values in {len(x):,} rows, a grid of about {np.median(np.diff(values)):.3g}: "
-            "a density can narrow on its points"
+            f"column {name!r} has {len(values):,} values in {len(x):,} rows, a grid of about"
+            f" {np.median(np.diff(values)):.3g}: a density can narrow on its points"
         )
     return bool(heavy)
 
@@ -128,7 +162,9 @@ def _advice(name: str, values: Floats) -> str:
 
 
 def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, rows: int) -> bool:
-    """Does value k repeat too often for a grid, by the repeats of its neighbours, or stand alone beyond all others?"""
+    """Does value k repeat too often for a grid, by the repeats of its neighbours, or stand alone
+    beyond all others?
+    """
     count, extra = int(counts[k]), counts - 1.0
     beside = np.delete(extra[max(0, k - NEIGHBOURS) : k + NEIGHBOURS + 1], min(k, NEIGHBOURS))
     usual = float(np.sort(beside)[: max(1, len(beside) - 3)].mean()) if len(beside) else 0.0
@@ -136,13 +172,17 @@ def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, rows: int) ->
     often = count >= (4 if usual < 0.02 else 12) + 10 * usual  # with a grid, chance repeats a few
     inner = np.quantile(np.repeat(np.delete(values, k), np.delete(counts, k)), (0.005, 0.995))
     width = max(float(inner[1] - inner[0]), 1e-300)
-    beyond = k in (0, len(values) - 1) and max(inner[0] - values[k], values[k] - inner[1]) > 2 * width
+    beyond = (
+        k in (0, len(values) - 1) and max(inner[0] - values[k], values[k] - inner[1]) > 2 * width
+    )
     peak = max((int(counts[i]) for i in (k - 1, k + 1) if 0 <= i < len(counts)), default=0)
     alone = count >= 6 * peak  # the densest point of a grid has neighbours nearly as dense
     return bool(often and ((alone and count >= SHARE * rows) or (beyond and count >= 0.002 * rows)))
 
 
-def _determined(x: Floats, given: Floats, real: list[int], named: list[str], found: Density) -> None:
+def _determined(
+    x: Floats, given: Floats, real: list[int], named: list[str], found: Density
+) -> None:
     """Note columns that are exact functions of others, or of the context."""
     both = np.hstack((x, given))
     size = np.abs(both).max(0)
@@ -154,15 +194,24 @@ def _determined(x: Floats, given: Floats, real: list[int], named: list[str], fou
     if both.shape[1] < 2 or both.shape[1] > MOST_COLUMNS:
         return
     seen: set[int] = set()
-    for kind, columns in (("linear", centred / np.where(live, spread, 1.0)), ("powers", _logs(both))):
-        use = [j for j in range(columns.shape[1]) if live[j] and np.isfinite(columns[:, j]).all() and j not in seen]
+    for kind, columns in (
+        ("linear", centred / np.where(live, spread, 1.0)),
+        ("powers", _logs(both)),
+    ):
+        use = [
+            j
+            for j in range(columns.shape[1])
+            if live[j] and np.isfinite(columns[:, j]).all() and j not in seen
+        ]
         for target, others, gap in _regressed(columns[:, use], [u in real for u in use]):
             seen.add(use[target])
             _say(found, labels[use[target]], [labels[use[k]] for k in others], gap, kind)
     for target in real:
         if target in seen or not live[target]:
             continue
-        for source in (j for j in range(both.shape[1]) if j != target and live[j] and j not in seen):
+        for source in (
+            j for j in range(both.shape[1]) if j != target and live[j] and j not in seen
+        ):
             left = _function_of(both[:, source], centred[:, target] / spread[target])
             if left is not None:
                 seen.add(target)
@@ -172,11 +221,17 @@ def _determined(x: Floats, given: Floats, real: list[int], named: list[str], fou
 
 def _say(found: Density, name: str, by: list[str], gap: float, kind: str) -> None:
     found.determined.append({"column": name, "by": by, "gap": gap, "kind": kind})
-    how = {"linear": "a sum of multiples of", "powers": "up to sign a product of powers of", "function": "a function of"}[kind]
-    shown = ", ".join(repr(one) for one in by[:6]) + (f" and {len(by) - 6} more" if len(by) > 6 else "")
+    how = {
+        "linear": "a sum of multiples of",
+        "powers": "up to sign a product of powers of",
+        "function": "a function of",
+    }[kind]
+    shown = ", ".join(repr(one) for one in by[:6]) + (
+        f" and {len(by) - 6} more" if len(by) > 6 else ""
+    )
     found.problems.append(
-        f"column {name!r} is determined by other columns: it is {how} {shown} (all but {gap:.0e} of its standard deviation): "
-        f"leave it out with --drop {name} and compute it"
+        f"column {name!r} is determined by other columns: it is {how} {shown} (all but {gap:.0e} of"
+        f" its standard deviation): leave it out with --drop {name} and compute it"
     )
 
 
@@ -191,9 +246,11 @@ def _logs(both: Floats) -> Floats:
 
 
 def _regressed(columns: Floats, allowed: list[bool]) -> list[tuple[int, list[int], float]]:
-    """(column, those it depends on, standard deviation left) for allowed columns that a regression leaves nothing of.
+    """(column, those it depends on, standard deviation left) for allowed columns that a regression
+    leaves nothing of.
 
-    The last allowed column of each dependence is named: then it is taken away and the rest are looked at again.
+    The last allowed column of each dependence is named: then it is taken away and the rest are
+    looked at again.
     """
     rows, found = len(columns), []
     left = list(range(columns.shape[1]))
@@ -204,13 +261,17 @@ def _regressed(columns: Floats, allowed: list[bool]) -> list[tuple[int, list[int
         weights, *_ = np.linalg.lstsq(columns[:, others], columns[:, target], rcond=1e-10)
         gap = float((columns[:, target] - columns[:, others] @ weights).std())
         if gap < EXACT:
-            found.append((target, [k for k, w in zip(others, weights, strict=True) if abs(w) > 1e-4], gap))
+            found.append(
+                (target, [k for k, w in zip(others, weights, strict=True) if abs(w) > 1e-4], gap)
+            )
             left.remove(target)
     return found
 
 
 def _function_of(source: Floats, target: Floats) -> float | None:
-    """What interpolation between neighbours leaves of a column, if it shrinks with their distance as for smooth functions."""
+    """What interpolation between neighbours leaves of a column, if it shrinks with their distance
+    as for smooth functions.
+    """
     order = np.argsort(source, kind="stable")
     s, t = source[order], target[order]
     first = np.r_[True, np.diff(s) > 0]

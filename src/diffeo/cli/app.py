@@ -35,15 +35,17 @@ __all__ = ["app", "main"]
 
 UsageError: Any = typer.BadParameter.__base__  # of click, which typer carries with it
 EPILOG = (
-    "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]   or   "
-    "[bold]diffeo fit images/ --out model[/]\n\n"
-    "Exit codes: 0 done; 2 wrong usage or input; 1 anything else; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM "
-    "after saving."
+    "Start here:  [bold]diffeo demo[/]   or   [bold]diffeo fit table.csv --out model[/]   or  "
+    " [bold]diffeo fit images/ --out model[/]\n\nExit codes: 0 done; 2 wrong usage or input; 1"
+    " anything else; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM after saving."
 )
 
 app = typer.Typer(
     name="diffeo",
-    help="Normalizing flows: fit a density to a table or to images, then evaluate, score, sample and check it.",
+    help=(
+        "Normalizing flows: fit a density to a table or to images, then evaluate, score, sample and"
+        " check it."
+    ),
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -60,7 +62,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -76,7 +80,9 @@ for panel, verbs in VERBS.items():
 
 
 def main() -> None:
-    """The entry point: every failure is one line on stderr, with DIFFEO_DEBUG=1 a traceback as well."""
+    """The entry point: every failure is one line on stderr, with DIFFEO_DEBUG=1 a traceback as
+    well.
+    """
     try:
         check_words(sys.argv[1:])
         with exits_on_signals(), _plain_warnings():
@@ -88,7 +94,8 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        # the reader left: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         if out_of_memory(error):
@@ -96,7 +103,11 @@ def main() -> None:
         if isinstance(error, OSError):
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
         text = (str(error) or type(error).__name__).splitlines()[0]
-        _fail(f"internal error ({type(error).__name__}): {text}; please report it with DIFFEO_DEBUG=1's traceback", 1)
+        _fail(
+            f"internal error ({type(error).__name__}): {text}; please report it with"
+            " DIFFEO_DEBUG=1's traceback",
+            1,
+        )
 
 
 @contextlib.contextmanager

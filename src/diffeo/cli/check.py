@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from .common import Data, Dialect, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, use_threads
+from .common import (
+    Data,
+    Dialect,
+    Json,
+    Labels,
+    Model,
+    Resize,
+    Threads,
+    emit,
+    open_flow,
+    read_rows,
+    use_threads,
+)
 
 __all__ = ["check"]
 
@@ -14,14 +26,17 @@ __all__ = ["check"]
 def check(
     model: Model,
     data: Data,
-    rows: Annotated[int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")] = 10_000,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")
+    ] = 10_000,
     dialect: Dialect = None,
     labels: Labels = None,
     resize: Resize = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Is this model right on this data? Round trips both ways, log-dets against autograd, precision, worst layer.
+    """Is this model right on this data? Round trips both ways, log-dets against autograd,
+    precision, worst layer.
 
     Examples:  diffeo check model table.csv,  diffeo check model images/
     """
@@ -34,4 +49,8 @@ def check(
     x, context, _ = read_rows(flow, model, data, 1.0, labels, resize, most, dialect)
     result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())
-    emit(result.as_dict(), json, [*(f"{label:<{width}}  {value}" for label, value in result.lines()), result.verdict])
+    emit(
+        result.as_dict(),
+        json,
+        [*(f"{label:<{width}}  {value}" for label, value in result.lines()), result.verdict],
+    )

@@ -52,21 +52,29 @@ __all__ = [
 
 THREADS_PER_CORE = 8  # more are never faster, and thousands end the process
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Model = Annotated[Path, typer.Argument(help="A model folder made by `diffeo fit`.", show_default=False)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+Model = Annotated[
+    Path, typer.Argument(help="A model folder made by `diffeo fit`.", show_default=False)
+]
 Data = Annotated[
     Path,
     typer.Argument(
-        help="A table (.csv, .csv.gz, .tsv, .parquet, .npy, .npz) or images (a folder, .png, .jpg, .npz, .npy, IDX, "
-        "sklearn:digits).",
+        help=(
+            "A table (.csv, .csv.gz, .tsv, .parquet, .npy, .npz) or images (a folder, .png, .jpg,"
+            " .npz, .npy, IDX, sklearn:digits)."
+        ),
         show_default=False,
     ),
 ]
 Labels = Annotated[
     Path | None,
     typer.Option(
-        help="Labels of the images: IDX, .npy, or for a folder a CSV file with columns file and label [default: sub-folders, or "
-        "the file beside an IDX file].",
+        help=(
+            "Labels of the images: IDX, .npy, or for a folder a CSV file with columns file and"
+            " label [default: sub-folders, or the file beside an IDX file]."
+        ),
         show_default=False,
         rich_help_panel="Images",
     ),
@@ -84,8 +92,11 @@ Dialect = Annotated[
     str | None,
     typer.Option(
         "--dialect",
-        help="How to read text tables where that is not found out: delimiter, decimal, thousands, encoding, header, missing; "
-        "such as delimiter=;,decimal=comma,header=2 (docs/tables.md).",
+        help=(
+            "How to read text tables where that is not found out: delimiter, decimal, thousands,"
+            " encoding, header, missing; such as delimiter=;,decimal=comma,header=2"
+            " (docs/tables.md)."
+        ),
         metavar="KEY=VALUE,...",
         show_default=False,
         rich_help_panel="Tables",
@@ -93,7 +104,11 @@ Dialect = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="CPU threads to use; as many as cores, mask and quota allow if not given.", min=1, show_default=False),
+    typer.Option(
+        help="CPU threads to use; as many as cores, mask and quota allow if not given.",
+        min=1,
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the random numbers.", min=0, max=2**63 - 1)]
 
@@ -113,8 +128,14 @@ def emit(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
 
 
 def _printable(text: str) -> str:
-    """The same JSON, with what a terminal would act on written as escapes: names in a model may be a stranger's."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    """The same JSON, with what a terminal would act on written as escapes: names in a model may be
+    a stranger's.
+    """
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    )
 
 
 def finite(value: Any) -> Any:
@@ -141,7 +162,10 @@ def use_threads(threads: int | None) -> None:
     if threads is None:
         threads = min(torch.get_num_threads(), processors())
     elif not 1 <= threads <= THREADS_PER_CORE * cores:
-        raise ConfigError(f"--threads {threads}: this machine has {cores} cores: give 1 to {THREADS_PER_CORE * cores}")
+        raise ConfigError(
+            f"--threads {threads}: this machine has {cores} cores: give 1 to"
+            f" {THREADS_PER_CORE * cores}"
+        )
     torch.set_num_threads(threads)
 
 
@@ -179,7 +203,9 @@ def read_rows(
     most: int | None = None,
     dialect: str | None = None,
 ) -> tuple[Tensor, Tensor | None, int]:
-    """Rows, or (at most `most`) images, with their contexts, as a model wants them, and how many were unusable."""
+    """Rows, or (at most `most`) images, with their contexts, as a model wants them, and how many
+    were unusable.
+    """
     if len(flow.event_shape) == 3:
         from .images import read_for
         from .images import tensors as image_tensors
@@ -212,15 +238,27 @@ def built(model: str, args: dict[str, Any]) -> Iterator[None]:
     """Arguments that a model function cannot take are the user's, from `--set`: one line."""
     try:
         yield
-    except (TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, LookupError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        ArithmeticError,
+        LookupError,
+    ) as error:
         if isinstance(error, DiffeoError) or out_of_memory(error):
             raise
-        raise ConfigError(f"--set: {model} cannot be built from {args}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"--set: {model} cannot be built from {args}: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def run_line(s: dict[str, Any]) -> str:
     """Where the model is and what it cost."""
-    return f"model    {s['out']}   ({s['parameters']:,} parameters, {s['steps']:,} steps, {s['seconds']:.0f} s, {s['stopped']})"
+    return (
+        f"model    {s['out']}   ({s['parameters']:,} parameters, {s['steps']:,} steps,"
+        f" {s['seconds']:.0f} s, {s['stopped']})"
+    )
 
 
 def schema_of(flow: Flow, folder: Path) -> Schema:
@@ -232,16 +270,26 @@ def schema_of(flow: Flow, folder: Path) -> Schema:
     noted = flow.metadata.get("schema")
     if noted is None:
         if len(flow.event_shape) != 1:
-            raise ConfigError(f"{folder}: a model of events {flow.event_shape} does not read tables")
+            raise ConfigError(
+                f"{folder}: a model of events {flow.event_shape} does not read tables"
+            )
         return Schema(columns=tuple(Column(name=f"x{i}") for i in range(flow.event_shape[0])))
     try:
         schema = Schema.model_validate(noted)
     except pydantic.ValidationError as error:
-        raise StoreError(f"{folder}: its column schema is damaged: {printable(error.errors()[0]['msg'])}") from None
+        raise StoreError(
+            f"{folder}: its column schema is damaged: {printable(error.errors()[0]['msg'])}"
+        ) from None
     if (len(schema.columns),) != flow.event_shape:
-        raise StoreError(f"{folder}: its schema has {len(schema.columns)} columns, its flow events {flow.event_shape}")
+        raise StoreError(
+            f"{folder}: its schema has {len(schema.columns)} columns, its flow events"
+            f" {flow.event_shape}"
+        )
     if (len(schema.context),) != (flow.context_shape or (0,)):
-        raise StoreError(f"{folder}: its schema has {len(schema.context)} context columns, its flow {flow.context_shape}")
+        raise StoreError(
+            f"{folder}: its schema has {len(schema.context)} context columns, its flow"
+            f" {flow.context_shape}"
+        )
     return schema
 
 
@@ -249,7 +297,9 @@ def tensors(table: Table) -> tuple[Tensor, Tensor | None]:
     """Rows and contexts of a table."""
     import torch
 
-    return torch.from_numpy(table.values), None if table.context is None else torch.from_numpy(table.context)
+    return torch.from_numpy(table.values), (
+        None if table.context is None else torch.from_numpy(table.context)
+    )
 
 
 def batches(total: int, size: int) -> Iterator[int]:

@@ -31,7 +31,9 @@ def _named(value: Any) -> Any:
 
 
 class RunConfig(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
-    """What `run.toml` may say; options of the command line have the same names. `model_args` go to the model function."""
+    """What `run.toml` may say; options of the command line have the same names. `model_args` go to
+    the model function.
+    """
 
     model: Literal["nice", "realnvp", "glow", "nsf", "flowpp", "jet"] | None = None
     """None: nsf for a table, glow for images."""
@@ -80,9 +82,11 @@ def collect(
     resume_from: Path | None = None,
     images: bool = False,
 ) -> RunConfig:
-    """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError` naming the culprit.
+    """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError`
+    naming the culprit.
 
-    `images` says whether the data are images or a table: an option or model of the other kind is refused.
+    `images` says whether the data are images or a table: an option or model of the other kind is
+    refused.
     """
     merged: dict[str, Any] = {} if resume_from is None else _recall(resume_from)
     source = "options"
@@ -125,7 +129,9 @@ def _recall(folder: Path) -> dict[str, Any]:
             return {}
         return RunConfig.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
     except (OSError, pydantic.ValidationError):
-        raise ConfigError(f"{path}: damaged; give the options of the run again, without --resume") from None
+        raise ConfigError(
+            f"{path}: damaged; give the options of the run again, without --resume"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -156,12 +162,19 @@ def _check_kind(config: RunConfig, images: bool) -> None:
     for name in config.context:
         if not name or config.context.count(name) > 1:
             raise ConfigError(
-                f"--context {','.join(config.context)}: {f'{name!r} is there twice' if name else 'a name is empty'}"
+                f"--context {','.join(config.context)}:"
+                f" {f'{name!r} is there twice' if name else 'a name is empty'}"
             )
     for name in given & set(FOR_TABLES if images else FOR_IMAGES):
-        raise ConfigError(f"{name} is an option for {'tables' if images else 'images'}, and these are not: leave it out")
+        raise ConfigError(
+            f"{name} is an option for {'tables' if images else 'images'}, and these are not: leave"
+            " it out"
+        )
     if images and config.context not in ([], [LABEL]):
-        raise ConfigError(f"--context {','.join(config.context)}: images can be conditioned on their class, --context {LABEL}")
+        raise ConfigError(
+            f"--context {','.join(config.context)}: images can be conditioned on their class,"
+            f" --context {LABEL}"
+        )
     if not images and config.model in ("glow", "flowpp", "jet"):
         raise ConfigError(f"--model {config.model} is for images: tables take nsf, realnvp or nice")
 
@@ -171,14 +184,18 @@ def _check_model_args(config: RunConfig, images: bool) -> None:
     from ..models.recipe import options
 
     assert config.model is not None
-    known = [p for p in options(MODELS[config.model], (1, 1, 1) if images else (1,)) if p not in _FIXED]
+    known = [
+        p for p in options(MODELS[config.model], (1, 1, 1) if images else (1,)) if p not in _FIXED
+    ]
     for name in config.model_args:
         if name not in known:
             hint = _near(name, [*known, *RunConfig.model_fields])
             raise ConfigError(f"{name}: not a setting of {config.model} or of training{hint}")
     for name, value in config.model_args.items():
         if not _plain(value):
-            raise ConfigError(f"{name}={value}: give a finite number, true, false, a word or a list of them")
+            raise ConfigError(
+                f"{name}={value}: give a finite number, true, false, a word or a list of them"
+            )
 
 
 def _plain(value: Any) -> bool:

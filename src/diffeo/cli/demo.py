@@ -19,9 +19,15 @@ __all__ = ["demo"]
 
 
 def demo(
-    name: Annotated[str, typer.Argument(help="photos, breast_cancer, wine, diabetes, or digits (images).")] = "photos",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")] = Path("demo"),
-    minutes: Annotated[float | None, typer.Option(help="Train so long.", min=0.01, show_default=False)] = None,
+    name: Annotated[
+        str, typer.Argument(help="photos, breast_cancer, wine, diabetes, or digits (images).")
+    ] = "photos",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")
+    ] = Path("demo"),
+    minutes: Annotated[
+        float | None, typer.Option(help="Train so long.", min=0.01, show_default=False)
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
@@ -33,7 +39,16 @@ def demo(
     use_threads(threads)
     steps = None if minutes else STEPS.get(name)
     if name == "digits":
-        data, config = DIGITS, RunConfig(seed=seed, minutes=minutes, steps=steps, context=["label"], model_args={"size": "tiny"})
+        data, config = (
+            DIGITS,
+            RunConfig(
+                seed=seed,
+                minutes=minutes,
+                steps=steps,
+                context=["label"],
+                model_args={"size": "tiny"},
+            ),
+        )
     else:
         data, config = _write_table(name, out), RunConfig(seed=seed, minutes=minutes, steps=steps)
     more = " --context label --size tiny" if name == "digits" else ""
@@ -81,7 +96,9 @@ def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:
         return _photos()
     import sklearn.datasets
 
-    loaders = {n: getattr(sklearn.datasets, f"load_{n}") for n in ("breast_cancer", "wine", "diabetes")}
+    loaders = {
+        n: getattr(sklearn.datasets, f"load_{n}") for n in ("breast_cancer", "wine", "diabetes")
+    }
     if name not in loaders:
         raise ConfigError(f"no demo called {name!r}: choose photos, digits, {', '.join(loaders)}")
     data = loaders[name]()
@@ -89,7 +106,9 @@ def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def _photos() -> tuple[list[str], NDArray[np.float64]]:
-    """Pixels of one of scikit-learn's photographs: position and colour, a density in five dimensions that one can see."""
+    """Pixels of one of scikit-learn's photographs: position and colour, a density in five
+    dimensions that one can see.
+    """
     import numpy as np
     from sklearn.datasets import load_sample_image
 
@@ -98,4 +117,6 @@ def _photos() -> tuple[list[str], NDArray[np.float64]]:
     rows = rng.integers(image.shape[0], size=20_000)
     columns = rng.integers(image.shape[1], size=20_000)
     where = np.stack([columns, image.shape[0] - 1 - rows], 1) + rng.random((20_000, 2))
-    return ["x", "y", "red", "green", "blue"], np.hstack([where, image[rows, columns] + rng.random((20_000, 3))])
+    return ["x", "y", "red", "green", "blue"], np.hstack(
+        [where, image[rows, columns] + rng.random((20_000, 3))]
+    )

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .common import Data, Json, Labels, Model, Resize, Seed, Threads, emit, open_image_model, use_threads
+from .common import (
+    Data,
+    Json,
+    Labels,
+    Model,
+    Resize,
+    Seed,
+    Threads,
+    emit,
+    open_image_model,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,24 +32,37 @@ __all__ = ["edit"]
 def edit(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False)],
-    toward: Annotated[str, typer.Option(help="The label that the images shall have more of.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
+    ],
+    toward: Annotated[
+        str, typer.Option(help="The label that the images shall have more of.", show_default=False)
+    ],
     away: Annotated[
         str | None,
-        typer.Option("--from", help="The label that they shall have less of [default: all others].", show_default=False),
+        typer.Option(
+            "--from",
+            help="The label that they shall have less of [default: all others].",
+            show_default=False,
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images to edit.")] = 8,
-    strengths: Annotated[str, typer.Option(help="How far, in steps from one mean to the other.")] = "-0.5,0,0.5,1,1.5",
+    strengths: Annotated[
+        str, typer.Option(help="How far, in steps from one mean to the other.")
+    ] = "-0.5,0,0.5,1,1.5",
     labels: Labels = None,
     resize: Resize = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Move images along the direction between the mean latents of two labels (Glow's manipulation, arXiv:1807.03039).
+    """Move images along the direction between the mean latents of two labels (Glow's manipulation,
+    arXiv:1807.03039).
 
-    DATA are labelled images: the direction is found from all of them, and the first N that do not have the label are
-    edited, one a line. The model need not be, and had better not be, class-conditional. Example:
+    DATA are labelled images: the direction is found from all of them, and the first N that do not
+    have the label are edited, one a line. The model need not be, and had better not be,
+    class-conditional. Example:
 
       diffeo edit model t10k-images-idx3-ubyte.gz --toward 8 --from 3 -o edit.png
     """
@@ -52,7 +76,10 @@ def edit(
     use_threads(threads)
     flow = open_image_model(model)
     if flow.context_shape is not None:
-        raise ConfigError(f"{model}: its latents are without the class, which it is given: train one without --context label")
+        raise ConfigError(
+            f"{model}: its latents are without the class, which it is given: train one without"
+            " --context label"
+        )
     images = read_for(flow, data, labels, resize)
     has, wanted = _masks(images, toward, away)
     x, _ = tensors(images, False)
@@ -61,7 +88,12 @@ def edit(
     some = x[wanted][:n]
     moved = move(flow, some, direction, _numbers(strengths), seed=seed)
     count = moved.shape[1] + 1
-    write_images(out, torch.cat([some[:, None], moved], 1).flatten(0, 1), columns=count, bits=notes(flow)["bits"])
+    write_images(
+        out,
+        torch.cat([some[:, None], moved], 1).flatten(0, 1),
+        columns=count,
+        bits=notes(flow)["bits"],
+    )
     words = f"{len(some)} images, each as it is and at {count - 1} strengths, in {out}"
     emit({"rows": len(some), "strengths": count - 1, "out": str(out)}, json, [words])
 
@@ -71,10 +103,14 @@ def _masks(images: Images, toward: str, away: str | None) -> tuple[Tensor, Tenso
     import torch
 
     if images.labels is None:
-        raise ConfigError(f"{images.source}: no labels: sort the files into sub-folders, or give --labels FILE")
+        raise ConfigError(
+            f"{images.source}: no labels: sort the files into sub-folders, or give --labels FILE"
+        )
     for name in (toward, away):
         if name is not None and name not in images.classes:
-            raise ConfigError(f"{images.source}: no label {name!r}: there are {', '.join(images.classes[:20])}")
+            raise ConfigError(
+                f"{images.source}: no label {name!r}: there are {', '.join(images.classes[:20])}"
+            )
     numbers = torch.tensor(images.labels)
     has = numbers == images.classes.index(toward)
     return has, ~has if away is None else numbers == images.classes.index(away)

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Data, Dialect, Json, Labels, Model, Resize, Threads, emit, open_flow, read_rows, say, use_threads
+from .common import (
+    Data,
+    Dialect,
+    Json,
+    Labels,
+    Model,
+    Resize,
+    Threads,
+    emit,
+    open_flow,
+    read_rows,
+    say,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from ..training import Evaluation
@@ -19,9 +32,15 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Model,
     data: Data,
-    max_bad: Annotated[float, typer.Option(min=0, max=1, help="Largest share of unusable rows to accept.")] = 0.01,
+    max_bad: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of unusable rows to accept.")
+    ] = 0.01,
     importance: Annotated[
-        int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
+        int,
+        typer.Option(
+            min=1,
+            help="Average the bound of a model that dequantises over so many draws of its noise.",
+        ),
     ] = 1,
     dialect: Dialect = None,
     labels: Labels = None,
@@ -29,7 +48,8 @@ def evaluate(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Mean negative log-likelihood of DATA: nats per row in the data's own units; of images, bits per dimension.
+    """Mean negative log-likelihood of DATA: nats per row in the data's own units; of images, bits
+    per dimension.
 
     Columns are found by name. Examples:  diffeo evaluate model held_out.csv --json
 
@@ -43,15 +63,29 @@ def evaluate(
     result = measure(flow, x, context, importance=importance)
     if unusable:
         say(f"{unusable} of {unusable + result.rows} rows were unusable and left out")
-    emit({**asdict(result), "importance": importance, "unusable": unusable}, json, _lines(result, len(flow.event_shape) == 3))
+    emit(
+        {**asdict(result), "importance": importance, "unusable": unusable},
+        json,
+        _lines(result, len(flow.event_shape) == 3),
+    )
 
 
 def _lines(result: Evaluation, images: bool) -> list[str]:
     bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_se:.4f} bits per dimension"
     nats = f"{result.nll:.4f} ± {result.nll_se:.4f} nats per {'image' if images else 'row'}"
-    bound = f" (an upper bound: {'pixels' if images else 'integer columns'} are dequantised)" if result.bound else ""
-    lines = [f"{bits}, {nats}{bound}" if images else f"{nats}, {result.bits_per_dim:.4f} bits per dimension{bound}"]
+    bound = (
+        f" (an upper bound: {'pixels' if images else 'integer columns'} are dequantised)"
+        if result.bound
+        else ""
+    )
+    lines = [
+        f"{bits}, {nats}{bound}"
+        if images
+        else f"{nats}, {result.bits_per_dim:.4f} bits per dimension{bound}"
+    ]
     lines.append(f"{result.rows:,} {'images' if images else 'rows'}")
     if math.isinf(result.nll):
-        lines.append(f"{result.outside} rows lie outside the support of a column and have density zero")
+        lines.append(
+            f"{result.outside} rows lie outside the support of a column and have density zero"
+        )
     return lines

@@ -18,108 +18,186 @@ Examples:
 
   diffeo fit table.csv --out model
 
-  diffeo fit table.csv --out model --minutes 5 --column age=positive --column angle=circular:0:360 --drop name
+  diffeo fit table.csv --out model --minutes 5 --column age=positive --column angle=circular:0:360
 
   diffeo fit table.parquet --out model --context dose,site          # p(other columns | dose, site)
 
   diffeo fit table.csv --out model --model realnvp --set layers=12 --set "hidden=[256, 256]"
 
-  diffeo fit images/ --out model --model glow --size small --minutes 30   # PNG and JPEG files, .npz, IDX
+  diffeo fit images/ --out model --model glow --size small --minutes 30   # PNG, JPEG, .npz, IDX
 
   diffeo fit train-images-idx3-ubyte.gz --out model --context label --flips   # p(image | class)
 
-  diffeo fit table.csv --out model --resume                         # after an interruption: same options, same result
+  diffeo fit table.csv --out model --resume   # after an interruption: same options, same result
 
-MODEL gets the weights, metrics.jsonl, report.html, of tables with bad rows rejects.csv, of images samples/.
+MODEL gets the weights, metrics.jsonl and report.html; of tables with bad rows rejects.csv,
+of images samples/.
 """
 TABLES, IMAGES = "Tables", "Images"
 
 
 def fit(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model; made if missing.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for the model; made if missing.", show_default=False
+        ),
+    ],
     model: Annotated[
         str | None,
-        typer.Option(help="nsf (tables' default), realnvp, nice; images also glow (default), flowpp, jet.", show_default=False),
+        typer.Option(
+            help="nsf (tables' default), realnvp, nice; images also glow (default), flowpp, jet.",
+            show_default=False,
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.", show_default=False)] = None,
-    epochs: Annotated[float | None, typer.Option(help="Stop after so many passes.", show_default=False)] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so long.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of split, weights and batches [default: 0].", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in MODEL, bit for bit.")] = False,
+    steps: Annotated[
+        int | None, typer.Option(help="Stop after so many steps.", show_default=False)
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Stop after so many passes.", show_default=False)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so long.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of split, weights and batches [default: 0].", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in MODEL, bit for bit.")
+    ] = False,
     context: Annotated[
         str | None,
-        typer.Option(help="Columns to condition on, comma-separated; of images: label.", metavar="COLS", show_default=False),
+        typer.Option(
+            help="Columns to condition on, comma-separated; of images: label.",
+            metavar="COLS",
+            show_default=False,
+        ),
     ] = None,
     valid: Annotated[
-        Path | None, typer.Option(help="Held-out rows or images [default: a tenth of DATA].", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Held-out rows or images [default: a tenth of DATA].", show_default=False
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step [default: by data size].", show_default=False)] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate [default: 1e-3].", show_default=False)] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with any of these options.", show_default=False)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows per step [default: by data size].", show_default=False)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate [default: 1e-3].", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of these options.", show_default=False)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any setting of the training or the model (model.KEY where both have it). Repeatable.",
+            help=(
+                "Any setting of the training or the model (model.KEY where both have it)."
+                " Repeatable."
+            ),
             metavar="KEY=VALUE",
             show_default=False,
         ),
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="store (default), or invert: memory that does not grow with the depth.", show_default=False),
+        typer.Option(
+            help="store (default), or invert: memory that does not grow with the depth.",
+            show_default=False,
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda.", show_default=False)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (default), cpu or cuda.", show_default=False)
+    ] = None,
     threads: Threads = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="Kind of a column: NAME=real, positive, integer, interval:LOW:HIGH or circular:LOW:HIGH. Repeatable.",
+            help=(
+                "Kind of a column: NAME=real, positive, integer, interval:LOW:HIGH or"
+                " circular:LOW:HIGH. Repeatable."
+            ),
             metavar="NAME=KIND",
             show_default=False,
             rich_help_panel=TABLES,
         ),
     ] = None,
     drop: Annotated[
-        list[str] | None, typer.Option(help="Leave a column out. Repeatable.", show_default=False, rich_help_panel=TABLES)
+        list[str] | None,
+        typer.Option(
+            help="Leave a column out. Repeatable.", show_default=False, rich_help_panel=TABLES
+        ),
     ] = None,
     max_bad: Annotated[
         float | None,
         typer.Option(
-            help="Largest share of unusable rows to accept [default: 0.01].", show_default=False, rich_help_panel=TABLES
+            help="Largest share of unusable rows to accept [default: 0.01].",
+            show_default=False,
+            rich_help_panel=TABLES,
         ),
     ] = None,
     dialect: Dialect = None,
     size: Annotated[
         str | None,
-        typer.Option(help="tiny, small (default) or paper: how large a model.", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="tiny, small (default) or paper: how large a model.",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     labels: Labels = None,
     valid_labels: Annotated[
-        Path | None, typer.Option(help="The same for --valid.", show_default=False, rich_help_panel=IMAGES)
+        Path | None,
+        typer.Option(help="The same for --valid.", show_default=False, rich_help_panel=IMAGES),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="How many bits PNG files of 16 bits hold, 8 to 16.", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="How many bits PNG files of 16 bits hold, 8 to 16.",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="Reduce pixels to so many bits [default: all they have].", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="Reduce pixels to so many bits [default: all they have].",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     resize: Annotated[
         str | None,
-        typer.Option(help="Scale and crop images to HEIGHTxWIDTH.", metavar="HxW", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="Scale and crop images to HEIGHTxWIDTH.",
+            metavar="HxW",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     colour: Annotated[
-        str | None, typer.Option(help="grey or rgb [default: as stored].", show_default=False, rich_help_panel=IMAGES)
+        str | None,
+        typer.Option(
+            help="grey or rgb [default: as stored].", show_default=False, rich_help_panel=IMAGES
+        ),
     ] = None,
-    flips: Annotated[bool, typer.Option("--flips", help="Mirror images at random.", rich_help_panel=IMAGES)] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Mirror images at random.", rich_help_panel=IMAGES)
+    ] = False,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32 (default) or bfloat16, for networks.", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="float32 (default) or bfloat16, for networks.",
+            show_default=False,
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not write report.html.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:

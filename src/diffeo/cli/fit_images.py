@@ -32,7 +32,8 @@ class ImageJob:
     @classmethod
     def read(cls, data: Any, out: Path, config: RunConfig) -> ImageJob:
         size = height_width(config.resize)
-        cache = out / "cache"  # a folder of files is decoded once, also for the runs that resume this one
+        # a folder of files is decoded once, also for the runs that resume this one
+        cache = out / "cache"
         images = read_images(
             data,
             labels=config.labels,
@@ -43,7 +44,9 @@ class ImageJob:
             depth=config.depth,
         )
         if len(images) < 2:
-            raise DataError(f"{data}: {len(images)} image is too few to train on: at least 2 are needed")
+            raise DataError(
+                f"{data}: {len(images)} image is too few to train on: at least 2 are needed"
+            )
         held_out = None
         if config.valid is not None:
             held_out = read_images(
@@ -56,9 +59,15 @@ class ImageJob:
                 depth=config.depth,
                 classes=images.classes if config.context else None,
             )
-        for place, found, option in ((data, images, "--labels"), (config.valid, held_out, "--valid-labels")):
+        for place, found, option in (
+            (data, images, "--labels"),
+            (config.valid, held_out, "--valid-labels"),
+        ):
             if config.context and found is not None and found.labels is None:
-                raise DataError(f"{place}: no labels for --context label: sort the files into sub-folders, or give {option} FILE")
+                raise DataError(
+                    f"{place}: no labels for --context label: sort the files into sub-folders, or"
+                    f" give {option} FILE"
+                )
         return cls(images, held_out, config)
 
     @property
@@ -69,16 +78,26 @@ class ImageJob:
         channels, height, width = self.images.event_shape
         kind = f"{height} x {width} {'grey' if channels == 1 else 'RGB'}, {self.images.bits} bits"
         classes = f", {len(self.images.classes)} classes" if self.images.classes else ""
-        return [f"{self.images.source}: {len(self.images):,} images, {kind}{classes}", *self.images.notes]
+        return [
+            f"{self.images.source}: {len(self.images):,} images, {kind}{classes}",
+            *self.images.notes,
+        ]
 
     def flow(self) -> Flow:
         name = self.config.model or "glow"
         classes = {"classes": len(self.images.classes)} if self.by_class else {}
         with built(name, self.config.model_args):
             flow = MODELS[name](
-                self.images.event_shape, **classes, **self.config.model_args, bits=self.images.bits, seed=self.config.seed
+                self.images.event_shape,
+                **classes,
+                **self.config.model_args,
+                bits=self.images.bits,
+                seed=self.config.seed,
             )
-        flow.metadata = {"images": note(self.images, self.config.resize, self.config.depth), "source": self.images.source}
+        flow.metadata = {
+            "images": note(self.images, self.config.resize, self.config.depth),
+            "source": self.images.source,
+        }
         return flow
 
     def training(self) -> dict[str, Any]:
@@ -97,22 +116,36 @@ class ImageJob:
         s = summary
         if s["nll"] is None:
             s |= {"bits_per_dim": None, "bits_per_dim_se": None}
-            return [f"trained on {s['train_rows']:,} images for {s['steps']:,} steps; none were held out", f"model    {s['out']}"]
+            return [
+                (
+                    f"trained on {s['train_rows']:,} images for {s['steps']:,} steps; none were"
+                    " held out"
+                ),
+                f"model    {s['out']}",
+            ]
         per_bit = math.log(2) * math.prod(self.images.event_shape)
         s |= {"bits_per_dim": s["nll"] / per_bit, "bits_per_dim_se": s["nll_se"] / per_bit}
         return [
             run_line(s),
-            f"{s['bits_per_dim']:.4f} ± {s['bits_per_dim_se']:.4f} bits per dimension of {s['rows']:,} held-out images "
-            "(an upper bound: pixels are dequantised)",
+            (
+                f"{s['bits_per_dim']:.4f} ± {s['bits_per_dim_se']:.4f} bits per dimension of"
+                f" {s['rows']:,} held-out images (an upper bound: pixels are dequantised)"
+            ),
         ]
 
-    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+    def report(
+        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+    ) -> list[str]:
         from ..checkup import check as measure
         from ..report import build_image_report
         from ..training import rows_per_pass
 
         some = self.held_out if self.held_out is not None else self.images
-        checkup = measure(flow, *tensors(some.subset(slice(0, rows_per_pass(flow.event_shape))), self.by_class))
-        path, _ = build_image_report(out, flow, self.images, result, held_out=self.held_out, checkup=checkup)
+        checkup = measure(
+            flow, *tensors(some.subset(slice(0, rows_per_pass(flow.event_shape))), self.by_class)
+        )
+        path, _ = build_image_report(
+            out, flow, self.images, result, held_out=self.held_out, checkup=checkup
+        )
         summary |= {"report": str(path), "check": checkup.ok}
         return [checkup.verdict, f"report   {path}", f"samples  {out / 'samples'}"]

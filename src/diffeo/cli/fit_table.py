@@ -25,7 +25,9 @@ BASELINES = {"gaussian": "full-covariance Gaussian", "kde": "kernel density esti
 
 @dataclass(frozen=True)
 class TableJob:
-    """A `Job`: training rows, held-out rows if they come from a file of their own, and advice for their number."""
+    """A `Job`: training rows, held-out rows if they come from a file of their own, and advice for
+    their number.
+    """
 
     table: Table
     held_out: Table | None
@@ -45,7 +47,9 @@ class TableJob:
         )
         held_out = None
         if config.valid is not None:
-            held_out = read_table(config.valid, schema=table.schema, max_bad=config.max_bad, dialect=config.dialect)
+            held_out = read_table(
+                config.valid, schema=table.schema, max_bad=config.max_bad, dialect=config.dialect
+            )
         advice = recommend(len(table), len(table.schema.columns), len(table.schema.context))
         return cls(table, held_out, advice, config)
 
@@ -65,7 +69,9 @@ class TableJob:
         args = self.advice.model_args(name) | self.config.model_args
         given = (columns,), (contexts,) if contexts else None
         with built(name, self.config.model_args):
-            flow = MODELS[name](*given, **args, supports=list(schema.supports), seed=self.config.seed)
+            flow = MODELS[name](
+                *given, **args, supports=list(schema.supports), seed=self.config.seed
+            )
         flow.metadata = {"schema": schema.model_dump(mode="json"), "source": self.table.source}
         return flow
 
@@ -76,20 +82,28 @@ class TableJob:
             "valid": config.valid_share if self.held_out is None else self.held_out,
             "batch_size": config.batch_size or advice.batch_size,
             "lr": config.lr or advice.lr,
-            "weight_decay": config.weight_decay if config.weight_decay is not None else advice.weight_decay,
+            "weight_decay": (
+                config.weight_decay if config.weight_decay is not None else advice.weight_decay
+            ),
         }
 
     def headline(self, summary: dict[str, Any]) -> list[str]:
         s = summary
         s["density"] = self.density.as_dict()
         start = s.get("start")
-        said = [*(f"no density: {text}" for text in self.density.problems), *([start["reason"]] if start else [])]
+        said = [
+            *(f"no density: {text}" for text in self.density.problems),
+            *([start["reason"]] if start else []),
+        ]
         return [*said, *self._figures(s)]
 
     def _figures(self, s: dict[str, Any]) -> list[str]:
         if s["nll"] is None:
             return [
-                f"trained on {s['train_rows']:,} rows for {s['steps']:,} steps; no rows were held out",
+                (
+                    f"trained on {s['train_rows']:,} rows for {s['steps']:,} steps; no rows were"
+                    " held out"
+                ),
                 f"model    {s['out']}",
             ]
         bound = " (an upper bound: integer columns are dequantised)" if s["bound"] else ""
@@ -99,14 +113,21 @@ class TableJob:
             f"  {s['model']:<26} {s['nll']:10.4f} ± {s['nll_se']:.4f}",
         ]
 
-    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+    def report(
+        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+    ) -> list[str]:
         from ..checkup import check as measure
         from ..report import build_report
 
         rows, contexts = tensors(self.held_out if self.held_out is not None else self.table)
         checkup = measure(flow, rows, contexts)
-        path, headline = build_report(out, flow, self.table, result, checkup=checkup, held_out=self.held_out, seed=0)
+        path, headline = build_report(
+            out, flow, self.table, result, checkup=checkup, held_out=self.held_out, seed=0
+        )
         beside: dict[str, Any] = {name: headline[name] for name in BASELINES if name in headline}
         summary |= {**beside, "report": str(path), "check": checkup.ok}
-        lines = [f"  {BASELINES[name]:<26} {b['nll']:10.4f} ± {b['nll_se']:.4f}" for name, b in beside.items()]
+        lines = [
+            f"  {BASELINES[name]:<26} {b['nll']:10.4f} ± {b['nll_se']:.4f}"
+            for name, b in beside.items()
+        ]
         return [*lines, checkup.verdict, f"report   {path}"]

@@ -17,21 +17,32 @@ MOST = 10**12  # of anything that is counted
 
 
 def check_words(words: list[str]) -> None:
-    """Raise `ConfigError` for words that no option can mean: empty ones, and those that no file can hold."""
+    """Raise `ConfigError` for words that no option can mean: empty ones, and those that no file can
+    hold.
+    """
     for word in words:
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
-            raise ConfigError(f"{word!r}: a word of the command is empty: give a value, or leave the option out")
+            raise ConfigError(
+                f"{word!r}: a word of the command is empty: give a value, or leave the option out"
+            )
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise ConfigError(f"{word!a}: this word is not UTF-8: rename the file, or write it in UTF-8") from None
+            raise ConfigError(
+                f"{word!a}: this word is not UTF-8: rename the file, or write it in UTF-8"
+            ) from None
         if "\0" in word:
             raise ConfigError(f"{word!a}: no word may have a zero byte in it")
 
 
 def guarded(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, refusing numbers that are not finite or beyond counting, and to write over what it reads."""
-    flags = {name: _flag(name, entry) for name, entry in inspect.signature(verb, eval_str=True).parameters.items()}
+    """The verb, refusing numbers that are not finite or beyond counting, and to write over what it
+    reads.
+    """
+    flags = {
+        name: _flag(name, entry)
+        for name, entry in inspect.signature(verb, eval_str=True).parameters.items()
+    }
 
     @functools.wraps(verb)
     def checked(**options: Any) -> None:
@@ -65,7 +76,9 @@ def _check_place(options: dict[str, Any]) -> None:
         return
     for name, value in options.items():
         if name != "out" and isinstance(value, Path) and _same(out, value):
-            raise ConfigError(f"--out {out}: is what is read as {name.upper()}: choose another place")
+            raise ConfigError(
+                f"--out {out}: is what is read as {name.upper()}: choose another place"
+            )
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -1,4 +1,6 @@
-"""What the verbs that work on images share: reading them as a model wants them, options, notes in the model."""
+"""What the verbs that work on images share: reading them as a model wants them, options, notes in
+the model.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,23 @@ if TYPE_CHECKING:
     from ..data import Images
     from ..flow import Flow
 
-__all__ = ["class_numbers", "draw_images", "height_width", "note", "notes", "one_image", "read_for", "tensors"]
+__all__ = [
+    "class_numbers",
+    "draw_images",
+    "height_width",
+    "note",
+    "notes",
+    "one_image",
+    "read_for",
+    "tensors",
+]
 
 
 def note(images: Images, resize: str | None, depth: int | None) -> dict[str, Any]:
     """What a model remembers of the images it was trained on."""
-    return {"bits": images.bits, "classes": list(images.classes), "resize": resize} | ({} if depth is None else {"depth": depth})
+    return {"bits": images.bits, "classes": list(images.classes), "resize": resize} | (
+        {} if depth is None else {"depth": depth}
+    )
 
 
 def notes(flow: Flow) -> dict[str, Any]:
@@ -28,8 +41,16 @@ def notes(flow: Flow) -> dict[str, Any]:
     return {**noted, "classes": noted["classes"] or numbers}
 
 
-def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str | None = None, need_labels: bool = True) -> Images:
-    """Images as the model was trained on: colour, bits, size, class numbers. Raises `DataError` when they do not fit."""
+def read_for(
+    flow: Flow,
+    source: Path,
+    labels: Path | None = None,
+    resize: str | None = None,
+    need_labels: bool = True,
+) -> Images:
+    """Images as the model was trained on: colour, bits, size, class numbers. Raises `DataError`
+    when they do not fit.
+    """
     from ..data import read_images
 
     noted = notes(flow)
@@ -48,9 +69,15 @@ def read_for(flow: Flow, source: Path, labels: Path | None = None, resize: str |
     if images.event_shape != flow.event_shape:
         _, height, width = flow.event_shape
         found = "x".join(map(str, images.event_shape[1:]))
-        raise DataError(f"{source}: images are {found}, the model's {height}x{width}: add --resize {height}x{width}")
+        raise DataError(
+            f"{source}: images are {found}, the model's {height}x{width}: add --resize"
+            f" {height}x{width}"
+        )
     if by_class and need_labels and images.labels is None:
-        raise DataError(f"{source}: no labels, which this class-conditional model needs: sort into sub-folders or give --labels")
+        raise DataError(
+            f"{source}: no labels, which this class-conditional model needs: sort into sub-folders"
+            " or give --labels"
+        )
     return images
 
 
@@ -60,10 +87,14 @@ def tensors(images: Images, by_class: bool) -> tuple[Tensor, Tensor | None]:
     return pixels, labels if by_class else None
 
 
-def one_image(flow: Flow, text: str, resize: str | None = None, class_: str | None = None) -> tuple[Tensor, Tensor | None]:
-    """One image (C, H, W) from a file, or `FILE:NUMBER`, the image of that number in a file or folder; and its class.
+def one_image(
+    flow: Flow, text: str, resize: str | None = None, class_: str | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """One image (C, H, W) from a file, or `FILE:NUMBER`, the image of that number in a file or
+    folder; and its class.
 
-    A class-conditional model is given the class by name, or takes the image's label where it has one.
+    A class-conditional model is given the class by name, or takes the image's label where it has
+    one.
     """
     import torch
 
@@ -74,18 +105,36 @@ def one_image(flow: Flow, text: str, resize: str | None = None, class_: str | No
     if index >= len(images):
         raise ConfigError(f"{text}: there are {len(images):,} images, numbered from 0")
     if whole and len(images) > 1:
-        raise ConfigError(f"{text}: holds {len(images):,} images: write {text}:NUMBER, counted from 0")
+        raise ConfigError(
+            f"{text}: holds {len(images):,} images: write {text}:NUMBER, counted from 0"
+        )
     x = images.subset([index]).tensors()[0][0]
     if flow.context_shape != ():
         return x, None
     if class_ is None and images.labels is None:
-        raise ConfigError(f"{text}: has no label, which this class-conditional model needs: add --class NAME")
-    label = class_ if class_ is not None or images.labels is None else images.classes[images.labels[index]]
+        raise ConfigError(
+            f"{text}: has no label, which this class-conditional model needs: add --class NAME"
+        )
+    label = (
+        class_
+        if class_ is not None or images.labels is None
+        else images.classes[images.labels[index]]
+    )
     return x, torch.tensor(class_numbers(flow, [str(label)])[0])
 
 
-def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, classes: list[str], columns: int | None) -> None:
-    """Write n images; of a class-conditional model the classes in turn, so that each column of a grid is one of them."""
+def draw_images(
+    out: Path,
+    flow: Flow,
+    n: int,
+    seed: int,
+    temperature: float,
+    classes: list[str],
+    columns: int | None,
+) -> None:
+    """Write n images; of a class-conditional model the classes in turn, so that each column of a
+    grid is one of them.
+    """
     import torch
 
     from ..data import write_images
@@ -93,7 +142,9 @@ def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, cl
     from .common import batches
 
     if classes and flow.context_shape != ():
-        raise ConfigError("--class: this model is not class-conditional: train it with --context label")
+        raise ConfigError(
+            "--class: this model is not class-conditional: train it with --context label"
+        )
     labels = None
     if flow.context_shape == ():
         wanted = torch.tensor(class_numbers(flow, classes or notes(flow)["classes"]))
@@ -106,7 +157,14 @@ def draw_images(out: Path, flow: Flow, n: int, seed: int, temperature: float, cl
         parts.append(flow.sample(shape, own, temperature=temperature, generator=generator))
         start += count
     noted = notes(flow)
-    write_images(out, torch.cat(parts), labels, classes=noted["classes"], columns=columns, bits=noted["bits"] or 8)
+    write_images(
+        out,
+        torch.cat(parts),
+        labels,
+        classes=noted["classes"],
+        columns=columns,
+        bits=noted["bits"] or 8,
+    )
 
 
 def class_numbers(flow: Flow, names: list[str]) -> list[int]:

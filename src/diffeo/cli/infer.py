@@ -36,32 +36,64 @@ def infer(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for draws, figures and checkpoints.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for draws, figures and checkpoints.", show_default=False
+        ),
+    ],
     dim: Annotated[
-        int | None, typer.Option(min=1, help="D, unless FILE.py says `parameters = {...}`.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, help="D, unless FILE.py says `parameters = {...}`.", show_default=False
+        ),
     ] = None,
     support: Annotated[
-        str, typer.Option(help="real, positive, interval:LOW:HIGH, circular:LOW:HIGH, simplex ... of all of x (with --dim).")
+        str,
+        typer.Option(
+            help=(
+                "real, positive, interval:LOW:HIGH, circular:LOW:HIGH, simplex ... of all of x"
+                " (with --dim)."
+            )
+        ),
     ] = "real",
-    effort: Annotated[str, typer.Option(help="auto, flow, particles, annealed, fab or mcmc.")] = "auto",
+    effort: Annotated[
+        str, typer.Option(help="auto, flow, particles, annealed, fab or mcmc.")
+    ] = "auto",
     model: Annotated[str, typer.Option(help="nsf or realnvp.")] = "nsf",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the first attempt.")] = 2_000,
     batch_size: Annotated[int, typer.Option(min=2, help="Draws a step.")] = 256,
     lr: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 2e-3,
-    samples: Annotated[int, typer.Option("-n", "--number", min=100, help="Draws to weigh and write.")] = 10_000,
-    scale: Annotated[float, typer.Option(min=1e-6, help="Spread to start from: as wide as the modes lie apart.")] = 1.0,
-    repeats: Annotated[int, typer.Option(min=1, help="Flows from other seeds, which must agree about log Z.")] = 1,
+    samples: Annotated[
+        int, typer.Option("-n", "--number", min=100, help="Draws to weigh and write.")
+    ] = 10_000,
+    scale: Annotated[
+        float, typer.Option(min=1e-6, help="Spread to start from: as wide as the modes lie apart.")
+    ] = 1.0,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Flows from other seeds, which must agree about log Z.")
+    ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop trying after so long; 10 with auto, else no limit.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Stop trying after so long; 10 with auto, else no limit.",
+            show_default=False,
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default=False)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the attempts in OUT.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default=False)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the attempts in OUT.")
+    ] = False,
     seed: Seed = 0,
     threads: Threads = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
-    """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT with a report.
+    """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT with a
+    report.
 
     OUT gets draws.parquet, posterior.json and report.html.
 
@@ -72,11 +104,14 @@ def infer(
     from .progress import progress
 
     use_threads(threads)
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever the user's file prints
+    # stdout is for the result alone, whatever the user's file prints
+    with contextlib.redirect_stdout(sys.stderr):
         function, parameters, inside = _load(density)
         if (parameters is None) == (dim is None):
             raise ConfigError(
-                f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file" if dim is None else _both(density)
+                f"{density}: give --dim D, or `{DECLARED} = {{...}}` in the file"
+                if dim is None
+                else _both(density)
             )
     make_folder(out)
     with saves_on_signals():
@@ -110,18 +145,25 @@ def infer(
 
 
 def _report(out: Path, posterior: Posterior, source: str) -> str | None:
-    """Where the report is; None, with words on stderr, when it could not be drawn: the results are on disk by now."""
+    """Where the report is; None, with words on stderr, when it could not be drawn: the results are
+    on disk by now.
+    """
     try:
         from ..report import build_posterior_report
 
         return str(build_posterior_report(out, posterior, source=source))
     except Exception as error:
-        say(f"the report could not be written ({type(error).__name__}: {error}); draws.parquet and posterior.json are complete")
+        say(
+            f"the report could not be written ({type(error).__name__}: {error}); draws.parquet and"
+            " posterior.json are complete"
+        )
         return None
 
 
 def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None, Any]:
-    """The function of `FILE.py:NAME`, the parameters that the file declares or that come with a model of Pyro, `inside`."""
+    """The function of `FILE.py:NAME`, the parameters that the file declares or that come with a
+    model of Pyro, `inside`.
+    """
     from ..inference import PyroTarget
 
     name, colon, function = text.rpartition(":")
@@ -136,17 +178,24 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None, Any]
         return found.log_density, found.parameters, getattr(module, REGION, None)
     if not callable(found):
         here = [n for n, v in vars(module).items() if _usable(v, module.__name__)]
-        raise ConfigError(f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}")
+        raise ConfigError(
+            f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}"
+        )
     declared = getattr(module, DECLARED, None)
     if declared is not None and not isinstance(declared, Mapping):
-        raise ConfigError(f"{path}: `{DECLARED}` is a {type(declared).__name__}, not a mapping of names to shapes and supports")
+        raise ConfigError(
+            f"{path}: `{DECLARED}` is a {type(declared).__name__}, not a mapping of names to shapes"
+            " and supports"
+        )
     return found, declared, getattr(module, REGION, None)
 
 
 def _usable(value: object, module: str) -> bool:
     from ..inference import PyroTarget
 
-    return isinstance(value, PyroTarget) or (callable(value) and getattr(value, "__module__", None) == module)
+    return isinstance(value, PyroTarget) or (
+        callable(value) and getattr(value, "__module__", None) == module
+    )
 
 
 def _run(path: Path) -> ModuleType:
@@ -175,10 +224,19 @@ def _both(density: str) -> str:
 def _lines(p: Posterior, out: Path, report: str | None) -> list[str]:
     d = p.diagnostics
     width = max(len(row["name"]) for row in p.summary() if isinstance(row["name"], str))
-    rows = [f"  {row['name']:<{width}}  {row['mean']:11.4g} ± {row['sd']:.4g}" for row in p.summary()[:40]]
-    said = ["The draws can be trusted." if p.trusted else "The draws are NOT to be trusted.", *(f"  {w}" for w in p.warnings)]
+    rows = [
+        f"  {row['name']:<{width}}  {row['mean']:11.4g} ± {row['sd']:.4g}"
+        for row in p.summary()[:40]
+    ]
+    said = [
+        "The draws can be trusted." if p.trusted else "The draws are NOT to be trusted.",
+        *(f"  {w}" for w in p.warnings),
+    ]
     if p.trusted and p.warnings:
         said.insert(1, "What spoke against earlier attempts, and what was counted:")
-    figures = f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat {d.k_hat:.2f}"
+    figures = (
+        f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat"
+        f" {d.k_hat:.2f}"
+    )
     places = [f"draws    {out / 'draws.parquet'}", *([f"report   {report}"] if report else [])]
     return [*said, figures, *rows, *places]

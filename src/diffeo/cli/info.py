@@ -22,9 +22,13 @@ HIDDEN = ("supports", "event_shape", "context_shape")  # said in other words
 
 
 def info(
-    model: Annotated[Path | None, typer.Argument(help="A model folder.", show_default=False)] = None, json: Json = False
+    model: Annotated[
+        Path | None, typer.Argument(help="A model folder.", show_default=False)
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Version, kernels in use, threads; with MODEL its columns or images, size and training summary.
+    """Version, kernels in use, threads; with MODEL its columns or images, size and training
+    summary.
 
     Example:  diffeo info model
     """
@@ -81,9 +85,13 @@ def _data(flow: Flow, folder: Path) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
-    """At most 40 values, each on one line and of moderate length, without what a terminal would act on."""
+    """At most 40 values, each on one line and of moderate length, without what a terminal would act
+    on.
+    """
     if isinstance(value, dict):
-        return _listed([f"{printable(k, 100)}={_words(v)}" for k, v in list(value.items())[:MOST]], len(value))
+        return _listed(
+            [f"{printable(k, 100)}={_words(v)}" for k, v in list(value.items())[:MOST]], len(value)
+        )
     if isinstance(value, (list, tuple)):
         return f"[{_listed([_words(v) for v in value[:MOST]], len(value))}]" if value else "[]"
     return f"{value:.6g}" if isinstance(value, float) else printable(value, 200)

@@ -11,18 +11,32 @@ from .common import Json, Model, Resize, Seed, Threads, emit, open_image_model, 
 
 __all__ = ["interpolate"]
 
-Ends = Annotated[str, typer.Argument(help="An image file, or FILE:NUMBER for one of many (.npz, IDX, a folder), counted from 0.")]
+Ends = Annotated[
+    str,
+    typer.Argument(
+        help="An image file, or FILE:NUMBER for one of many (.npz, IDX, a folder), counted from 0."
+    ),
+]
 
 
 def interpolate(
     model: Model,
     a: Ends,
     b: Ends,
-    out: Annotated[Path, typer.Option("--out", "-o", help="A strip (.png) or the images (.npz).", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="A strip (.png) or the images (.npz).", show_default=False
+        ),
+    ],
     steps: Annotated[int, typer.Option(min=2, help="How many images, both ends among them.")] = 9,
     class_: Annotated[
         str | None,
-        typer.Option("--class", help="Class of both ends, for a class-conditional model [default: A's].", show_default=False),
+        typer.Option(
+            "--class",
+            help="Class of both ends, for a class-conditional model [default: A's].",
+            show_default=False,
+        ),
     ] = None,
     resize: Resize = None,
     seed: Seed = 0,
@@ -44,7 +58,9 @@ def interpolate(
     use_threads(threads)
     flow = open_image_model(model)
     first, context = one_image(flow, a, resize, class_)
-    last, _ = one_image(flow, b, resize, notes(flow)["classes"][int(context)] if context is not None else None)
+    last, _ = one_image(
+        flow, b, resize, notes(flow)["classes"][int(context)] if context is not None else None
+    )
     strip = walk(flow, first, last, steps, context, seed=seed)
     write_images(out, strip, columns=steps, bits=notes(flow)["bits"])
     emit({"rows": steps, "out": str(out)}, json, [f"{steps} images in {out}"])

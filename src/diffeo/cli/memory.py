@@ -8,7 +8,10 @@ from typing import Any
 __all__ = ["shortage"]
 
 LOWER = {
-    "fit": "take a smaller --batch-size, a smaller model (--size, --set hidden=[64,64]), --memory invert, or fewer rows",
+    "fit": (
+        "take a smaller --batch-size, a smaller model (--size, --set hidden=[64,64]), --memory"
+        " invert, or fewer rows"
+    ),
     "sample": "take a smaller -n, or write .csv or .parquet, which are written piece by piece",
     "infer": "take a smaller --batch-size, a smaller -n, or fewer entries",
     "check": "take fewer --rows",
@@ -29,8 +32,13 @@ STAGES = (  # room, beginning of the function's name, words
 
 
 def shortage(error: BaseException) -> str:
-    """The line: the stage is that of the outermost call that names one, the advice that of the verb."""
-    frames = [(_room(frame.f_globals), frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    """The line: the stage is that of the outermost call that names one, the advice that of the
+    verb.
+    """
+    frames = [
+        (_room(frame.f_globals), frame.f_code.co_name)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
     verb = next((name for room, name in frames if room == "cli" and name in LOWER), "")
     stages = (said for frame in frames for *of, said in STAGES if _is(frame, *of))
     doing = next(stages, "")

@@ -1,4 +1,6 @@
-"""The notes that a model folder carries beside its weights: of the kinds that the verbs rely on, whoever wrote them."""
+"""The notes that a model folder carries beside its weights: of the kinds that the verbs rely on,
+whoever wrote them.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,23 @@ class _Notes(pydantic.BaseModel, extra="ignore", strict=True):
 
 
 def check_notes(flow: Flow, folder: Path) -> None:
-    """Raise `StoreError` when what is noted of the training, the images or the source has another form, or fits another flow."""
+    """Raise `StoreError` when what is noted of the training, the images or the source has another
+    form, or fits another flow.
+    """
     try:
         notes = _Notes.model_validate(flow.metadata)
     except pydantic.ValidationError as error:
         raise StoreError(f"{folder}: its metadata are damaged: {first_fault(error)}") from None
     if notes.images.bits not in (None, flow.bits):
-        raise StoreError(f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes {flow.bits}")
+        raise StoreError(
+            f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes"
+            f" {flow.bits}"
+        )
     if len(notes.images.classes) not in (0, flow.classes or len(notes.images.classes)):
-        raise StoreError(f"{folder}: its metadata name {len(notes.images.classes)} classes, its flow has {flow.classes}")
+        raise StoreError(
+            f"{folder}: its metadata name {len(notes.images.classes)} classes, its flow has"
+            f" {flow.classes}"
+        )
     if len(set(notes.images.classes)) < len(notes.images.classes):
         raise StoreError(f"{folder}: its metadata name two classes alike")
     if notes.images.resize is not None:
@@ -52,12 +62,15 @@ def check_notes(flow: Flow, folder: Path) -> None:
 
 
 def _check_size(flow: Flow, folder: Path, resize: str) -> None:
-    """Images of another size would be made, however large, before they are held against the flow's."""
+    """Images of another size would be made, however large, before they are held against the
+    flow's.
+    """
     try:
         size = height_width(resize)
     except (ConfigError, ValueError):
         size = None
     if size != tuple(flow.event_shape[1:]):
         raise StoreError(
-            f"{folder}: its metadata resize images to {printable(resize, 60)}, its flow takes {flow.event_shape[1:]}"
+            f"{folder}: its metadata resize images to {printable(resize, 60)}, its flow takes"
+            f" {flow.event_shape[1:]}"
         )

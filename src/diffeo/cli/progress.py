@@ -28,8 +28,15 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("step {task.fields[step]}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    words = TextColumn("{task.description}", markup=False)  # names of columns are in it, brackets and all
+    columns = (
+        TextColumn("step {task.fields[step]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+    )
+    # names of columns are in it, brackets and all
+    words = TextColumn("{task.description}", markup=False)
     with Bar(*columns, TimeRemainingColumn(), words, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=1.0, step=0)
-        yield lambda p: bar.update(task, completed=min(1.0, p.fraction), description=visible(str(p)), step=p.step)
+        yield lambda p: bar.update(
+            task, completed=min(1.0, p.fraction), description=visible(str(p)), step=p.step
+        )

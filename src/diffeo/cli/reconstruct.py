@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Data, Json, Labels, Model, Resize, Seed, Threads, emit, open_image_model, read_rows, use_threads
+from .common import (
+    Data,
+    Json,
+    Labels,
+    Model,
+    Resize,
+    Seed,
+    Threads,
+    emit,
+    open_image_model,
+    read_rows,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +32,10 @@ __all__ = ["reconstruct"]
 def reconstruct(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
+    ],
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="The first so many images.")] = 8,
     labels: Labels = None,
     resize: Resize = None,
@@ -30,8 +45,8 @@ def reconstruct(
 ) -> None:
     """Images, decode(encode(images)), and what the coarse scales alone keep of them.
 
-    Rows from above: the images; from all latents; from the coarsest k scales, k falling, with the finer latents drawn anew.
-    Example:  diffeo reconstruct model images/ -n 8 -o rows.png
+    Rows from above: the images; from all latents; from the coarsest k scales, k falling, with the
+    finer latents drawn anew. Example:  diffeo reconstruct model images/ -n 8 -o rows.png
     """
     import torch
 
@@ -45,8 +60,21 @@ def reconstruct(
     write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow)["bits"])
     same = float((rows[1] == x).double().mean())
     worst = int((rows[1].int() - x.int()).abs().max())
-    result = {"rows": len(x), "scales": len(rows) - 1, "exact": same, "worst_level": worst, "out": str(out)}
-    emit(result, json, [f"{same:.4%} of the pixels come back exactly, the worst is off by {worst} levels", f"grid in {out}"])
+    result = {
+        "rows": len(x),
+        "scales": len(rows) - 1,
+        "exact": same,
+        "worst_level": worst,
+        "out": str(out),
+    }
+    emit(
+        result,
+        json,
+        [
+            f"{same:.4%} of the pixels come back exactly, the worst is off by {worst} levels",
+            f"grid in {out}",
+        ],
+    )
 
 
 def _rows(flow: Flow, x: Tensor, context: Tensor | None, seed: int) -> list[Tensor]:

@@ -1,4 +1,6 @@
-"""One run of `diffeo fit`: read, then train and report. What differs between tables and images is a `Job`."""
+"""One run of `diffeo fit`: read, then train and report. What differs between tables and images is a
+`Job`.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,16 @@ class Job(Protocol):
     def headline(self, summary: dict[str, Any]) -> list[str]:
         """The held-out figure, for people; may add to the summary for programs."""
 
-    def report(self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]) -> list[str]:
+    def report(
+        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+    ) -> list[str]:
         """Write the report, add to the summary, and say more for people."""
 
 
 def read_job(data: Any, out: Path, config: RunConfig, *, resume: bool, quiet: bool) -> Job:
-    """Read the data and note the settings in the folder; nothing is lost when this is interrupted."""
+    """Read the data and note the settings in the folder; nothing is lost when this is
+    interrupted.
+    """
     from .config import remember
 
     with _made(out):
@@ -52,7 +58,9 @@ def read_job(data: Any, out: Path, config: RunConfig, *, resume: bool, quiet: bo
     return job
 
 
-def run_job(job: Job, out: Path, config: RunConfig, *, resume: bool, quiet: bool) -> tuple[dict[str, Any], list[str]]:
+def run_job(
+    job: Job, out: Path, config: RunConfig, *, resume: bool, quiet: bool
+) -> tuple[dict[str, Any], list[str]]:
     """Train and report: the result for `--json`, and the lines for people."""
     from ..training import fit as train
     from .progress import progress
@@ -117,13 +125,16 @@ def _summary(result: FitResult, out: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and hold its lock; when reading the data fails, do not leave an empty one behind."""
+    """Make a folder and hold its lock; when reading the data fails, do not leave an empty one
+    behind.
+    """
     from ..training.lock import locked
 
     new = not folder.exists()
     make_folder(folder)
     try:
-        with locked(folder):  # so that a run that has the folder keeps its options and its list of rejects
+        # so that a run that has the folder keeps its options and its list of rejects
+        with locked(folder):
             yield
     except BaseException:  # also when interrupted
         if new and {path.name for path in folder.iterdir()} <= {".lock", "cache"}:
@@ -136,9 +147,14 @@ def _device(name: str) -> str:
 
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     if name.startswith("mps"):
-        raise ConfigError("--device mps: models keep float64 buffers, which MPS does not have: use cpu")
+        raise ConfigError(
+            "--device mps: models keep float64 buffers, which MPS does not have: use cpu"
+        )
     if name == "auto":
         return "cuda" if available["cuda"] else "cpu"
     if not available.get(name.split(":")[0], False):
-        raise ConfigError(f"--device {name}: not available here; use auto or one of {[d for d, ok in available.items() if ok]}")
+        raise ConfigError(
+            f"--device {name}: not available here; use auto or one of"
+            f" {[d for d, ok in available.items() if ok]}"
+        )
     return name

@@ -38,10 +38,20 @@ def score(
     model: Model,
     data: Data,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where to write: .csv, .csv.gz, .parquet, .npy or .npz.", show_default=False)
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where to write: .csv, .csv.gz, .parquet, .npy or .npz.",
+            show_default=False,
+        ),
     ],
     importance: Annotated[
-        int, typer.Option(min=1, help="Average the bound of a model that dequantises over so many draws of its noise.")
+        int,
+        typer.Option(
+            min=1,
+            help="Average the bound of a model that dequantises over so many draws of its noise.",
+        ),
     ] = 1,
     dialect: Dialect = None,
     labels: Labels = None,
@@ -51,8 +61,8 @@ def score(
 ) -> None:
     """Write the column `log_prob` in nats, one row for each row or image of DATA, in its order.
 
-    Rows that cannot be read get NaN, rows outside a column's support −inf. Memory does not grow with the file.
-    Example:  diffeo score model table.csv -o scores.parquet
+    Rows that cannot be read get NaN, rows outside a column's support −inf. Memory does not grow
+    with the file. Example:  diffeo score model table.csv -o scores.parquet
     """
     from ..data import write_table
 
@@ -63,12 +73,21 @@ def score(
     write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]
     words += [f"{counts['unusable']:,} rows were unusable (NaN)"] if counts["unusable"] else []
-    words += [f"{counts['outside']:,} rows lie outside the support of a column (-inf)"] if counts["outside"] else []
+    words += (
+        [f"{counts['outside']:,} rows lie outside the support of a column (-inf)"]
+        if counts["outside"]
+        else []
+    )
     emit({**counts, "out": str(out)}, json, words)
 
 
 def _pieces(
-    flow: Flow, model: Path, data: Path, dialect: str | None, labels: Path | None, resize: str | None
+    flow: Flow,
+    model: Path,
+    data: Path,
+    dialect: str | None,
+    labels: Path | None,
+    resize: str | None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A table in pieces of bounded size; images, which are bytes, whole."""
     if len(flow.event_shape) == 3:
@@ -85,10 +104,18 @@ def _pieces(
         reasons.update(piece.intake.reasons)
         reading = piece.reading
         yield tensors(piece)
-    say(*(f"{data}: {n:,} × {reason}" for reason, n in reasons.most_common(5)), *(f"{data}: {words}" for words in reading))
+    say(
+        *(f"{data}: {n:,} × {reason}" for reason, n in reasons.most_common(5)),
+        *(f"{data}: {words}" for words in reading),
+    )
 
 
-def _scores(flow: Flow, pieces: Iterator[tuple[Tensor, Tensor | None]], importance: int, counts: dict[str, int]) -> Iterator[Any]:
+def _scores(
+    flow: Flow,
+    pieces: Iterator[tuple[Tensor, Tensor | None]],
+    importance: int,
+    counts: dict[str, int],
+) -> Iterator[Any]:
     import numpy as np
 
     from ..training import log_probs

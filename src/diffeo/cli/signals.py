@@ -1,4 +1,6 @@
-"""How a command ends by a signal: exit code 128 + its number, after saving where there is something to save."""
+"""How a command ends by a signal: exit code 128 + its number, after saving where there is something
+to save.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ __all__ = ["exits_on_signals", "saves_on_signals"]
 
 @contextlib.contextmanager
 def saves_on_signals() -> Iterator[StopRequest]:
-    """Inside, a first signal ends training, which saves; what it came to is still said; then the command exits."""
+    """Inside, a first signal ends training, which saves; what it came to is still said; then the
+    command exits.
+    """
     from ..training.signals import stop_on_signals
 
     with stop_on_signals(send_again=False) as stop:
@@ -29,7 +33,9 @@ def saves_on_signals() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def exits_on_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise SystemExit as SIGINT does KeyboardInterrupt, so that temporary files are removed."""
+    """Inside, SIGTERM and SIGHUP raise SystemExit as SIGINT does KeyboardInterrupt, so that
+    temporary files are removed.
+    """
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     before = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,15 @@ from ..core.settings import one_of
 from ..core.shapes import Shape, flat
 from ..kernels import few_inputs
 
-__all__ = ["ConditionerFactory", "activation", "enter", "joined", "linear", "plain_layers", "zero_linear"]
+__all__ = [
+    "ConditionerFactory",
+    "activation",
+    "enter",
+    "joined",
+    "linear",
+    "plain_layers",
+    "zero_linear",
+]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -25,15 +34,20 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class ConditionerFactory(Protocol):
-    """Builds a network (B, \\*in_shape), context (B, \\*context_shape) or None -> (B, \\*out_shape), zero at first."""
+    """Builds a network (B, \\*in_shape), context (B, \\*context_shape) or None -> (B,
+    \\*out_shape), zero at first.
+    """
 
-    def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module: ...
+    def __call__(
+        self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None
+    ) -> nn.Module: ...
 
 
 def activation(name: str, inplace: bool = False) -> nn.Module:
     """The activation of that name; raises `ConfigError` with the known ones.
 
-    `inplace` is for after a layer whose output nobody else needs: a ReLU then takes no memory of its own.
+    `inplace` is for after a layer whose output nobody else needs: a ReLU then takes no memory of
+    its own.
     """
     one_of("activation", name, ACTIVATIONS)
     return nn.ReLU(inplace=True) if inplace and name == "relu" else ACTIVATIONS[name]()
@@ -53,17 +67,23 @@ def enter(layer: nn.Module, h: Tensor) -> Tensor:
 
 
 def plain_layers(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
-    """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs between, for who runs it
-    himself. A network says so by a method `relu_layers`. None for others, and where something (a hook, a
-    parametrization) has been put upon it."""
-    layers = net.relu_layers() if hasattr(net, "relu_layers") and all(map(_is_bare, net.modules())) else None  # type: ignore[operator]
+    """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs
+    between, for who runs it himself. A network says so by a method `relu_layers`. None for others,
+    and where something (a hook, a parametrization) has been put upon it."""
+    named: Callable[[], Any] | None = getattr(net, "relu_layers", None)  # type: ignore[assignment]
+    layers = named() if named is not None and all(map(_is_bare, net.modules())) else None
     if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) for layer in layers):
         return None
     return [layer.weight for layer in layers], [layer.bias for layer in layers]
 
 
 def _is_bare(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
     return not any(hooks)
 
 
@@ -73,7 +93,9 @@ def width(in_shape: Shape, context_shape: Shape | None) -> int:
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer; one without inputs (a vector of one entry) is its bias and draws no warning."""
+    """A linear layer; one without inputs (a vector of one entry) is its bias and draws no
+    warning.
+    """
     if inputs:
         return nn.Linear(inputs, outputs)
     layer = _bare(0, outputs)
@@ -90,7 +112,9 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _bare(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with uninitialised weights, of a shape that PyTorch need not fill or warn of: cut to another afterwards."""
+    """A linear layer with uninitialised weights, of a shape that PyTorch need not fill or warn of:
+    cut to another afterwards.
+    """
     layer = nn.Linear(1, 1, device="meta")
     layer.in_features, layer.out_features = inputs, outputs
     layer.weight = nn.Parameter(torch.empty(outputs, inputs))

@@ -15,8 +15,9 @@ __all__ = ["ImageContext", "TokenContext"]
 class ImageContext(nn.Module):
     """A context as a bias of feature maps (B, width, h, w).
 
-    A context image (C, H, W) is brought to the size of the features by averaging (or repeating) pixels and convolved,
-    so it acts where it lies; any other context is one bias per feature map, the same at every pixel.
+    A context image (C, H, W) is brought to the size of the features by averaging (or repeating)
+    pixels and convolved, so it acts where it lies; any other context is one bias per feature map,
+    the same at every pixel.
     """
 
     def __init__(self, context_shape: Shape, width: int, grid: Shape) -> None:
@@ -24,7 +25,9 @@ class ImageContext(nn.Module):
         self.grid = (grid[0], grid[1])
         self.image = len(context_shape) == 3
         self.read: nn.Module = (
-            nn.Conv2d(context_shape[0], width, 3, padding=1) if self.image else nn.Linear(math.prod(context_shape), width)
+            nn.Conv2d(context_shape[0], width, 3, padding=1)
+            if self.image
+            else nn.Linear(math.prod(context_shape), width)
         )
 
     def forward(self, context: Tensor) -> Tensor:

@@ -18,10 +18,12 @@ __all__ = ["ConvNet", "ConvResNet", "image_shapes", "per_entry", "zero_conv"]
 
 @dataclass(frozen=True)
 class ConvNet:
-    """θ = 3×3 conv ∘ φ ∘ 1×1 conv ∘ φ ∘ 3×3 conv of x_A (C, H, W), with `width` feature maps; the last starts at zero.
+    """θ = 3×3 conv ∘ φ ∘ 1×1 conv ∘ φ ∘ 3×3 conv of x_A (C, H, W), with `width` feature maps; the
+    last starts at zero.
 
-    Glow's network, Kingma & Dhariwal 2018, arXiv:1807.03039. The context (a vector, a label or an image) is a bias of
-    the first feature maps. Raises `ConfigError` for a width below 1 or an unknown activation.
+    Glow's network, Kingma & Dhariwal 2018, arXiv:1807.03039. The context (a vector, a label or an
+    image) is a bias of the first feature maps. Raises `ConfigError` for a width below 1 or an
+    unknown activation.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ConvNet(width=16)((2, 8, 8), (2, 8, 8, 3), None)
@@ -41,13 +43,19 @@ class ConvNet:
 
 
 class _ConvNet(nn.Module):
-    def __init__(self, spec: ConvNet, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> None:
+    def __init__(
+        self, spec: ConvNet, in_shape: Shape, out_shape: Shape, context_shape: Shape | None
+    ) -> None:
         super().__init__()
         channels, grid, outputs, self.params = image_shapes(in_shape, out_shape)
         self.first = nn.Conv2d(channels, spec.width, 3, padding=1)
-        self.context = None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        self.context = (
+            None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        )
         act = activation(spec.activation, inplace=True)
-        self.rest = nn.Sequential(act, nn.Conv2d(spec.width, spec.width, 1), act, zero_conv(spec.width, outputs, 3))
+        self.rest = nn.Sequential(
+            act, nn.Conv2d(spec.width, spec.width, 1), act, zero_conv(spec.width, outputs, 3)
+        )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -63,12 +71,14 @@ class _ConvNet(nn.Module):
 
 @dataclass(frozen=True)
 class ConvResNet:
-    """h ← h + 3×3 conv(φ(3×3 conv(φ(h)))), `blocks` times, between 3×3 convolutions; the last starts at zero.
+    """h ← h + 3×3 conv(φ(3×3 conv(φ(h)))), `blocks` times, between 3×3 convolutions; the last
+    starts at zero.
 
-    The residual network of RealNVP (Dinh et al. 2016, arXiv:1605.08803) and of Neural Spline Flows on images, without
-    batch normalisation, since rows must not see each other: residual branches start small instead. The context (a
-    vector, a label or an image) is a bias of the first feature maps. Raises `ConfigError` for sizes below 1, an unknown
-    activation, or a dropout outside [0, 1).
+    The residual network of RealNVP (Dinh et al. 2016, arXiv:1605.08803) and of Neural Spline Flows
+    on images, without batch normalisation, since rows must not see each other: residual branches
+    start small instead. The context (a vector, a label or an image) is a bias of the first feature
+    maps. Raises `ConfigError` for sizes below 1, an unknown activation, or a dropout outside [0,
+    1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ConvResNet(width=16, blocks=1)((2, 8, 8), (2, 8, 8, 3), (10,))
@@ -92,11 +102,15 @@ class ConvResNet:
 
 
 class _ConvResNet(nn.Module):
-    def __init__(self, spec: ConvResNet, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> None:
+    def __init__(
+        self, spec: ConvResNet, in_shape: Shape, out_shape: Shape, context_shape: Shape | None
+    ) -> None:
         super().__init__()
         channels, grid, outputs, self.params = image_shapes(in_shape, out_shape)
         self.first = nn.Conv2d(channels, spec.width, 3, padding=1)
-        self.context = None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        self.context = (
+            None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        )
         self.blocks = nn.ModuleList(_block(spec) for _ in range(spec.blocks))
         self.last = nn.Sequential(activation(spec.activation), zero_conv(spec.width, outputs, 3))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -114,20 +128,33 @@ def _block(spec: ConvResNet) -> nn.Module:
         last.weight.mul_(0.1)
     dropout = [nn.Dropout2d(spec.dropout)] if spec.dropout else []
     first = nn.Conv2d(spec.width, spec.width, 3, padding=1)
-    return nn.Sequential(activation(spec.activation), first, activation(spec.activation, inplace=True), *dropout, last)
+    return nn.Sequential(
+        activation(spec.activation),
+        first,
+        activation(spec.activation, inplace=True),
+        *dropout,
+        last,
+    )
 
 
 def image_shapes(in_shape: Shape, out_shape: Shape) -> tuple[int, Shape, int, Shape]:
-    """Input channels, grid (h, w), output channels, and (C_out, P); raises `ShapeError` unless both are images of one grid."""
+    """Input channels, grid (h, w), output channels, and (C_out, P); raises `ShapeError` unless both
+    are images of one grid.
+    """
     if len(in_shape) != 3 or len(out_shape) != 4 or in_shape[1:] != out_shape[1:3]:
-        raise ShapeError(f"a convolutional conditioner reads images (C, H, W) and gives (C', H, W, P): {in_shape}, {out_shape}")
+        raise ShapeError(
+            "a convolutional conditioner reads images (C, H, W) and gives (C', H, W, P):"
+            f" {in_shape}, {out_shape}"
+        )
     channels, *grid = in_shape
     outputs, params = out_shape[0], out_shape[-1]
     return channels, tuple(grid), outputs * params, (outputs, params)
 
 
 def per_entry(features: Tensor, params: Shape) -> Tensor:
-    """(B, C·P, H, W) -> (B, C, H, W, P), a view: with channels last, the parameters of an entry lie side by side."""
+    """(B, C·P, H, W) -> (B, C, H, W, P), a view: with channels last, the parameters of an entry lie
+    side by side.
+    """
     entries: Tensor = features.unflatten(1, params).movedim(2, -1)
     return entries
 

@@ -17,10 +17,11 @@ __all__ = ["OneHot", "StandardizeContext", "initialize_contexts", "readable"]
 
 
 class StandardizeContext(nn.Module):
-    """(c − mean) / sd per entry, fitted by `initialize` on the training contexts and stored with the model.
+    """(c − mean) / sd per entry, fitted by `initialize` on the training contexts and stored with
+    the model.
 
-    Works in the context's own precision and hands on the model's. Constant entries are centred only. Raises `ContextError`
-    for contexts of another shape.
+    Works in the context's own precision and hands on the model's. Constant entries are centred
+    only. Raises `ContextError` for contexts of another shape.
 
     >>> import torch, diffeo
     >>> embed = diffeo.conditioners.StandardizeContext((1,))
@@ -54,13 +55,17 @@ class StandardizeContext(nn.Module):
 
     def _check(self, context: Tensor) -> None:
         if context.shape[1:] != self.context_shape:
-            raise ContextError(f"built for contexts of shape {self.context_shape}, got {tuple(context.shape[1:])}")
+            raise ContextError(
+                f"built for contexts of shape {self.context_shape}, got {tuple(context.shape[1:])}"
+            )
 
 
 class OneHot(nn.Module):
-    """Class numbers c (B,) -> (B, classes) with a 1 at c: the context of a class-conditional flow, `context_shape=()`.
+    """Class numbers c (B,) -> (B, classes) with a 1 at c: the context of a class-conditional flow,
+    `context_shape=()`.
 
-    Raises `ContextError` for a number that is no class, but not in a compiled or exported graph, which cannot branch on data.
+    Raises `ContextError` for a number that is no class, but not in a compiled or exported graph,
+    which cannot branch on data.
 
     >>> import torch, diffeo
     >>> diffeo.conditioners.OneHot(3)(torch.tensor([2]))
@@ -77,17 +82,20 @@ class OneHot(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         index = context.long()
-        if not _blind(context) and bool(((index < 0) | (index >= self.classes) | (index != context)).any()):
+        if not _blind(context) and bool(
+            ((index < 0) | (index >= self.classes) | (index != context)).any()
+        ):
             raise ContextError(f"classes are whole numbers from 0 to {self.classes - 1}")
         return nn.functional.one_hot(index, self.classes).to(self._like.dtype)
 
 
 def readable(context: Tensor, embedding: nn.Module, dtype: torch.dtype) -> Tensor:
-    """A context as the embedding can read it: in `dtype`, whole numbers where it looks them up, as it is where it says so.
+    """A context as the embedding can read it: in `dtype`, whole numbers where it looks them up, as
+    it is where it says so.
 
-    Numbers are looked up by `nn.Embedding`, wherever it sits, and whole numbers without axes are those of classes. A module
-    with `any_dtype = True`, such as `StandardizeContext`, takes what comes. Raises `ContextError` for 1.5 where numbers are
-    looked up.
+    Numbers are looked up by `nn.Embedding`, wherever it sits, and whole numbers without axes are
+    those of classes. A module with `any_dtype = True`, such as `StandardizeContext`, takes what
+    comes. Raises `ContextError` for 1.5 where numbers are looked up.
     """
     first = _first(embedding)
     if getattr(first, "any_dtype", False):
@@ -104,7 +112,8 @@ def readable(context: Tensor, embedding: nn.Module, dtype: torch.dtype) -> Tenso
 
 @torch.no_grad()
 def initialize_contexts(embedding: nn.Module, context: Tensor) -> None:
-    """Set up every `StandardizeContext` in an embedding from what reaches it of these contexts (B, \\*context).
+    """Set up every `StandardizeContext` in an embedding from what reaches it of these contexts (B,
+    \\*context).
 
     Raises `ContextError` when nothing reaches one.
     """
@@ -124,7 +133,10 @@ def initialize_contexts(embedding: nn.Module, context: Tensor) -> None:
         for hook in hooks:
             hook.remove()
     if waiting:
-        raise ContextError("the embedding holds a StandardizeContext that it does not call, so it cannot be set up: take it out")
+        raise ContextError(
+            "the embedding holds a StandardizeContext that it does not call, so it cannot be set"
+            " up: take it out"
+        )
 
 
 LOOKUPS = (nn.Embedding, nn.EmbeddingBag)

@@ -19,12 +19,14 @@ __all__ = ["GatedConv"]
 
 @dataclass(frozen=True)
 class GatedConv:
-    """`blocks` × [h ← norm(h + gated conv(h)), h ← norm(h + gated attention(h))] between 3×3 convolutions.
+    """`blocks` × [h ← norm(h + gated conv(h)), h ← norm(h + gated attention(h))] between 3×3
+    convolutions.
 
-    Flow++, Ho et al. 2019, arXiv:1902.00275: 3×3 and 1×1 convolutions with concatenated ELUs, gates a ⊙ σ(b), layer
-    norm over channels, attention over pixels with learned positions (`heads=0` leaves it out, as where images are
-    large). The context (a vector, a label or an image) is a bias of the first feature maps. The last layer starts at
-    zero. Raises `ConfigError` unless `heads` is zero or divides `width`, sizes are at least 1, and 0 ≤ dropout < 1.
+    Flow++, Ho et al. 2019, arXiv:1902.00275: 3×3 and 1×1 convolutions with concatenated ELUs, gates
+    a ⊙ σ(b), layer norm over channels, attention over pixels with learned positions (`heads=0`
+    leaves it out, as where images are large). The context (a vector, a label or an image) is a bias
+    of the first feature maps. The last layer starts at zero. Raises `ConfigError` unless `heads` is
+    zero or divides `width`, sizes are at least 1, and 0 ≤ dropout < 1.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.GatedConv(width=16, blocks=1)((2, 8, 8), (2, 8, 8, 3), None)
@@ -42,22 +44,30 @@ class GatedConv:
         whole("blocks", self.blocks)
         number("dropout", self.dropout, least=0, below=1)
         if whole("heads", self.heads, least=None) < 0 or (self.heads and self.width % self.heads):
-            raise ConfigError(f"heads={self.heads} must divide width={self.width}, or be 0 for no attention")
+            raise ConfigError(
+                f"heads={self.heads} must divide width={self.width}, or be 0 for no attention"
+            )
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> nn.Module:
         return _GatedConv(self, in_shape, out_shape, context_shape)
 
 
 class _GatedConv(nn.Module):
-    def __init__(self, spec: GatedConv, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> None:
+    def __init__(
+        self, spec: GatedConv, in_shape: Shape, out_shape: Shape, context_shape: Shape | None
+    ) -> None:
         super().__init__()
         channels, grid, outputs, self.params = image_shapes(in_shape, out_shape)
         self.first = nn.Conv2d(channels, spec.width, 3, padding=1)
-        self.context = None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        self.context = (
+            None if context_shape is None else ImageContext(context_shape, spec.width, grid)
+        )
         blocks: list[nn.Module] = []
         for _ in range(spec.blocks):
             blocks += [_GatedBlock(spec.width, spec.dropout), _Norm(spec.width)]
-            blocks += [_Attention(spec.width, spec.heads, grid), _Norm(spec.width)] if spec.heads else []
+            blocks += (
+                [_Attention(spec.width, spec.heads, grid), _Norm(spec.width)] if spec.heads else []
+            )
         self.blocks = nn.Sequential(*blocks)
         self.last = zero_conv(spec.width, outputs, 3)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -75,7 +85,9 @@ class _Norm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias).movedim(-1, 1)
+        return layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias).movedim(
+            -1, 1
+        )
 
 
 class _GatedBlock(nn.Module):

@@ -18,10 +18,11 @@ __all__ = ["MLP"]
 
 @dataclass(frozen=True)
 class MLP:
-    """θ = W_n φ(... φ(W_1 [x_A, c] + b_1) ...) + b_n: fully connected, the context joined to the input.
+    """θ = W_n φ(... φ(W_1 [x_A, c] + b_1) ...) + b_n: fully connected, the context joined to the
+    input.
 
-    Calling it builds the network, whose last layer starts at zero. Raises `ConfigError` for a layer without units, an
-    unknown activation, or a dropout outside [0, 1).
+    Calling it builds the network, whose last layer starts at zero. Raises `ConfigError` for a layer
+    without units, an unknown activation, or a dropout outside [0, 1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.MLP(hidden=(16,))((2,), (3, 2), None)
@@ -63,7 +64,12 @@ class _Net(nn.Module):
         return out
 
     def relu_layers(self) -> list[nn.Module] | None:
-        """The linear layers, if nothing but ReLUs acts between them: dropout does not, but while training."""
+        """The linear layers, if nothing but ReLUs acts between them: dropout does not, but while
+        training.
+        """
         between = [part for part in self.body if not isinstance(part, nn.Linear)]
-        quiet = all(isinstance(part, nn.ReLU) or (isinstance(part, nn.Dropout) and not self.training) for part in between)
+        quiet = all(
+            isinstance(part, nn.ReLU) or (isinstance(part, nn.Dropout) and not self.training)
+            for part in between
+        )
         return [part for part in self.body if isinstance(part, nn.Linear)] if quiet else None

@@ -19,12 +19,14 @@ __all__ = ["Periodic"]
 
 @dataclass(frozen=True)
 class Periodic:
-    """Wraps a conditioner so that the listed inputs, circular on [low, high), enter as their cosine and sine.
+    """Wraps a conditioner so that the listed inputs, circular on [low, high), enter as their cosine
+    and sine.
 
     Raises `ConfigError` unless low < high, both finite.
 
     >>> import torch, diffeo
-    >>> factory = diffeo.conditioners.Periodic(diffeo.conditioners.MLP((8,)), circular=[1], low=0.0, high=1.0)
+    >>> factory = diffeo.conditioners.Periodic(
+    ...     diffeo.conditioners.MLP((8,)), circular=[1], low=0.0, high=1.0)
     >>> factory((2,), (1, 2), None)(torch.rand(3, 2), None).shape
     torch.Size([3, 1, 2])
     """
@@ -53,10 +55,14 @@ class _Net(nn.Module):
         self.net, self.low, self.turn = net, spec.low, 2 * math.pi / (spec.high - spec.low)
         around = set(spec.circular)
         plain = [i for i in range(size) if i not in around]
-        self.register_buffer("circular", torch.tensor(list(spec.circular), dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "circular", torch.tensor(list(spec.circular), dtype=torch.long), persistent=False
+        )
         self.register_buffer("plain", torch.tensor(plain, dtype=torch.long), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         angle = (x.index_select(1, self.circular) - self.low) * self.turn
-        out: Tensor = self.net(torch.cat([x.index_select(1, self.plain), angle.cos(), angle.sin()], 1), context)
+        out: Tensor = self.net(
+            torch.cat([x.index_select(1, self.plain), angle.cos(), angle.sin()], 1), context
+        )
         return out

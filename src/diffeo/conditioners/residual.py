@@ -17,10 +17,12 @@ __all__ = ["ResidualMLP"]
 
 @dataclass(frozen=True)
 class ResidualMLP:
-    """h ← h + W₂ φ(W₁ φ(h)), `blocks` times, between an input and an output layer; the context joined to the input.
+    """h ← h + W₂ φ(W₁ φ(h)), `blocks` times, between an input and an output layer; the context
+    joined to the input.
 
-    Pre-activation residual blocks (He et al. 2016, arXiv:1603.05027), the conditioner of Neural Spline Flows. The last
-    layer starts at zero. Raises `ConfigError` for sizes below 1, an unknown activation, or a dropout outside [0, 1).
+    Pre-activation residual blocks (He et al. 2016, arXiv:1603.05027), the conditioner of Neural
+    Spline Flows. The last layer starts at zero. Raises `ConfigError` for sizes below 1, an unknown
+    activation, or a dropout outside [0, 1).
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.ResidualMLP(width=16, blocks=2)((2,), (3, 2), (4,))
@@ -62,7 +64,12 @@ class _Net(nn.Module):
 
 def _block(spec: ResidualMLP) -> nn.Module:
     middle = nn.Linear(spec.width, spec.width)
-    with torch.no_grad():  # residual branches start small, so depth does not inflate the activations
+    # residual branches start small, so depth does not inflate the activations
+    with torch.no_grad():
         middle.weight.mul_(0.1)
-    parts = [activation(spec.activation), nn.Linear(spec.width, spec.width), activation(spec.activation, inplace=True)]
+    parts = [
+        activation(spec.activation),
+        nn.Linear(spec.width, spec.width),
+        activation(spec.activation, inplace=True),
+    ]
     return nn.Sequential(*parts, *([nn.Dropout(spec.dropout)] if spec.dropout else []), middle)

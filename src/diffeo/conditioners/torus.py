@@ -32,17 +32,20 @@ class Cut(Protocol):
 
 @dataclass(frozen=True)
 class TorusNet:
-    """Parameters of the sites x_B of a torus (C, H, W) from convolutions of the whole lattice with x_B set to zero.
+    """Parameters of the sites x_B of a torus (C, H, W) from convolutions of the whole lattice with
+    x_B set to zero.
 
-    `partition` says which sites condition. `kernel`×`kernel` convolutions with periodic boundaries to `hidden` feature
-    maps, `activation` between them; the last starts at zero. So parameters move along when the sites that condition do.
-    With `odd`, the indices of those parameters of the map that are to change sign with x_A (a shift), the network
-    is tanh without biases and all other parameters are even in x_A: a coupling that commutes with x → −x.
-    Albergo et al. 2021, arXiv:2101.08176. Raises `ShapeError` when H or W is odd, `ConfigError` for an even
-    kernel, a layer without units or an unknown activation, `ContextError` with a context.
+    `partition` says which sites condition. `kernel`×`kernel` convolutions with periodic boundaries
+    to `hidden` feature maps, `activation` between them; the last starts at zero. So parameters move
+    along when the sites that condition do. With `odd`, the indices of those parameters of the map
+    that are to change sign with x_A (a shift), the network is tanh without biases and all other
+    parameters are even in x_A: a coupling that commutes with x → −x. Albergo et al. 2021,
+    arXiv:2101.08176. Raises `ShapeError` when H or W is odd, `ConfigError` for an even kernel, a
+    layer without units or an unknown activation, `ContextError` with a context.
 
     >>> import torch, diffeo
-    >>> net = diffeo.conditioners.TorusNet(diffeo.partitions.Checkerboard((1, 8, 8)))((2, 4, 4), (2, 4, 4, 2), None)
+    >>> factory = diffeo.conditioners.TorusNet(diffeo.partitions.Checkerboard((1, 8, 8)))
+    >>> net = factory((2, 4, 4), (2, 4, 4, 2), None)
     >>> net(torch.ones(5, 2, 4, 4), None).shape
     torch.Size([5, 2, 4, 4, 2])
     """
@@ -75,24 +78,38 @@ class _TorusNet(nn.Module):
         super().__init__()
         channels, height, width = spec.partition.event_shape
         if height % 2 or width % 2:
-            raise ShapeError(f"a checkerboard closes on a torus of even height and width, not {height} × {width}")
+            raise ShapeError(
+                f"a checkerboard closes on a torus of even height and width, not {height} × {width}"
+            )
         even = spec.odd is not None
         sizes, radius = (channels, *spec.hidden), spec.kernel // 2
         self.act = activation("tanh" if even else spec.activation)
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, spec.kernel, bias=not even) for i, o in pairwise(sizes))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, spec.kernel, bias=not even) for i, o in pairwise(sizes)
+        )
         odd = list(range(out_shape[-1]) if spec.odd is None else spec.odd)
         rest = [p for p in range(out_shape[-1]) if p not in odd]
-        self.odd = _last(sizes[-1], channels * len(odd), spec.kernel, bias=not even) if odd else None
+        self.odd = (
+            _last(sizes[-1], channels * len(odd), spec.kernel, bias=not even) if odd else None
+        )
         self.even = _last(sizes[-1], channels * len(rest), spec.kernel, bias=True) if rest else None
         self.order = [(odd + rest).index(p) for p in range(out_shape[-1])]
-        self.halo, self.event, self.part = radius * (len(spec.hidden) + 1), (channels, height, width), out_shape[:-1]
+        self.halo, self.event, self.part = (
+            radius * (len(spec.hidden) + 1),
+            (channels, height, width),
+            out_shape[:-1],
+        )
         self._number(spec.partition, in_shape)
 
     def _number(self, partition: Cut, in_shape: Shape) -> None:
-        """Where every site of the padded lattice comes from, 0 being nowhere, and where every x_B lies on the lattice."""
+        """Where every site of the padded lattice comes from, 0 being nowhere, and where every x_B
+        lies on the lattice.
+        """
         sites = torch.arange(float(torch.Size(self.event).numel())).view(1, *self.event)
         a, b = partition.split(sites)
-        inputs = partition.merge(1.0 + torch.arange(float(a.numel())).view(a.shape), torch.zeros_like(b))
+        inputs = partition.merge(
+            1.0 + torch.arange(float(a.numel())).view(a.shape), torch.zeros_like(b)
+        )
         halo = self.halo
         padded = _wrapped(inputs, halo)
         self.register_buffer("sources", padded.flatten().long(), persistent=False)
@@ -104,8 +121,15 @@ class _TorusNet(nn.Module):
         h = F.pad(a.flatten(1), (1, 0)).index_select(1, self.sources).view(-1, *self.padded)
         for conv in self.convs:
             h = self.act(conv(h))
-        heads = ([] if self.odd is None else [self.odd(h)]) + ([] if self.even is None else [self.even(h * h)])
-        params = torch.cat(heads, 1).unflatten(1, (-1, self.event[0])).flatten(2).index_select(2, self.targets)
+        heads = ([] if self.odd is None else [self.odd(h)]) + (
+            [] if self.even is None else [self.even(h * h)]
+        )
+        params = (
+            torch.cat(heads, 1)
+            .unflatten(1, (-1, self.event[0]))
+            .flatten(2)
+            .index_select(2, self.targets)
+        )
         entries: Tensor = params[:, self.order].unflatten(2, self.part).movedim(1, -1)
         return entries
 
@@ -121,5 +145,8 @@ def _last(inputs: int, outputs: int, kernel: int, bias: bool) -> nn.Conv2d:
 def _wrapped(x: Tensor, halo: int) -> Tensor:
     """Padded on a torus, also by more than its size."""
     height, width = x.shape[-2:]
-    rows, columns = torch.arange(-halo, height + halo) % height, torch.arange(-halo, width + halo) % width
+    rows, columns = (
+        torch.arange(-halo, height + halo) % height,
+        torch.arange(-halo, width + halo) % width,
+    )
     return x[..., rows, :][..., columns]

@@ -20,12 +20,14 @@ __all__ = ["Transformer"]
 
 @dataclass(frozen=True)
 class Transformer:
-    """A pre-norm transformer of `depth` blocks over the tokens x_A (N, D), learned positions added; θ is read off per token.
+    """A pre-norm transformer of `depth` blocks over the tokens x_A (N, D), learned positions added;
+    θ is read off per token.
 
-    h ← h + attention(norm(h)), h ← h + MLP(norm(h)) with an MLP of 4 × `width` (Vaswani et al. 2017, arXiv:1706.03762),
-    the conditioner of Jet (Kolesnikov et al. 2024, arXiv:2412.15129). The context, any shape, is a bias of all tokens.
-    When more tokens are transformed than condition, the missing ones enter as their position alone. The last layer starts
-    at zero. Raises `ConfigError` unless `heads` divides `width`.
+    h ← h + attention(norm(h)), h ← h + MLP(norm(h)) with an MLP of 4 × `width` (Vaswani et al.
+    2017, arXiv:1706.03762), the conditioner of Jet (Kolesnikov et al. 2024, arXiv:2412.15129). The
+    context, any shape, is a bias of all tokens. When more tokens are transformed than condition,
+    the missing ones enter as their position alone. The last layer starts at zero. Raises
+    `ConfigError` unless `heads` divides `width`.
 
     >>> import torch, diffeo
     >>> net = diffeo.conditioners.Transformer(width=16, depth=1, heads=2)((4, 6), (4, 6, 2), None)
@@ -48,10 +50,15 @@ class Transformer:
 
 
 class _Transformer(nn.Module):
-    def __init__(self, spec: Transformer, in_shape: Shape, out_shape: Shape, context_shape: Shape | None) -> None:
+    def __init__(
+        self, spec: Transformer, in_shape: Shape, out_shape: Shape, context_shape: Shape | None
+    ) -> None:
         super().__init__()
         if len(in_shape) != 2 or len(out_shape) != 3:
-            raise ShapeError(f"a transformer reads tokens (N, D) and gives (N', D', P), not {in_shape} and {out_shape}")
+            raise ShapeError(
+                f"a transformer reads tokens (N, D) and gives (N', D', P), not {in_shape} and"
+                f" {out_shape}"
+            )
         (given, size), (self.wanted, *each) = in_shape, out_shape
         self.each: Shape = tuple(each)
         count = max(given, self.wanted)
@@ -78,10 +85,14 @@ class _Block(nn.Module):
         self.heads = heads
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.project, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, h: Tensor) -> Tensor:
-        q, k, v = self.project(self.norms[0](h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.project(self.norms[0](h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         h = h + self.back(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         out: Tensor = h + self.mlp(self.norms[1](h))
         return out

@@ -1,1 +1,3 @@
-"""The contract that every flow is built on, and the rules for the numbers. Import from its modules."""
+"""The contract that every flow is built on, and the rules for the numbers. Import from its
+modules.
+"""

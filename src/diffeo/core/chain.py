@@ -10,10 +10,11 @@ __all__ = ["Chain"]
 
 
 class Chain(Links):
-    """y = (f_n ∘ ... ∘ f_1)(x), log|det dy/dx| = Σ log|det df_i|: the first transform is the one nearest the data.
+    """y = (f_n ∘ ... ∘ f_1)(x), log|det dy/dx| = Σ log|det df_i|: the first transform is the one
+    nearest the data.
 
-    Raises `ContextError` when two links ask for contexts of different shapes. `forward_shape` names the link that
-    cannot take its input.
+    Raises `ContextError` when two links ask for contexts of different shapes. `forward_shape` names
+    the link that cannot take its input.
 
     >>> import torch, diffeo
     >>> chain = diffeo.Chain([diffeo.layers.Permute([1, 0]), diffeo.layers.Standardize((2,))])

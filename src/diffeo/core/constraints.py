@@ -1,4 +1,6 @@
-"""Supports that PyTorch has no constraint for. `biject_to`, its way to the reals, knows those that are not discrete."""
+"""Supports that PyTorch has no constraint for. `biject_to`, its way to the reals, knows those that
+are not discrete.
+"""
 
 from __future__ import annotations
 
@@ -72,5 +74,7 @@ class Inside(Constraint):
 
 
 for registry in (biject_to, transform_to):
-    registry.register(_Between, lambda c: biject_to(constraints.interval(c.lower_bound, c.upper_bound)))
+    registry.register(
+        _Between, lambda c: biject_to(constraints.interval(c.lower_bound, c.upper_bound))
+    )
     registry.register(Each, lambda c: StackTransform([biject_to(entry) for entry in c.entries], -1))

@@ -14,7 +14,9 @@ __all__ = ["Distribution"]
 
 
 class Distribution(nn.Module, ABC):
-    """A distribution over events of a fixed shape; its parameters and buffers say its dtype and device."""
+    """A distribution over events of a fixed shape; its parameters and buffers say its dtype and
+    device.
+    """
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__()
@@ -22,7 +24,9 @@ class Distribution(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density in nats of x (\\*S, \\*event): shape (\\*S). −inf outside the support, NaN for NaN rows."""
+        """Log-density in nats of x (\\*S, \\*event): shape (\\*S). −inf outside the support, NaN
+        for NaN rows.
+        """
 
     @abstractmethod
     def sample(
@@ -35,8 +39,8 @@ class Distribution(nn.Module, ABC):
     ) -> Tensor:
         """Draws of shape (\\*shape, \\*context_batch, \\*event), without gradients.
 
-        `temperature` scales the spread of the base distribution. With a `generator` the draws are reproducible and the
-        global generator is left alone.
+        `temperature` scales the spread of the base distribution. With a `generator` the draws are
+        reproducible and the global generator is left alone.
         """
 
     @abstractmethod
@@ -48,4 +52,6 @@ class Distribution(nn.Module, ABC):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Reparametrised draws, with gradients, and the log-density of the distribution that they were drawn from."""
+        """Reparametrised draws, with gradients, and the log-density of the distribution that they
+        were drawn from.
+        """

@@ -53,4 +53,6 @@ class TrainingError(DiffeoError, RuntimeError):
 
 
 class InferenceError(DiffeoError, RuntimeError):
-    """A log density cannot be used: it raised, has the wrong shape, carries no gradient, or is +inf somewhere."""
+    """A log density cannot be used: it raised, has the wrong shape, carries no gradient, or is +inf
+    somewhere.
+    """

@@ -1,4 +1,6 @@
-"""Files: written so that a crash at any moment leaves the old content or the new, opened only if that cannot hang."""
+"""Files: written so that a crash at any moment leaves the old content or the new, opened only if
+that cannot hang.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from typing import Any, BinaryIO
 
 from .errors import DataError
 
-__all__ = ["atomic", "fsync_folder", "held", "open_regular", "refuse_special", "sha256", "write_atomic"]
+__all__ = [
+    "atomic",
+    "fsync_folder",
+    "held",
+    "open_regular",
+    "refuse_special",
+    "sha256",
+    "write_atomic",
+]
 
 SPECIAL = {
     stat.S_ISFIFO: "a pipe",
@@ -26,7 +36,9 @@ SPECIAL = {
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success fsync it and rename it over `path`, else remove it."""
+    """Yield a temporary path in the same folder; on success fsync it and rename it over `path`,
+    else remove it.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -58,8 +70,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; raises `OSError` for links, pipes, devices and folders, without waiting for any."""
-    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    """Open a regular file for reading; raises `OSError` for links, pipes, devices and folders,
+    without waiting for any.
+    """
+    careful = (
+        getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
     descriptor = os.open(path, os.O_RDONLY | careful)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -69,9 +85,11 @@ def open_regular(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def held(folder: Path, patience: float) -> Iterator[None]:
-    """Hold a folder against other processes and threads that ask for it; raises `TimeoutError` after `patience` seconds.
+    """Hold a folder against other processes and threads that ask for it; raises `TimeoutError`
+    after `patience` seconds.
 
-    The system frees it when the process ends, however it ends. Where folders cannot be locked (Windows) nothing is held.
+    The system frees it when the process ends, however it ends. Where folders cannot be locked
+    (Windows) nothing is held.
     """
     try:
         import fcntl
@@ -97,7 +115,8 @@ def sha256(path: Path) -> str:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `DataError` for a pipe, socket or device, which may hang when read and cannot be read twice.
+    """Raise `DataError` for a pipe, socket or device, which may hang when read and cannot be read
+    twice.
 
     Regular files, folders and missing paths pass. `OSError` where the path cannot be looked up.
     """
@@ -107,7 +126,9 @@ def refuse_special(path: Path) -> None:
         return
     kind = next((words for test, words in SPECIAL.items() if test(mode)), None)
     if kind is not None:
-        raise DataError(f"{path}: is {kind}, not a file; save what it gives to a file and name that")
+        raise DataError(
+            f"{path}: is {kind}, not a file; save what it gives to a file and name that"
+        )
 
 
 def _locked(fcntl: Any, descriptor: int) -> bool:

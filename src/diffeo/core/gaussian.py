@@ -19,7 +19,9 @@ RIDGE_ROWS = 5_000  # rows that choose the ridge
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, diag(scale) · correlation · diag(scale)) of rows whose last `given` columns are conditioned on."""
+    """N(mean, diag(scale) · correlation · diag(scale)) of rows whose last `given` columns are
+    conditioned on.
+    """
 
     mean: Floats
     scale: Floats
@@ -30,7 +32,9 @@ class Gaussian:
 
     @classmethod
     def fit(cls, x: Floats, given: int = 0) -> Self:
-        """Maximum likelihood on x (N, D); where the covariance is singular, a ridge chosen by cross-validation."""
+        """Maximum likelihood on x (N, D); where the covariance is singular, a ridge chosen by
+        cross-validation.
+        """
         mean, scale = moments(x)
         w = (x - mean) / scale
         correlation = w.T @ w / len(w)
@@ -38,11 +42,16 @@ class Gaussian:
         if len(x) > x.shape[1] and values[0] > SINGULAR * values[-1]:
             return cls(mean, scale, correlation, given, "maximum likelihood")
         ridge = _ridge(w)
-        note = f"the covariance is singular: ridge of {ridge:g} on the correlations, chosen by cross-validation on training rows"
+        note = (
+            f"the covariance is singular: ridge of {ridge:g} on the correlations, chosen by"
+            " cross-validation on training rows"
+        )
         return cls(mean, scale, correlation + ridge * np.eye(len(mean)), given, note)
 
     def log_prob(self, x: Floats) -> Floats:
-        """Log-density (M,) of rows x (M, D) in nats, in the data's own units: of the first D − `given` columns."""
+        """Log-density (M,) of rows x (M, D) in nats, in the data's own units: of the first D −
+        `given` columns.
+        """
         w = (x - self.mean) / self.scale
         free = len(self.mean) - self.given
         joint = _normal(w, self.correlation) - np.log(self.scale[:free]).sum()
@@ -58,7 +67,9 @@ class Gaussian:
 
 
 def moments(x: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column, safe at any scale; a constant column has scale 1."""
+    """Mean and standard deviation of each column, safe at any scale; a constant column has scale
+    1.
+    """
     mean = x.mean(0)
     constant = x.min(0) == x.max(0)
     centred = x - mean
@@ -69,7 +80,9 @@ def moments(x: Floats) -> tuple[Floats, Floats]:
     return mean, scale
 
 
-def folds(rows: int, count: int, seed: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def folds(
+    rows: int, count: int, seed: int = 0
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(rows to fit, rows to score) of each of at most `count` folds."""
     if rows < 2:
         return [(np.arange(rows), np.arange(rows))]
@@ -78,7 +91,9 @@ def folds(rows: int, count: int, seed: int = 0) -> list[tuple[NDArray[np.int64],
 
 
 def _whiten(covariance: Floats) -> Floats:
-    """The upper triangular A with A Aᵀ = covariance⁻¹: rows w @ A are white, log|det A| = Σ log diag A."""
+    """The upper triangular A with A Aᵀ = covariance⁻¹: rows w @ A are white, log|det A| = Σ log
+    diag A.
+    """
     lower = np.linalg.cholesky(covariance)
     return np.linalg.solve(lower, np.eye(len(lower))).T
 

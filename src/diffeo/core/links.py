@@ -16,10 +16,12 @@ __all__ = ["Links", "context_for"]
 
 
 class Links(Transform):
-    """f_n ∘ ... ∘ f_1 of the transforms given, the first nearest the data; abstract: children say how both directions are run.
+    """f_n ∘ ... ∘ f_1 of the transforms given, the first nearest the data; abstract: children say
+    how both directions are run.
 
-    Raises `ContextError` when two links ask for contexts of different shapes. `forward_shape` names the link that
-    cannot take its input. The weights of all children have the same names, so that one loads those of another.
+    Raises `ContextError` when two links ask for contexts of different shapes. `forward_shape` names
+    the link that cannot take its input. The weights of all children have the same names, so that
+    one loads those of another.
     """
 
     def __init__(self, transforms: Iterable[Transform]) -> None:
@@ -30,7 +32,9 @@ class Links(Transform):
         self.any_dtype, self.settles_dtype = _dtypes(links)
         shapes = {t.context_shape for t in links if t.context_shape is not None}
         if len(shapes) > 1:
-            raise ContextError(f"the links of a chain read contexts of different shapes: {sorted(shapes)}")
+            raise ContextError(
+                f"the links of a chain read contexts of different shapes: {sorted(shapes)}"
+            )
         self.context_shape = next(iter(shapes), None)
 
     @abstractmethod
@@ -79,7 +83,9 @@ class Links(Transform):
             x, _ = transform(x, context_for(transform, context))
 
 
-def _run(links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+def _run(
+    links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool
+) -> tuple[Tensor, Tensor]:
     total = None
     while links:
         x, logdet, count = links[0].run(links[1:], x, context_for(links[0], context), inverse)
@@ -89,12 +95,16 @@ def _run(links: list[Transform], x: Tensor, context: Tensor | None, inverse: boo
 
 
 def context_for(transform: Transform, context: Tensor | None) -> Tensor | None:
-    """The context, for links that read one: conditional and unconditional links may share a chain."""
+    """The context, for links that read one: conditional and unconditional links may share a
+    chain.
+    """
     return None if transform.context_shape is None else context
 
 
 def _dtypes(transforms: list[Transform]) -> tuple[bool, bool]:
-    """Does the chain take any dtype, and does it then hand on the model's? The links before the first that settles it decide."""
+    """Does the chain take any dtype, and does it then hand on the model's? The links before the
+    first that settles it decide.
+    """
     for transform in transforms:
         if not transform.any_dtype:
             return False, False

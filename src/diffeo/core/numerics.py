@@ -7,11 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["centre_and_scale", "covariance_of", "full_precision", "gradients", "soft_clamp", "sum_event"]
+__all__ = [
+    "centre_and_scale",
+    "covariance_of",
+    "full_precision",
+    "gradients",
+    "soft_clamp",
+    "sum_event",
+]
 
 
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
-    """bound · tanh(x / bound): symmetric, slope 1 at zero, never beyond ±bound, finite for any input."""
+    """bound · tanh(x / bound): symmetric, slope 1 at zero, never beyond ±bound, finite for any
+    input.
+    """
     return torch.tanh(x / bound) * bound
 
 
@@ -21,15 +30,18 @@ def sum_event(x: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """float16 and bfloat16 become float32: log-dets, densities and maps are never computed in half precision."""
+    """float16 and bfloat16 become float32: log-dets, densities and maps are never computed in half
+    precision.
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def centre_and_scale(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, biased standard deviation and a mask of constant entries over the batch axis, all in float64.
+    """Mean, biased standard deviation and a mask of constant entries over the batch axis, all in
+    float64.
 
-    Entries are divided by their largest size first, so that 1e±200 neither overflows nor vanishes when squared. A
-    spread within rounding of zero counts as constant and gets scale 1.
+    Entries are divided by their largest size first, so that 1e±200 neither overflows nor vanishes
+    when squared. A spread within rounding of zero counts as constant and gets scale 1.
     """
     x = x.detach().to(torch.float64) if x.device.type != "mps" else x.detach()
     size = x.abs().amax(0).clamp_min(torch.finfo(x.dtype).tiny)
@@ -49,7 +61,9 @@ def covariance_of(rows: Tensor) -> Tensor:
 def gradients(
     pairs: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], create_graph: bool = False
 ) -> tuple[Tensor | None, ...]:
-    """The gradients by `inputs` of outputs, given with the gradients by them; None where nothing depends on an input."""
+    """The gradients by `inputs` of outputs, given with the gradients by them; None where nothing
+    depends on an input.
+    """
     live = [(out, grad) for out, grad in pairs if out.requires_grad]
     if not live:
         return (None,) * len(inputs)

@@ -11,12 +11,26 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RandomState", "draws", "exclusive", "random_state", "seeded", "seeder", "set_random_state"]
+__all__ = [
+    "RandomState",
+    "draws",
+    "exclusive",
+    "random_state",
+    "seeded",
+    "seeder",
+    "set_random_state",
+]
 
 RandomState = list[tuple[torch.Generator, Tensor]]
 Seeder = Callable[[int], AbstractContextManager[None]]
 
-RANDOM = (nn.MultiheadAttention, nn.RReLU, nn.RNNBase, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
+RANDOM = (
+    nn.MultiheadAttention,
+    nn.RReLU,
+    nn.RNNBase,
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+)
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 _lock = threading.RLock()
@@ -27,8 +41,9 @@ _turn: object | None = None  # of the thread that has the lock
 def exclusive(turn: object | None = None) -> Iterator[object]:
     """Inside, no other thread is: PyTorch's global generators are one for all threads.
 
-    What it gives is the turn that this thread has. A backward pass may run in threads of autograd, for which the thread
-    that has the lock waits: with the turn that its forward pass had, it goes on in that turn and does not wait in return.
+    What it gives is the turn that this thread has. A backward pass may run in threads of autograd,
+    for which the thread that has the lock waits: with the turn that its forward pass had, it goes
+    on in that turn and does not wait in return.
     """
     global _turn
     if turn is not None and turn is _turn:
@@ -45,17 +60,19 @@ def exclusive(turn: object | None = None) -> Iterator[object]:
 
 @contextlib.contextmanager
 def seeded(seed: int | None = None, *, turn: object | None = None) -> Iterator[None]:
-    """Inside, the global generators may be (and with `seed` are) seeded; afterwards they are as they were.
+    """Inside, the global generators may be (and with `seed` are) seeded; afterwards they are as
+    they were.
 
-    One thread at a time is inside, and may go in again, so a seed gives the same numbers in threads as alone, unless
-    code that knows nothing of this draws from the global generators meanwhile. So what waits for another thread, and
-    callbacks, which might, stay outside.
+    One thread at a time is inside, and may go in again, so a seed gives the same numbers in threads
+    as alone, unless code that knows nothing of this draws from the global generators meanwhile. So
+    what waits for another thread, and callbacks, which might, stay outside.
     """
     with exclusive(turn):
         state = random_state()
         try:
             if seed is not None:
-                # torch.manual_seed, without CUDA, spends 2 ms on a stack trace: too much for every training step
+                # torch.manual_seed, without CUDA, spends 2 ms on a stack trace: too much for every
+                # training step
                 for generator, _ in state:
                     generator.manual_seed(seed)
             yield
@@ -64,7 +81,9 @@ def seeded(seed: int | None = None, *, turn: object | None = None) -> Iterator[N
 
 
 def seeder(module: nn.Module) -> Seeder:
-    """`seeded` for what runs `module`; where that draws nothing, a context that does nothing and in which many threads may be."""
+    """`seeded` for what runs `module`; where that draws nothing, a context that does nothing and in
+    which many threads may be.
+    """
     return seeded if draws(module) else _unseeded
 
 
@@ -73,7 +92,9 @@ def _unseeded(seed: int) -> AbstractContextManager[None]:
 
 
 def draws(module: nn.Module) -> bool:
-    """May it draw from the global generators when it is run? Of modules that are neither PyTorch's nor diffeo's, it may."""
+    """May it draw from the global generators when it is run? Of modules that are neither PyTorch's
+    nor diffeo's, it may.
+    """
     return any(_draws(part) for part in module.modules())
 
 

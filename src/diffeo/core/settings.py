@@ -1,4 +1,6 @@
-"""Checks of settings: each returns the value as plain Python, or raises `ConfigError` with what is allowed."""
+"""Checks of settings: each returns the value as plain Python, or raises `ConfigError` with what is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def whole(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
-    """A whole number from `least` to `most`, where there are such; neither a float nor a boolean is one.
+    """A whole number from `least` to `most`, where there are such; neither a float nor a boolean is
+    one.
 
     >>> whole("layers", 4), whole("heads", 0, least=0)
     (4, 0)
@@ -39,7 +42,10 @@ def whole(name: str, value: Any, least: int | None = 1, most: int | None = None)
         count = int(value)
         if (least is None or count >= least) and (most is None or count <= most):
             return count
-    spans = [f"at least {least}" if least is not None else "", f"at most {most}" if most is not None else ""]
+    spans = [
+        f"at least {least}" if least is not None else "",
+        f"at most {most}" if most is not None else "",
+    ]
     span = " and ".join(filter(None, spans))
     raise ConfigError(f"{name} must be a whole number{span and ', ' + span}, got {value!r}")
 
@@ -52,7 +58,9 @@ def wholes(name: str, value: Any, least: int = 1, fewest: int = 1) -> tuple[int,
     """
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) >= fewest:
         return tuple(whole(f"each of {name}", item, least) for item in value)
-    several = {0: "a sequence", 1: "a sequence of one or more"}.get(fewest, f"a sequence of {fewest} or more")
+    several = {0: "a sequence", 1: "a sequence of one or more"}.get(
+        fewest, f"a sequence of {fewest} or more"
+    )
     raise ConfigError(f"{name} must be {several} whole numbers, got {value!r}")
 
 
@@ -86,9 +94,11 @@ def flag(name: str, value: Any) -> bool:
 
 
 def of_type(name: str, value: Any, hint: Any, least: int | None = None) -> None:
-    """Check a value against its annotation: a `Literal` of words, bool, int (`least` or more), float, `Sequence[str]`, or unions.
+    """Check a value against its annotation: a `Literal` of words, bool, int (`least` or more),
+    float, `Sequence[str]`, or unions.
 
-    What the annotation does not say, such as the range of a number, is left to where the setting is used.
+    What the annotation does not say, such as the range of a number, is left to where the setting is
+    used.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
@@ -96,7 +106,11 @@ def of_type(name: str, value: Any, hint: Any, least: int | None = None) -> None:
     elif origin is Literal:
         one_of(name, value, parts)
     elif origin is Sequence and parts == (str,):
-        if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        if (
+            not isinstance(value, Sequence)
+            or isinstance(value, str)
+            or not all(isinstance(item, str) for item in value)
+        ):
             raise ConfigError(f"{name} must be a sequence of words, got {value!r}")
     elif hint is bool:
         flag(name, value)

@@ -1,4 +1,6 @@
-"""Event shapes: normalising them, checking tensors against them, folding sample shapes into one batch axis."""
+"""Event shapes: normalising them, checking tensors against them, folding sample shapes into one
+batch axis.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Shape = tuple[int, ...]
 
 
 def as_shape(shape: int | Sequence[int]) -> Shape:
-    """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on what is no whole number, or negative."""
+    """`6` and `[6]` and `torch.Size([6])` are all `(6,)`. Raises `ShapeError` on what is no whole
+    number, or negative.
+    """
     several = shape if isinstance(shape, Iterable) and not isinstance(shape, str) else [shape]
     sizes = tuple(_size(n) for n in several)
     if any(n < 0 for n in sizes):
@@ -37,7 +41,10 @@ def check_event(x: Tensor, event_shape: Shape, name: str = "x") -> None:
     """Raise `ShapeError` unless the trailing axes of `x` are `event_shape`."""
     n = len(event_shape)
     if x.dim() < n or tuple(x.shape[x.dim() - n :]) != event_shape:
-        raise ShapeError(f"{name} has shape {tuple(x.shape)}, which does not end in the event shape {event_shape}")
+        raise ShapeError(
+            f"{name} has shape {tuple(x.shape)}, which does not end in the event shape"
+            f" {event_shape}"
+        )
 
 
 def flat(x: Tensor) -> Tensor:
@@ -51,22 +58,32 @@ def fold(x: Tensor, event_shape: Shape) -> tuple[Tensor, Shape]:
     return x.reshape(-1, *event_shape) if len(batch) != 1 else x, batch
 
 
-def fold_context(context: Tensor | None, context_shape: Shape | None, batch: Shape) -> tuple[Tensor | None, Shape]:
-    """Check a context `(*C, *context)` and expand it over the broadcast of `batch` and C: `(B, *context), broadcast`.
+def fold_context(
+    context: Tensor | None, context_shape: Shape | None, batch: Shape
+) -> tuple[Tensor | None, Shape]:
+    """Check a context `(*C, *context)` and expand it over the broadcast of `batch` and C: `(B,
+    *context), broadcast`.
 
     Raises `ContextError` when a context is missing, unexpected or of the wrong shape.
     """
     if context_shape is None:
         if context is not None:
-            raise ContextError("this flow takes no context: build it with context_shape=..., or leave the context out")
+            raise ContextError(
+                "this flow takes no context: build it with context_shape=..., or leave the"
+                " context out"
+            )
         return None, batch
     if context is None:
         raise ContextError(f"this flow needs a context of shape {context_shape}")
     lead = context.dim() - len(context_shape)
     if lead < 0 or tuple(context.shape[lead:]) != context_shape:
-        raise ContextError(f"the context has shape {tuple(context.shape)}, which does not end in {context_shape}")
+        raise ContextError(
+            f"the context has shape {tuple(context.shape)}, which does not end in {context_shape}"
+        )
     try:
         full = tuple(torch.broadcast_shapes(batch, context.shape[:lead]))
     except RuntimeError:
-        raise ContextError(f"a context batch of {tuple(context.shape[:lead])} does not fit a batch of {batch}") from None
+        raise ContextError(
+            f"a context batch of {tuple(context.shape[:lead])} does not fit a batch of {batch}"
+        ) from None
     return context.expand((*full, *context_shape)).reshape(-1, *context_shape), full

@@ -1,4 +1,6 @@
-"""What values one column of a vector may take: the grammar shared by tables, models and the command line."""
+"""What values one column of a vector may take: the grammar shared by tables, models and the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ Kind = Literal["real", "positive", "interval", "circular", "integer"]
 
 @dataclass(frozen=True)
 class Support:
-    """The support of one column: the real line, (0, ∞), (low, high), a circle [low, high), or the integers.
+    """The support of one column: the real line, (0, ∞), (low, high), a circle [low, high), or the
+    integers.
 
     Written `real`, `positive`, `interval:0:1`, `circular:0:360`, `integer`.
 
@@ -31,13 +34,21 @@ class Support:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ConfigError(f"unknown kind of column {self.kind!r}: use one of {', '.join(get_args(Kind))}")
+            raise ConfigError(
+                f"unknown kind of column {self.kind!r}: use one of {', '.join(get_args(Kind))}"
+            )
         bounded = self.kind in ("interval", "circular")
         if not bounded and (self.low is not None or self.high is not None):
             raise ConfigError(f"a column of kind {self.kind!r} takes no bounds")
         if bounded and (self.low is None or self.high is None):
-            raise ConfigError(f"a column of kind {self.kind!r} needs bounds: write {self.kind}:LOW:HIGH")
-        if self.low is not None and self.high is not None and not -math.inf < self.low < self.high < math.inf:
+            raise ConfigError(
+                f"a column of kind {self.kind!r} needs bounds: write {self.kind}:LOW:HIGH"
+            )
+        if (
+            self.low is not None
+            and self.high is not None
+            and not -math.inf < self.low < self.high < math.inf
+        ):
             raise ConfigError(f"bounds {self.low}:{self.high} must be finite, the lower one first")
 
     @classmethod
@@ -47,7 +58,10 @@ class Support:
         try:
             low, high = (float(b) for b in bounds) if bounds else (None, None)
         except ValueError:
-            raise ConfigError(f"cannot read {text!r}: write real, positive, integer, interval:0:1 or circular:0:360") from None
+            raise ConfigError(
+                f"cannot read {text!r}: write real, positive, integer, interval:0:1 or"
+                " circular:0:360"
+            ) from None
         return cls(kind, low, high)  # type: ignore[arg-type]
 
     def __str__(self) -> str:

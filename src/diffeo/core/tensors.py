@@ -1,4 +1,6 @@
-"""Tensors of what a caller holds (an array, a tensor, nested lists), with the numbers that it held."""
+"""Tensors of what a caller holds (an array, a tensor, nested lists), with the numbers that it
+held.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ __all__ = ["to_tensor"]
 
 
 TENSORS: dict[Callable[[Tensor], bool], str] = {
-    lambda t: t.is_complex(): "a tensor of complex numbers; give real and imaginary parts as columns",
+    lambda t: (
+        t.is_complex()
+    ): "a tensor of complex numbers; give real and imaginary parts as columns",
     lambda t: t.is_quantized: "a quantized tensor; give its numbers with .dequantize()",
     lambda t: t.is_meta: "a tensor on the meta device, which holds no numbers; give one that does",
     lambda t: t.is_nested: "a nested tensor; give rows of one length",
@@ -25,10 +29,12 @@ TENSORS: dict[Callable[[Tensor], bool], str] = {
 
 
 def to_tensor(label: str, values: Any) -> Tensor:
-    """A tensor of floats or uint8 with the numbers of an array, a tensor or nested lists; NaN where a cell is masked.
+    """A tensor of floats or uint8 with the numbers of an array, a tensor or nested lists; NaN where
+    a cell is masked.
 
-    float32, float64 and uint8 stay as they are, half precision becomes float32, everything else float64. Arrays are
-    copied, tensors only if they change. Raises `DataError` for what is no number, and for what float64 would round.
+    float32, float64 and uint8 stay as they are, half precision becomes float32, everything else
+    float64. Arrays are copied, tensors only if they change. Raises `DataError` for what is no
+    number, and for what float64 would round.
 
     >>> to_tensor("x", np.ma.masked_array([1, 2], mask=[False, True]))
     tensor([1., nan], dtype=torch.float64)
@@ -40,7 +46,11 @@ def to_tensor(label: str, values: Any) -> Tensor:
     if array.dtype == np.uint8 and not has_mask(array):
         return torch.from_numpy(np.array(np.ma.getdata(array), order="C"))
     if kept or array.dtype == np.float16:
-        data = np.array(np.ma.getdata(array), dtype=np.float64 if array.dtype.itemsize == 8 else np.float32, order="C")
+        data = np.array(
+            np.ma.getdata(array),
+            dtype=np.float64 if array.dtype.itemsize == 8 else np.float32,
+            order="C",
+        )
         if has_mask(array):
             data[np.ma.getmaskarray(array)] = np.nan
         return torch.from_numpy(data)

@@ -6,7 +6,8 @@ __all__ = ["printable", "visible"]
 
 
 def printable(text: object, most: int = 300) -> str:
-    """One line of at most `most` characters in which nothing moves a cursor: what does not print is written as an escape.
+    """One line of at most `most` characters in which nothing moves a cursor: what does not print is
+    written as an escape.
 
     >>> printable("a\\x1b[31mb\\nc")
     'a\\\\x1b[31mb c'
@@ -25,4 +26,6 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )

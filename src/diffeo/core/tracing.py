@@ -8,5 +8,7 @@ __all__ = ["traced"]
 
 
 def traced() -> bool:
-    """Is this run by the compiler or inside `torch.func`, which differentiate formulas by themselves?"""
+    """Is this run by the compiler or inside `torch.func`, which differentiate formulas by
+    themselves?
+    """
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

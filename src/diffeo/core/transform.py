@@ -14,13 +14,15 @@ __all__ = ["Inverse", "Transform"]
 
 
 class Transform(nn.Module, ABC):
-    """An invertible map x (B, \\*in) <-> y (B, \\*out) with one batch axis; `forward` is data -> latent.
+    """An invertible map x (B, \\*in) <-> y (B, \\*out) with one batch axis; `forward` is data ->
+    latent.
 
-    To write one: subclass, implement `forward` and `inverse`, and, where the shape changes or is fixed, `forward_shape`
-    and `inverse_shape`. Both directions return the pair (value, log-weight), the second of shape (B,): the log-det of
-    the direction just taken. Set `exact = False` when that is only a term of a lower bound (dequantisation). Put
-    data-dependent set-up into `initialize`, never into `forward`. At initialisation a transform is the identity.
-    Add one line to `tests/cases.py` and the whole contract is tested.
+    To write one: subclass, implement `forward` and `inverse`, and, where the shape changes or is
+    fixed, `forward_shape` and `inverse_shape`. Both directions return the pair (value, log-weight),
+    the second of shape (B,): the log-det of the direction just taken. Set `exact = False` when that
+    is only a term of a lower bound (dequantisation). Put data-dependent set-up into `initialize`,
+    never into `forward`. At initialisation a transform is the identity. Add one line to
+    `tests/cases.py` and the whole contract is tested.
     """
 
     exact: bool = True
@@ -30,17 +32,23 @@ class Transform(nn.Module, ABC):
     """The context it reads, or None."""
 
     draws: bool = False
-    """True: one of its directions draws from PyTorch's global generators (dropout in its networks aside)."""
+    """True: one of its directions draws from PyTorch's global generators (dropout in its networks
+    aside).
+    """
 
     any_dtype: bool = False
-    """True: takes input of any dtype as it is (first layers do); False: wants the dtype of the model."""
+    """True: takes input of any dtype as it is (first layers do); False: wants the dtype of the
+    model.
+    """
 
     settles_dtype: bool = False
     """True: hands on the dtype of the model whatever it was given (standardisation does)."""
 
     @property
     def support(self) -> Constraint | None:
-        """What each entry of x may be, where that is less than every real number; None says nothing."""
+        """What each entry of x may be, where that is less than every real number; None says
+        nothing.
+        """
         return None
 
     @abstractmethod
@@ -51,9 +59,11 @@ class Transform(nn.Module, ABC):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """latent -> data: x and log|det dx/dy| of shape (B,)."""
 
-    def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
-        """x through this transform, or its inverse, and as many of those that follow as go in the same call: the pair, and how
-        many they were.
+    def run(
+        self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    ) -> tuple[Tensor, Tensor, int]:
+        """x through this transform, or its inverse, and as many of those that follow as go in the
+        same call: the pair, and how many they were.
 
         By itself, unless layers cost less together than one after the other.
         """
@@ -61,15 +71,21 @@ class Transform(nn.Module, ABC):
         return y, logdet, 1
 
     def forward_shape(self, shape: Shape) -> Shape:
-        """The event shape of y for x of event shape `shape`; raises `ShapeError` when it cannot take it."""
+        """The event shape of y for x of event shape `shape`; raises `ShapeError` when it cannot
+        take it.
+        """
         return shape
 
     def inverse_shape(self, shape: Shape) -> Shape:
-        """The event shape of x for y of event shape `shape`; raises `ShapeError` when it cannot take it."""
+        """The event shape of x for y of event shape `shape`; raises `ShapeError` when it cannot
+        take it.
+        """
         return shape
 
     def parts(self, shape: Shape) -> tuple[Shape, ...]:
-        """What y, for x of event shape `shape`, consists of: several shapes when it is several scales, flattened."""
+        """What y, for x of event shape `shape`, consists of: several shapes when it is several
+        scales, flattened.
+        """
         return (self.forward_shape(shape),)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -77,11 +93,17 @@ class Transform(nn.Module, ABC):
         return
 
     def retrace(
-        self, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]
+        self,
+        y: Tensor,
+        context: Tensor | None,
+        grads: tuple[Tensor, Tensor],
+        others: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]] | None:
-        """x = f⁻¹(y) and, from `grads` by the pair that `forward` makes of x, those by x and by `others` (weights, context).
+        """x = f⁻¹(y) and, from `grads` by the pair that `forward` makes of x, those by x and by
+        `others` (weights, context).
 
-        A shortcut for `layers.Recompute`, where both together cost less than one after the other; None: there is none.
+        A shortcut for `layers.Recompute`, where both together cost less than one after the other;
+        None: there is none.
         """
         return None
 
@@ -99,7 +121,8 @@ class Inverse(Transform):
         self.transform = transform
         self.exact = transform.exact
         self.context_shape = transform.context_shape
-        self.any_dtype = transform.any_dtype and not transform.settles_dtype  # which comes from the model's side now
+        # which comes from the model's side now
+        self.any_dtype = transform.any_dtype and not transform.settles_dtype
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform.inverse(x, context)

@@ -1,4 +1,6 @@
-"""Tables that are already numbers: NumPy arrays and files, Parquet, and anything that speaks the Arrow C stream."""
+"""Tables that are already numbers: NumPy arrays and files, Parquet, and anything that speaks the
+Arrow C stream.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,22 @@ from .ledger import Block
 from .npy import Npz, one_line, open_npy
 from .schema import refuse_duplicates, shorten
 
-__all__ = ["ArraySource", "ArrowSource", "arrow_source", "npy_source", "npz_source", "parquet_source"]
+__all__ = [
+    "ArraySource",
+    "ArrowSource",
+    "arrow_source",
+    "npy_source",
+    "npz_source",
+    "parquet_source",
+]
 
 BATCH = 65_536
 MOST_COLUMNS = 65_536  # each is looked at by itself
 
 
 class ArraySource:
-    """A two-dimensional array, a structured one, or a list of columns; without names they are called x0, x1, ...
+    """A two-dimensional array, a structured one, or a list of columns; without names they are
+    called x0, x1, ...
 
     A masked cell is an empty one. Raises `DataError` where the shape is no table's.
     """
@@ -42,14 +52,21 @@ class ArraySource:
         fields = None if isinstance(given, list) else given.dtype.names
         self.label, self.named, self.notes = label, names is not None or fields is not None, notes
         self._columns = given if isinstance(given, list) else _columns(label, given)
-        self.names = tuple(map(str, names if names is not None else fields or _numbered(len(self._columns))))
+        self.names = tuple(
+            map(str, names if names is not None else fields or _numbered(len(self._columns)))
+        )
         if len(self.names) != len(self._columns):
-            raise DataError(f"{label}: {len(self.names)} names for {len(self._columns)} columns; give one for each")
+            raise DataError(
+                f"{label}: {len(self.names)} names for {len(self._columns)} columns; give one for"
+                " each"
+            )
         refuse_duplicates(label, self.names)
         pairs = list(zip(self.names, self._columns, strict=True))
         odd = {n: words for n, c in pairs if (words := _not_numbers(c)) is not None}
         self.text: Mapping[str, str] = odd | dict(text or {})
-        self.integral = frozenset(n for n, c in pairs if _is_integral(c)) if integral is None else integral
+        self.integral = (
+            frozenset(n for n, c in pairs if _is_integral(c)) if integral is None else integral
+        )
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Every row, in order; `values` holds the named columns."""
@@ -73,11 +90,16 @@ def _not_numbers(column: NDArray[Any]) -> str | None:
         return None
     first = column[odd[0]]
     shown = repr(first)[:40]
-    return f"of objects that are not numbers ({len(odd):,} of {len(column):,} cells, first {shown} in row {odd[0] + 1:,})"
+    return (
+        f"of objects that are not numbers ({len(odd):,} of {len(column):,} cells, first {shown} in"
+        f" row {odd[0] + 1:,})"
+    )
 
 
 def _is_integral(column: NDArray[Any]) -> bool:
-    """True for whole numbers and truth values: by its type, or of Python objects by all that are there."""
+    """True for whole numbers and truth values: by its type, or of Python objects by all that are
+    there.
+    """
     if column.dtype.kind != "O":
         return column.dtype.kind in "biu"
     cells = np.ma.compressed(column) if isinstance(column, np.ma.MaskedArray) else column
@@ -100,12 +122,18 @@ def _columns(label: str, array: Any) -> list[NDArray[Any]]:
     if array.dtype.names is not None and array.ndim == 1:
         return [array[n] for n in array.dtype.names]
     if array.ndim not in (1, 2) or array.dtype.names is not None:
-        raise DataError(f"{label}: an array of shape {array.shape} is no table; give one of shape (rows, columns)")
+        raise DataError(
+            f"{label}: an array of shape {array.shape} is no table; give one of shape (rows,"
+            " columns)"
+        )
     array = array[:, None] if array.ndim == 1 else array
     if array.shape[1] == 0:
         raise DataError(f"{label}: the array has no columns; give one of shape (rows, columns)")
     if array.shape[1] > MOST_COLUMNS:
-        raise DataError(f"{label}: {array.shape[1]:,} columns, and a table has at most {MOST_COLUMNS:,}; is it transposed?")
+        raise DataError(
+            f"{label}: {array.shape[1]:,} columns, and a table has at most {MOST_COLUMNS:,}; is it"
+            " transposed?"
+        )
     return [array[:, j] for j in range(array.shape[1])]
 
 
@@ -115,18 +143,28 @@ def npy_source(path: Path) -> ArraySource:
 
 
 def npz_source(path: Path) -> ArraySource:
-    """A `.npz` file: its array `x` or `data`, or the only one; names from an optional array `columns`."""
+    """A `.npz` file: its array `x` or `data`, or the only one; names from an optional array
+    `columns`.
+    """
     with Npz(path) as file:
         keys = [k for k in file.shapes if k != "columns"]
         key = next((k for k in ("x", "data") if k in keys), keys[0] if len(keys) == 1 else None)
         if key is None:
-            raise DataError(f"{path}: holds the arrays {shorten(keys) or 'none'}; name the one to read 'x'")
-        names = [str(n) for n in np.atleast_1d(file.read("columns"))] if "columns" in file.shapes else None
+            raise DataError(
+                f"{path}: holds the arrays {shorten(keys) or 'none'}; name the one to read 'x'"
+            )
+        names = (
+            [str(n) for n in np.atleast_1d(file.read("columns"))]
+            if "columns" in file.shapes
+            else None
+        )
         return ArraySource(str(path), file.read(key), names, notes=file.unread(key, "columns"))
 
 
 class ArrowSource:
-    """Record batches of an Arrow stream. Columns of numbers and booleans can be used, others are `text`."""
+    """Record batches of an Arrow stream. Columns of numbers and booleans can be used, others are
+    `text`.
+    """
 
     unit = "row"
     named = True
@@ -144,10 +182,19 @@ class ArrowSource:
             raise DataError(f"{label}: the table has no columns")
 
         def numeric(t: Any) -> bool:
-            return bool(types.is_integer(t) or types.is_floating(t) or types.is_boolean(t) or types.is_decimal(t))
+            return bool(
+                types.is_integer(t)
+                or types.is_floating(t)
+                or types.is_boolean(t)
+                or types.is_decimal(t)
+            )
 
-        self.text: Mapping[str, str] = {f.name: f"of type {f.type}, not numbers" for f in fields if not numeric(f.type)}
-        self.integral = frozenset(f.name for f in fields if types.is_integer(f.type) or types.is_boolean(f.type))
+        self.text: Mapping[str, str] = {
+            f.name: f"of type {f.type}, not numbers" for f in fields if not numeric(f.type)
+        }
+        self.integral = frozenset(
+            f.name for f in fields if types.is_integer(f.type) or types.is_boolean(f.type)
+        )
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Every row, in order; `values` holds the named columns."""
@@ -168,7 +215,9 @@ def to_float(column: Any) -> NDArray[np.float64]:
 
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    array: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    array: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(
+        zero_copy_only=False
+    )
     return array
 
 
@@ -182,7 +231,9 @@ def parquet_source(path: Path) -> ArrowSource:
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(batch_size=BATCH, columns=columns)
         except (pa.ArrowException, OSError) as e:
-            raise DataError(f"{path}: the Parquet file is damaged ({one_line(e)}); write it again") from e
+            raise DataError(
+                f"{path}: the Parquet file is damaged ({one_line(e)}); write it again"
+            ) from e
 
     try:
         with pq.ParquetFile(path) as file:
@@ -193,11 +244,17 @@ def parquet_source(path: Path) -> ArrowSource:
 
 
 def arrow_source(label: str, table: Any) -> ArrowSource:
-    """A polars, pyarrow or other object with `__arrow_c_stream__`; a polars series is a table of one column."""
+    """A polars, pyarrow or other object with `__arrow_c_stream__`; a polars series is a table of
+    one column.
+    """
     import pyarrow as pa
 
     try:
-        reader = pa.RecordBatchReader.from_stream(table.to_frame() if hasattr(table, "to_frame") else table)
+        reader = pa.RecordBatchReader.from_stream(
+            table.to_frame() if hasattr(table, "to_frame") else table
+        )
     except (pa.ArrowException, TypeError, OverflowError) as e:
-        raise DataError(f"{label}: gives no Arrow stream ({one_line(e)}); give columns of numbers") from e
+        raise DataError(
+            f"{label}: gives no Arrow stream ({one_line(e)}); give columns of numbers"
+        ) from e
     return ArrowSource(label, reader.schema, lambda _columns: reader)

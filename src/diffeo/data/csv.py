@@ -38,7 +38,9 @@ class CsvSource:
         self.path, self.label = path, str(path)
         self.dialect = read_dialect(path, wanted)
         self.names, self.named = self.dialect.names, self.dialect.header > 0
-        self.text: Mapping[str, str] = {n: f"text ({t[:30]!r})" for n, t in self.dialect.text.items()}
+        self.text: Mapping[str, str] = {
+            n: f"text ({t[:30]!r})" for n, t in self.dialect.text.items()
+        }
         kinds = zip(self.names, self.dialect.cells, strict=True)
         self.integral = frozenset(n for n, kind in kinds if kind in ("integer", "boolean"))
         self._blank = 0
@@ -59,13 +61,20 @@ class CsvSource:
         used = [self.names.index(n) for n in columns]
         for name in columns:
             if name in self.dialect.doubt:
-                raise DataError(f"{self.label}: column {name!r} can be read in two ways: {self.dialect.doubt[name]}; say which")
+                raise DataError(
+                    f"{self.label}: column {name!r} can be read in two ways:"
+                    f" {self.dialect.doubt[name]}; say which"
+                )
         d, dots = self.dialect, _Dots(self, columns)
         self._blank = 0
-        with tempfile.TemporaryDirectory(prefix="diffeo-") as folder, closing(Parser(self.label, d, used, folder)) as parser:
+        with (
+            tempfile.TemporaryDirectory(prefix="diffeo-") as folder,
+            closing(Parser(self.label, d, used, folder)) as parser,
+        ):
             for chunk in chunks(self.path, d.delimiter, d.encoding, d.body):
                 filled = chunk.ends > chunk.starts
-                if len(self.names) > 1 and not filled.all():  # a blank line is no row, except where a row is one cell
+                # a blank line is no row, except where a row is one cell
+                if len(self.names) > 1 and not filled.all():
                     self._blank += int(len(filled) - filled.sum())
                     chunk = chunk.select(filled)
                 if len(chunk):
@@ -77,7 +86,11 @@ class CsvSource:
 
     def fields(self, chunk: Chunk, i: int) -> list[str]:
         """The fields of record i of a chunk, as text."""
-        return next(csv.reader(io.StringIO(chunk.text(i, 1 << 20), newline=""), delimiter=self.dialect.delimiter))
+        return next(
+            csv.reader(
+                io.StringIO(chunk.text(i, 1 << 20), newline=""), delimiter=self.dialect.delimiter
+            )
+        )
 
     def _refuse_swallowed(self, chunk: Chunk, used: list[int]) -> None:
         """A quote in one row and another further on make one record of all rows between: refuse it.
@@ -90,8 +103,9 @@ class CsvSource:
             rows = [self._is_row(line, used) for line in lines]
             if rows[0] and rows[-1] and sum(rows) > 0.5 * len(rows):
                 raise DataError(
-                    f'{self.label}: line {chunk.lines[i]}: a quote (") opens here and closes only on line {chunk.last_lines[i]}, '
-                    "so the rows between are swallowed; close or remove it"
+                    f'{self.label}: line {chunk.lines[i]}: a quote (") opens here and closes only'
+                    f" on line {chunk.last_lines[i]}, so the rows between are swallowed; close or"
+                    " remove it"
                 )
 
     def _is_row(self, line: str, used: list[int]) -> bool:
@@ -99,13 +113,17 @@ class CsvSource:
         if len(cells) != len(self.names) or len(cells) == 1:
             return False
         empty = {"", *self.dialect.missing}
-        return all(cells[j].strip() in empty or self.dialect.marks.value(cells[j]) is not None for j in used)
+        return all(
+            cells[j].strip() in empty or self.dialect.marks.value(cells[j]) is not None
+            for j in used
+        )
 
 
 class _Dots:
     """Looks for cells that say whether a dot is a decimal mark, in a file whose first lines do not.
 
-    Where fields are not separated by commas, 1.234 may mean 1234: so it is if each dot has three digits after it.
+    Where fields are not separated by commas, 1.234 may mean 1234: so it is if each dot has three
+    digits after it.
     """
 
     def __init__(self, source: CsvSource, columns: Sequence[str]) -> None:
@@ -131,4 +149,7 @@ class _Dots:
         if self.open and self.first is not None:
             line, name, cell = self.first
             words = either_way(cell, Marks(), GERMAN)
-            raise DataError(f"{self.source.label}: line {line}, column {name!r} can be read in two ways: {words}; say which")
+            raise DataError(
+                f"{self.source.label}: line {line}, column {name!r} can be read in two ways:"
+                f" {words}; say which"
+            )

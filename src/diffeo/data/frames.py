@@ -1,4 +1,6 @@
-"""pandas data frames and series, column by column; polars and pyarrow come by Arrow (`arrays.arrow_source`)."""
+"""pandas data frames and series, column by column; polars and pyarrow come by Arrow
+(`arrays.arrow_source`).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ __all__ = ["frame_source", "is_pandas"]
 
 def is_pandas(source: Any) -> bool:
     """True for a data frame or a series of pandas, without importing it."""
-    return any(c.__module__.split(".")[0] == "pandas" and c.__name__ in ("DataFrame", "Series") for c in type(source).__mro__)
+    return any(
+        c.__module__.split(".")[0] == "pandas" and c.__name__ in ("DataFrame", "Series")
+        for c in type(source).__mro__
+    )
 
 
 def frame_source(frame: Any) -> ArraySource:
-    """A pandas data frame, or a series as its only column. The index is no column; a named one is noted.
+    """A pandas data frame, or a series as its only column. The index is no column; a named one is
+    noted.
 
     NA and None are empty cells, sparse columns are filled, categories and dates are `text`.
     """
@@ -32,14 +38,21 @@ def frame_source(frame: Any) -> ArraySource:
     names = [str(n) for n in frame.columns]
     refuse_duplicates(label, names)
     series = [frame.iloc[:, j] for j in range(len(names))]
-    text = {n: "of categories, not numbers" for n, s in zip(names, series, strict=True) if str(s.dtype) == "category"}
-    return ArraySource(label, [_column(s) for s in series], names, text=text, notes=_index_note(frame.index))
+    text = {
+        n: "of categories, not numbers"
+        for n, s in zip(names, series, strict=True)
+        if str(s.dtype) == "category"
+    }
+    return ArraySource(
+        label, [_column(s) for s in series], names, text=text, notes=_index_note(frame.index)
+    )
 
 
 def _column(series: Any) -> NDArray[Any]:
     """A NumPy column; of a nullable type a masked one, which keeps whole numbers whole."""
     kind, plain = getattr(series.dtype, "kind", "O"), getattr(series.dtype, "numpy_dtype", None)
-    if isinstance(series.dtype, np.dtype) or hasattr(series.dtype, "fill_value"):  # the latter: a sparse column
+    # the latter: a sparse column
+    if isinstance(series.dtype, np.dtype) or hasattr(series.dtype, "fill_value"):
         return np.asarray(series)
     if plain is not None and kind in "biuf":
         values = series.to_numpy(dtype=plain, na_value=0)

@@ -1,4 +1,6 @@
-"""Images in NumPy files: `.npy` mapped into memory, `.npz` with `images` and, if there are any, `labels`."""
+"""Images in NumPy files: `.npy` mapped into memory, `.npz` with `images` and, if there are any,
+`labels`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Stored(NamedTuple):
 
 
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each array of a `.npy` (under the name "") or `.npz` file, from the headers alone."""
+    """The shape of each array of a `.npy` (under the name "") or `.npz` file, from the headers
+    alone.
+    """
     if path.suffix.lower() == ".npy":
         return {"": open_npy(path).shape}
     with Npz(path) as file:
@@ -34,10 +38,11 @@ def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_array_file(path: Path) -> Stored:
-    """The array of a `.npy`, or `images`, `labels`, `bits` and `classes` of a `.npz` file, nothing checked yet.
+    """The array of a `.npy`, or `images`, `labels`, `bits` and `classes` of a `.npz` file, nothing
+    checked yet.
 
-    A `.npz` without `images` may have any name for its only array of three or four axes. Raises `DataError` if there
-    is none or a choice, and if the file is damaged or holds Python objects.
+    A `.npz` without `images` may have any name for its only array of three or four axes. Raises
+    `DataError` if there is none or a choice, and if the file is damaged or holds Python objects.
     """
     if path.suffix.lower() == ".npy":
         return Stored(open_npy(path))
@@ -50,16 +55,24 @@ def read_array_file(path: Path) -> Stored:
 
 
 def _key(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:
-    deep = ["images"] if "images" in shapes else [k for k, shape in shapes.items() if len(shape) in (3, 4)]
+    deep = (
+        ["images"]
+        if "images" in shapes
+        else [k for k, shape in shapes.items() if len(shape) in (3, 4)]
+    )
     if len(deep) == 1:
         return deep[0]
     held = ", ".join(f"{k} {shape}" for k, shape in list(shapes.items())[:8]) or "none"
-    raise DataError(f"{path}: holds the arrays {held}; name the one of shape (N, H, W) or (N, H, W, C) 'images'")
+    raise DataError(
+        f"{path}: holds the arrays {held}; name the one of shape (N, H, W) or (N, H, W, C) 'images'"
+    )
 
 
 def _bits(path: Path, stored: NDArray[Any] | None) -> int | None:
     if stored is None:
         return None
     if stored.size != 1 or stored.dtype.kind not in "iu" or not 1 <= int(stored.item()) <= 8:
-        raise DataError(f"{path}: its array 'bits' is no whole number from 1 to 8; mend or remove it")
+        raise DataError(
+            f"{path}: its array 'bits' is no whole number from 1 to 8; mend or remove it"
+        )
     return int(stored.item())

@@ -1,4 +1,6 @@
-"""Folders decoded once: a memory-mapped array on disk, written whole or not at all, found again by what it was made of."""
+"""Folders decoded once: a memory-mapped array on disk, written whole or not at all, found again by
+what it was made of.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,16 @@ class Recipe:
     """Bits that 16-bit files hold, where the caller says so."""
 
 
-def decoded(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None) -> tuple[Pixels, tuple[str, ...]]:
-    """A read-only memory map (N, C, H, W) of the files, in order, and notes on what was changed if it is made now.
+def decoded(
+    folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None
+) -> tuple[Pixels, tuple[str, ...]]:
+    """A read-only memory map (N, C, H, W) of the files, in order, and notes on what was changed if
+    it is made now.
 
-    With a `cache` folder the array is kept there under a name made of paths, sizes, modification times and the recipe;
-    processes that decode the same folder at once each write a file of their own and the last rename wins. Without one it
-    lives in a temporary file that is gone when the process ends. Raises `DataError`.
+    With a `cache` folder the array is kept there under a name made of paths, sizes, modification
+    times and the recipe; processes that decode the same folder at once each write a file of their
+    own and the last rename wins. Without one it lives in a temporary file that is gone when the
+    process ends. Raises `DataError`.
     """
     try:
         if cache is None:
@@ -58,7 +64,9 @@ def decoded(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | No
         return pixels, notes
     except OSError as e:
         place = tempfile.gettempdir() if cache is None else cache
-        raise DataError(f"{e.filename or place}: {e.strerror or e}; mend it, or name another folder as cache") from e
+        raise DataError(
+            f"{e.filename or place}: {e.strerror or e}; mend it, or name another folder as cache"
+        ) from e
 
 
 def _key(folder: Path, names: Sequence[str], recipe: Recipe) -> str:
@@ -66,7 +74,16 @@ def _key(folder: Path, names: Sequence[str], recipe: Recipe) -> str:
 
     stats = [(folder / n).stat() for n in names]
     files = [(n, s.st_size, s.st_mtime_ns) for n, s in zip(names, stats, strict=True)]
-    parts = [FORMAT, PIL.__version__, str(folder.resolve()), recipe.colour, recipe.size, recipe.shift, recipe.depth, files]
+    parts = [
+        FORMAT,
+        PIL.__version__,
+        str(folder.resolve()),
+        recipe.colour,
+        recipe.size,
+        recipe.shift,
+        recipe.depth,
+        files,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -84,7 +101,9 @@ def _reopened(path: Path, count: int) -> Pixels | None:
     return None
 
 
-def _temporary(folder: Path, names: Sequence[str], recipe: Recipe) -> tuple[Pixels, tuple[str, ...]]:
+def _temporary(
+    folder: Path, names: Sequence[str], recipe: Recipe
+) -> tuple[Pixels, tuple[str, ...]]:
     handle, name = tempfile.mkstemp(prefix="diffeo-", suffix=".npy")
     path = Path(name)
     try:
@@ -96,7 +115,9 @@ def _temporary(folder: Path, names: Sequence[str], recipe: Recipe) -> tuple[Pixe
 
 
 def _forget(path: Path) -> None:
-    """Remove a file that may be mapped: at once where the map survives it (even a killed process leaves nothing then)."""
+    """Remove a file that may be mapped: at once where the map survives it (even a killed process
+    leaves nothing then).
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError:  # Windows keeps mapped files
@@ -121,7 +142,9 @@ def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) 
             if first is None:
                 first = pixels
                 shape = (len(names), *pixels.shape)
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+                )
             if pixels.shape != first.shape:
                 raise _mixed(paths[0], first.shape[1:], path, pixels.shape[1:])
             file.write(pixels.tobytes())
@@ -129,7 +152,9 @@ def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) 
 
 
 def _refuse_mixed(paths: list[Path], headers: list[Header]) -> None:
-    """Find two sizes before decoding; sides may still be swapped by an orientation that stands behind the pixels."""
+    """Find two sizes before decoding; sides may still be swapped by an orientation that stands
+    behind the pixels.
+    """
     for path, header in zip(paths, headers, strict=True):
         if sorted(header.size) != sorted(headers[0].size):
             raise _mixed(paths[0], headers[0].size, path, header.size)
@@ -138,6 +163,7 @@ def _refuse_mixed(paths: list[Path], headers: list[Header]) -> None:
 def _mixed(one: Path, size: tuple[int, ...], other: Path, other_size: tuple[int, ...]) -> DataError:
     (h, w), (h2, w2) = size, other_size
     return DataError(
-        f"{one} is {h}x{w} and {other} is {h2}x{w2} (height x width), but a model has one size; "
-        f"scale and crop all with --resize {min(h, h2)}x{min(w, w2)} or resize=({min(h, h2)}, {min(w, w2)})"
+        f"{one} is {h}x{w} and {other} is {h2}x{w2} (height x width), but a model has one size;"
+        f" scale and crop all with --resize {min(h, h2)}x{min(w, w2)} or resize=({min(h, h2)},"
+        f" {min(w, w2)})"
     )

@@ -28,7 +28,9 @@ KINDS = "a folder, .png, .jpg, .npy, .npz, an IDX file (plain or .gz) or sklearn
 
 @dataclass
 class Raw:
-    """What a source gave: pixels (N, C, H, W), labels as they come, and `bits` and `classes` only if it declares them."""
+    """What a source gave: pixels (N, C, H, W), labels as they come, and `bits` and `classes` only
+    if it declares them.
+    """
 
     source: str
     pixels: Pixels
@@ -52,18 +54,30 @@ class Options:
 
 
 def open_images(source: Any, options: Options) -> Raw:
-    """The images of a path, array or tensor. Folders and single files come in the wanted colour, size and depth."""
+    """The images of a path, array or tensor. Folders and single files come in the wanted colour,
+    size and depth.
+    """
     if isinstance(source, (str, os.PathLike)) and str(source).startswith("sklearn:"):
         return _chosen(_digits(str(source)), options)
     if isinstance(source, (str, os.PathLike)):
         return _read_path(Path(source), options)
     if hasattr(source, "detach"):
-        if source.is_sparse or source.is_complex() or not hasattr(np, str(source.dtype).split(".")[-1]):
-            raise DataError(f"tensor: pixels of type {source.dtype}, {source.layout}; give a dense tensor of uint8")
+        if (
+            source.is_sparse
+            or source.is_complex()
+            or not hasattr(np, str(source.dtype).split(".")[-1])
+        ):
+            raise DataError(
+                f"tensor: pixels of type {source.dtype}, {source.layout}; give a dense tensor of"
+                " uint8"
+            )
         return Raw("tensor", channels_first("tensor", source.detach().cpu().numpy()))
     if isinstance(source, np.ndarray):
         return Raw("array", channels_first("array", source))
-    raise DataError(f"cannot read images from a {type(source).__name__}; give {KINDS}, or an array or tensor of uint8")
+    raise DataError(
+        f"cannot read images from a {type(source).__name__}; give {KINDS}, or an array or tensor of"
+        " uint8"
+    )
 
 
 def _digits(source: str) -> Raw:
@@ -87,7 +101,10 @@ def _read_path(path: Path, options: Options) -> Raw:
         with path.open("rb"):
             pass
     except OSError as e:
-        raise DataError(f"{e.filename or path}: cannot be read ({e.strerror or e}); check it and its permissions") from e
+        raise DataError(
+            f"{e.filename or path}: cannot be read ({e.strerror or e}); check it and its"
+            " permissions"
+        ) from e
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return _single(path, options)
@@ -100,18 +117,24 @@ def _read_path(path: Path, options: Options) -> Raw:
     if is_idx(path) or "idx" in path.name:
         beside = labels_beside(path) if options.labels is None else None
         pixels = channels_first(str(path), read_idx(path, (3, 4)))
-        return Raw(str(path), pixels, None if beside is None else label_values(str(path), beside), 8)
+        return Raw(
+            str(path), pixels, None if beside is None else label_values(str(path), beside), 8
+        )
     raise DataError(f"{path}: no images in a known format; give {KINDS}")
 
 
 def _chosen(raw: Raw, options: Options) -> Raw:
-    """Labels given by the caller go before those of the file, and its names of classes are for its own."""
+    """Labels given by the caller go before those of the file, and its names of classes are for its
+    own.
+    """
     return raw if options.labels is None else replace(raw, values=None, classes=None)
 
 
 def _folder(path: Path, options: Options) -> Raw:
     names, left = list_images(path)
-    values = folder_classes(path, names) if options.labels is None else _table(options.labels, names)
+    values = (
+        folder_classes(path, names) if options.labels is None else _table(options.labels, names)
+    )
     depth = options.bits or 8
     recipe = Recipe(options.colour, options.size, 8 - depth, options.depth)
     pixels, notes = decoded(path, names, recipe, options.cache)
@@ -130,11 +153,15 @@ def _single(path: Path, options: Options) -> Raw:
         colour = options.colour or ("grey" if header.grey else "rgb")
         depth = depth_of([path], [header], options.depth)
         pixels = decode(path, colour, options.size, depth)[None]
-    return Raw(str(path), pixels, _table(options.labels, (path.name,)), 8, notes=notes_on([header], depth))
+    return Raw(
+        str(path), pixels, _table(options.labels, (path.name,)), 8, notes=notes_on([header], depth)
+    )
 
 
 def path_looks(path: Path) -> bool:
-    """True if a path is for images, by its name and header. Raises `DataError` for pipes and devices."""
+    """True if a path is for images, by its name and header. Raises `DataError` for pipes and
+    devices.
+    """
     with contextlib.suppress(OSError):  # worded by whoever opens it
         refuse_special(path)
     suffix = path.suffix.lower()
@@ -146,4 +173,6 @@ def path_looks(path: Path) -> bool:
         shapes = shapes_in(path)
     except DataError:
         return False
-    return "images" in shapes or (not {"x", "data"} & set(shapes) and any(len(s) in (3, 4) for s in shapes.values()))
+    return "images" in shapes or (
+        not {"x", "data"} & set(shapes) and any(len(s) in (3, 4) for s in shapes.values())
+    )

@@ -22,10 +22,12 @@ VISIBLE = 64  # smaller tiles are enlarged as long as they stay within this many
 
 
 def grid(pixels: Any, columns: int | None = None, pad: int = 2, bits: int = 8) -> Pixels:
-    """A picture (H', W', 3) uint8 of images (N, C, H, W), row by row on a light ground with `pad` pixels between them.
+    """A picture (H', W', 3) uint8 of images (N, C, H, W), row by row on a light ground with `pad`
+    pixels between them.
 
-    Pixels of less than 8 bits are scaled to the full range and tiles below 64 pixels enlarged by a whole factor. The
-    grid is square unless `columns` says otherwise. Raises `DataError` for other shapes and for too large a picture.
+    Pixels of less than 8 bits are scaled to the full range and tiles below 64 pixels enlarged by a
+    whole factor. The grid is square unless `columns` says otherwise. Raises `DataError` for other
+    shapes and for too large a picture.
 
     >>> import numpy as np
     >>> grid(np.zeros((10, 1, 8, 8), np.uint8), columns=5).shape
@@ -40,24 +42,37 @@ def grid(pixels: Any, columns: int | None = None, pad: int = 2, bits: int = 8) -
     high, wide = height * zoom + pad, width * zoom + pad
     shape = (math.ceil(n / across) * high + pad, across * wide + pad, 3)
     if shape[0] * shape[1] > MAX_PIXELS:
-        raise DataError(f"grid: {n:,} images make {shape[0]:,} × {shape[1]:,} pixels; take fewer, or write .npz")
+        raise DataError(
+            f"grid: {n:,} images make {shape[0]:,} × {shape[1]:,} pixels; take fewer, or write .npz"
+        )
     scale = np.round(np.arange(2**bits) * (255 / (2**bits - 1))).astype(np.uint8)
     picture = np.full(shape, LIGHT, np.uint8)
     for k, image in enumerate(images):
         top, left = pad + k // across * high, pad + k % across * wide
         tile = scale[image.transpose(1, 2, 0)].repeat(zoom, 0).repeat(zoom, 1)
-        picture[top : top + high - pad, left : left + wide - pad] = tile  # grey spreads over the three channels
+        # grey spreads over the three channels
+        picture[top : top + high - pad, left : left + wide - pad] = tile
     return picture
 
 
 def _checked(label: str, pixels: Any, bits: int) -> Pixels:
-    """Images (N, C, H, W) or (N, H, W) as (N, C, H, W), the channels second whatever the last axis is."""
+    """Images (N, C, H, W) or (N, H, W) as (N, C, H, W), the channels second whatever the last axis
+    is.
+    """
     if not 1 <= bits <= 8:
         raise ConfigError(f"{label}: bits={bits}; give a number from 1 to 8")
     array = np.asarray(pixels.detach().cpu() if hasattr(pixels, "detach") else pixels)
     array = array[:, None] if array.ndim == 3 else array
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape or array.dtype != np.uint8:
-        raise DataError(f"{label}: no images in a {array.dtype} array of shape {array.shape}; give uint8 (N, 1 or 3, H, W)")
+    if (
+        array.ndim != 4
+        or array.shape[1] not in (1, 3)
+        or 0 in array.shape
+        or array.dtype != np.uint8
+    ):
+        raise DataError(
+            f"{label}: no images in a {array.dtype} array of shape {array.shape}; give uint8 (N, 1"
+            " or 3, H, W)"
+        )
     check_range(label, array, bits)
     return array
 
@@ -71,12 +86,13 @@ def write_images(
     columns: int | None = None,
     bits: int = 8,
 ) -> None:
-    """Write images (N, C, H, W) uint8, array or tensor; the suffix chooses what, and it appears whole or not at all.
+    """Write images (N, C, H, W) uint8, array or tensor; the suffix chooses what, and it appears
+    whole or not at all.
 
-    `.png`: a picture of all of them, as `grid` makes it. `.npz`: `images` (N, H, W) or (N, H, W, 3), `labels` (N,) if
-    given, with the names of the `classes` that they number, and `bits` if below 8, so that `read_images` reads all as it
-    was. `.npy`: the images alone, which cannot say their bits. Raises `DataError` for other suffixes and shapes, and if
-    the file cannot be written.
+    `.png`: a picture of all of them, as `grid` makes it. `.npz`: `images` (N, H, W) or (N, H, W,
+    3), `labels` (N,) if given, with the names of the `classes` that they number, and `bits` if
+    below 8, so that `read_images` reads all as it was. `.npy`: the images alone, which cannot say
+    their bits. Raises `DataError` for other suffixes and shapes, and if the file cannot be written.
 
     >>> import tempfile, pathlib, numpy as np, diffeo
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +106,15 @@ def write_images(
     if suffix not in (".png", ".npz", ".npy"):
         raise DataError(f"{path}: unknown kind of file for images; use .png, .npz or .npy")
     images = _checked(str(path), pixels, bits)
-    numbers = None if labels is None else np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    numbers = (
+        None
+        if labels is None
+        else np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    )
     if numbers is not None and numbers.shape != (len(images),):
-        raise DataError(f"{path}: labels of shape {numbers.shape} for {len(images):,} images; give one for each")
+        raise DataError(
+            f"{path}: labels of shape {numbers.shape} for {len(images):,} images; give one for each"
+        )
     picture = grid(images, columns, bits=bits) if suffix == ".png" else None
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
@@ -103,10 +125,14 @@ def write_images(
             else:
                 _write_arrays(file, suffix, images, numbers, classes, bits)
     except OSError as e:
-        raise DataError(f"{path}: cannot be written ({e.strerror or e}); free some space or name another place") from e
+        raise DataError(
+            f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
+        ) from e
 
 
-def _write_arrays(file: Any, suffix: str, images: Pixels, labels: Any, classes: Sequence[str], bits: int) -> None:
+def _write_arrays(
+    file: Any, suffix: str, images: Pixels, labels: Any, classes: Sequence[str], bits: int
+) -> None:
     plain = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
     if suffix == ".npy":
         np.save(file, plain, allow_pickle=False)

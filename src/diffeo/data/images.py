@@ -1,4 +1,6 @@
-"""Images: uint8 arrays with class labels, from folders, single files, NumPy and IDX files, and arrays."""
+"""Images: uint8 arrays with class labels, from folders, single files, NumPy and IDX files, and
+arrays.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,10 @@ __all__ = ["Images", "grid", "looks_like_images", "read_images", "write_images"]
 class Images:
     """Images of one size, and what is known of them.
 
-    `pixels` (N, C, H, W) uint8 with C = 1 or 3 lie in 0 .. 2**bits - 1; they may be a read-only memory map and need not
-    be contiguous. `labels` (N,) int64 are class numbers 0 .. K-1 and `classes` their names. `source` says what was
-    read, `names` are the files of a folder relative to it, `notes` say what was not read, or not as it stands.
+    `pixels` (N, C, H, W) uint8 with C = 1 or 3 lie in 0 .. 2**bits - 1; they may be a read-only
+    memory map and need not be contiguous. `labels` (N,) int64 are class numbers 0 .. K-1 and
+    `classes` their names. `source` says what was read, `names` are the files of a folder relative
+    to it, `notes` say what was not read, or not as it stands.
     """
 
     pixels: Pixels
@@ -46,9 +49,15 @@ class Images:
         """Refuse what is no batch of images, or has labels for another number of them."""
         p = self.pixels
         if p.ndim != 4 or p.shape[1] not in (1, 3) or p.dtype != np.uint8:
-            raise DataError(f"{self.source}: Images of {p.dtype} pixels of shape {p.shape}; give uint8 (N, 1 or 3, H, W)")
+            raise DataError(
+                f"{self.source}: Images of {p.dtype} pixels of shape {p.shape}; give uint8 (N, 1 or"
+                " 3, H, W)"
+            )
         if self.labels is not None and self.labels.shape != (len(p),):
-            raise DataError(f"{self.source}: labels of shape {self.labels.shape} for {len(p):,} images; give one for each")
+            raise DataError(
+                f"{self.source}: labels of shape {self.labels.shape} for {len(p):,} images; give"
+                " one for each"
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -60,24 +69,36 @@ class Images:
         return channels, height, width
 
     def tensors(self) -> tuple[Tensor, Tensor | None]:
-        """Pixels (N, C, H, W) uint8 and class numbers (N,) or None, in the arrays' own memory: not to be written to."""
+        """Pixels (N, C, H, W) uint8 and class numbers (N,) or None, in the arrays' own memory: not
+        to be written to.
+        """
         import torch
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a memory map is read-only
-            return torch.from_numpy(self.pixels), None if self.labels is None else torch.from_numpy(self.labels)
+            return torch.from_numpy(self.pixels), (
+                None if self.labels is None else torch.from_numpy(self.labels)
+            )
 
     def subset(self, index: Any) -> Images:
-        """The images of a slice (a view), or of numbers or a mask (a copy); one number gives a batch of one.
+        """The images of a slice (a view), or of numbers or a mask (a copy); one number gives a
+        batch of one.
 
         >>> read_images("sklearn:digits").subset(7).event_shape
         (1, 8, 8)
         """
         index = index if isinstance(index, slice) else np.atleast_1d(np.asarray(index))
-        where = np.arange(len(self))[index if isinstance(index, slice) or index.size else index.astype(np.int64)]
+        where = np.arange(len(self))[
+            index if isinstance(index, slice) or index.size else index.astype(np.int64)
+        ]
         labels = None if self.labels is None else self.labels[where]
         names = tuple(self.names[i] for i in where) if self.names else ()
-        return replace(self, pixels=self.pixels[index if isinstance(index, slice) else where], labels=labels, names=names)
+        return replace(
+            self,
+            pixels=self.pixels[index if isinstance(index, slice) else where],
+            labels=labels,
+            names=names,
+        )
 
 
 def read_images(
@@ -93,27 +114,35 @@ def read_images(
 ) -> Images:
     """Read images of one size, in an order that is always the same.
 
-    Args:
-        source: a folder of PNG and JPEG files, whose first sub-folders, if there are any, are the classes; one such file;
-            `.npy` or `.npz` (`images`, and optionally `labels`, `bits`, `classes`; without `images` its only array of
-            three or four axes); an IDX file as of MNIST, with its labels beside it; "sklearn:digits"; an array or
-            tensor of uint8; `Images`. Arrays are (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3; where both of
-            the last two are possible, (N, H, W, C) is meant.
-        labels: one label an image, whole numbers or text, instead of the source's own: an array or sequence, an IDX or
-            `.npy` file, or for a folder a CSV file with columns `file` and `label`.
-        bits: depth of the result, 1 to 8. Pixels of more bits are shifted right, x >> (have - bits). What they have is 8,
-            unless the source declares less: "sklearn:digits" 5 (its values are 0 to 16), `Images` and `.npz` what they say.
-            Declared pixels are kept if they have `bits` already. An array, `.npy` or `.npz` that declares nothing and
-            whose largest pixel is above 0 and below 2**bits is refused, for it may have been reduced before;
-            PNG, JPEG and IDX files always have 8 bits.
-        resize: (height, width) or a side; images are scaled (Lanczos) to cover it and cropped about their centre.
+    Args: source: a folder of PNG and JPEG files, whose first sub-folders, if there are any, are the
+        classes; one such file;
+            `.npy` or `.npz` (`images`, and optionally `labels`, `bits`, `classes`; without `images`
+            its only array of three or four axes); an IDX file as of MNIST, with its labels beside
+            it; "sklearn:digits"; an array or tensor of uint8; `Images`. Arrays are (N, H, W), (N,
+            H, W, C) or (N, C, H, W) with C = 1 or 3; where both of the last two are possible, (N,
+            H, W, C) is meant.
+        labels: one label an image, whole numbers or text, instead of the source's own: an array or
+            sequence, an IDX or `.npy` file, or for a folder a CSV file with columns `file` and
+            `label`.
+        bits: depth of the result, 1 to 8. Pixels of more bits are shifted right, x >> (have -
+            bits). What they have is 8, unless the source declares less: "sklearn:digits" 5 (its
+            values are 0 to 16), `Images` and `.npz` what they say. Declared pixels are kept if they
+            have `bits` already. An array, `.npy` or `.npz` that declares nothing and whose largest
+            pixel is above 0 and below 2**bits is refused, for it may have been reduced before; PNG,
+            JPEG and IDX files always have 8 bits.
+        resize: (height, width) or a side; images are scaled (Lanczos) to cover it and cropped about
+            their centre.
         colour: "grey" or "rgb"; None keeps one channel if every file is stored as grey, else three.
-        cache: a folder that keeps decoded folders for the next run; without it they live in a temporary file.
+        cache: a folder that keeps decoded folders for the next run; without it they live in a
+            temporary file.
         classes: the classes of a training set; labels are numbered as there, by name.
-        depth: how many bits PNG files of 16 bits hold, 8 to 16; the upper 8 of them are kept. Without it they must hold a
-            value of 2^15 or more, which needs all 16: others are refused, for they may hold 8, 10 or 12 bits.
+        depth: how many bits PNG files of 16 bits hold, 8 to 16; the upper 8 of them are kept.
+            Without it they must hold a
+            value of 2^15 or more, which needs all 16: others are refused, for they may hold 8, 10
+            or 12 bits.
 
-    Without `classes` the labels that occur are sorted, whole numbers by size and text as text, and numbered from 0.
+    Without `classes` the labels that occur are sorted, whole numbers by size and text as text, and
+    numbered from 0.
 
     Raises:
         DataError: one line that names the file and says how to mend it.
@@ -123,11 +152,20 @@ def read_images(
     >>> len(images), images.event_shape, images.bits, images.classes[:3]
     (1797, (1, 8, 8), 5, ('0', '1', '2'))
     """
-    options = Options(labels, _bits(bits), _size(resize), _colour(colour), None if cache is None else Path(cache), _depth(depth))
+    options = Options(
+        labels,
+        _bits(bits),
+        _size(resize),
+        _colour(colour),
+        None if cache is None else Path(cache),
+        _depth(depth),
+    )
     if isinstance(source, Images):
         old = None if labels is not None else source.labels
         known = None if labels is not None else source.classes
-        raw = Raw(source.source, source.pixels, None, source.bits, known, source.names, source.notes)
+        raw = Raw(
+            source.source, source.pixels, None, source.bits, known, source.names, source.notes
+        )
     else:
         raw, old = open_images(source, options), None
     if options.labels is not None and raw.values is None:
@@ -139,7 +177,9 @@ def read_images(
 
 
 def _numbered(raw: Raw, old: Any, classes: tuple[str, ...] | None) -> tuple[Any, tuple[str, ...]]:
-    """Class numbers and names, from labels as they come or from numbers (of `Images`) that have names already."""
+    """Class numbers and names, from labels as they come or from numbers (of `Images`) that have
+    names already.
+    """
     if raw.values is not None:
         values = np.asarray(raw.values)
         if raw.classes and values.dtype.kind in "biu":
@@ -150,21 +190,30 @@ def _numbered(raw: Raw, old: Any, classes: tuple[str, ...] | None) -> tuple[Any,
 
 def _named(raw: Raw, numbers: Any, classes: tuple[str, ...] | None) -> tuple[Any, tuple[str, ...]]:
     names = raw.classes or ()
-    if len(numbers) != len(raw.pixels) or (len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(names)):
-        raise DataError(f"{raw.source}: its labels do not number its {len(raw.pixels):,} images by its {len(names)} classes")
+    if len(numbers) != len(raw.pixels) or (
+        len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(names)
+    ):
+        raise DataError(
+            f"{raw.source}: its labels do not number its {len(raw.pixels):,} images by its"
+            f" {len(names)} classes"
+        )
     if classes is None or classes == names:
         return numbers.astype(np.int64), names
     return renumber(raw.source, numbers, names, classes)
 
 
 def _bits(bits: int | None) -> int | None:
-    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8):
+    if bits is not None and (
+        isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8
+    ):
         raise ConfigError(f"bits={bits!r}; give a whole number from 1 to 8")
     return None if bits is None else int(bits)
 
 
 def _depth(depth: int | None) -> int | None:
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 8 <= depth <= 16):
+    if depth is not None and (
+        isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 8 <= depth <= 16
+    ):
         raise ConfigError(f"depth={depth!r}; give a whole number from 8 to 16")
     return None if depth is None else int(depth)
 
@@ -173,11 +222,15 @@ def _size(resize: Any) -> tuple[int, int] | None:
     if resize is None:
         return None
     try:
-        height, width = map(operator.index, resize if isinstance(resize, (tuple, list)) else (resize, resize))
+        height, width = map(
+            operator.index, resize if isinstance(resize, (tuple, list)) else (resize, resize)
+        )
     except (TypeError, ValueError):
         height = width = 0
     if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ConfigError(f"resize={resize!r}; give a height and a width (--resize HxW), or one side, in pixels")
+        raise ConfigError(
+            f"resize={resize!r}; give a height and a width (--resize HxW), or one side, in pixels"
+        )
     return height, width
 
 
@@ -188,12 +241,14 @@ def _colour(colour: str | None) -> str | None:
 
 
 def looks_like_images(source: Any) -> bool:
-    """True if a source is for `read_images` rather than for `read_table`; looks at names and headers only.
+    """True if a source is for `read_images` rather than for `read_table`; looks at names and
+    headers only.
 
-    A folder always is, for no table is one. NumPy files and arrays are if they have three or four axes.
+    A folder always is, for no table is one. NumPy files and arrays are if they have three or four
+    axes.
 
     >>> import numpy as np
-    >>> looks_like_images("sklearn:digits"), looks_like_images("people.csv"), looks_like_images(np.zeros((5, 2)))
+    >>> [looks_like_images(x) for x in ("sklearn:digits", "people.csv", np.zeros((5, 2)))]
     (True, False, False)
     """
     if isinstance(source, (str, os.PathLike)):

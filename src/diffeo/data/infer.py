@@ -1,4 +1,6 @@
-"""Which support suits a column of numbers, and whether its values keep to the one that was declared."""
+"""Which support suits a column of numbers, and whether its values keep to the one that was
+declared.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ SAMPLE = 100_000  # values from which the skewness is judged
 
 
 def infer_support(values: NDArray[np.float64], integral: bool) -> Support:
-    """Integer if the source says so and every value is whole; positive if that makes it clearly less skew; else real.
+    """Integer if the source says so and every value is whole; positive if that makes it clearly
+    less skew; else real.
 
     `values` (N,) are finite. `integral` is True if the source holds whole numbers (`2`, not `2.0`).
 

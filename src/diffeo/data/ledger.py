@@ -1,4 +1,6 @@
-"""The book of rows: each data row is kept, rejected (could not be parsed) or non-finite, and the three add up."""
+"""The book of rows: each data row is kept, rejected (could not be parsed) or non-finite, and the
+three add up.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,12 @@ FIELDS, QUOTE, ENCODING, TOO_LONG, UNREADABLE = (-1 - i for i in range(len(STRUC
 
 @dataclass(frozen=True)
 class Intake:
-    """How many data rows came in and what became of them. Always `kept + rejected + nonfinite == total`.
+    """How many data rows came in and what became of them. Always `kept + rejected + nonfinite ==
+    total`.
 
-    `rejected` rows could not be parsed; `nonfinite` rows have an empty, NaN or infinite cell in a column that is used.
-    `reasons` gives each bad row exactly one reason, so its counts sum to `rejected + nonfinite`.
+    `rejected` rows could not be parsed; `nonfinite` rows have an empty, NaN or infinite cell in a
+    column that is used. `reasons` gives each bad row exactly one reason, so its counts sum to
+    `rejected + nonfinite`.
     """
 
     total: int
@@ -43,8 +47,13 @@ class Intake:
     reasons: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kept + self.rejected + self.nonfinite != self.total or sum(self.reasons.values()) != self.bad:
-            raise DataError(f"row counts do not add up ({self}): this is a fault of diffeo, please report it")
+        if (
+            self.kept + self.rejected + self.nonfinite != self.total
+            or sum(self.reasons.values()) != self.bad
+        ):
+            raise DataError(
+                f"row counts do not add up ({self}): this is a fault of diffeo, please report it"
+            )
 
     @property
     def bad(self) -> int:
@@ -54,11 +63,12 @@ class Intake:
 
 @dataclass
 class Block:
-    """Consecutive data rows of a source: `values` (n, K) float64, also the good cells of a row that is rejected for another;
-    `codes` (n,), 0 for a row that could be parsed.
+    """Consecutive data rows of a source: `values` (n, K) float64, also the good cells of a row that
+    is rejected for another; `codes` (n,), 0 for a row that could be parsed.
 
-    Code j + 1 says that the cell of used column j is no number, a negative one is a `STRUCTURE` reason. `lines` holds
-    the rows' line numbers (or data row numbers, from 1, in a file without lines) and `raw(i)` is the text of row i.
+    Code j + 1 says that the cell of used column j is no number, a negative one is a `STRUCTURE`
+    reason. `lines` holds the rows' line numbers (or data row numbers, from 1, in a file without
+    lines) and `raw(i)` is the text of row i.
     """
 
     values: NDArray[np.float64]
@@ -70,11 +80,17 @@ class Block:
 class Ledger:
     """Counts every row of every block, remembers examples, and writes the rejects file.
 
-    `optional` says that columns can be left out, by the options `--drop` and `--column` of whoever reads.
+    `optional` says that columns can be left out, by the options `--drop` and `--column` of whoever
+    reads.
     """
 
     def __init__(
-        self, label: str, columns: Sequence[str], rejects: Path | None = None, unit: str = "line", optional: bool = True
+        self,
+        label: str,
+        columns: Sequence[str],
+        rejects: Path | None = None,
+        unit: str = "line",
+        optional: bool = True,
     ) -> None:
         self.optional = optional
         self.label, self.columns, self.unit = label, tuple(columns), unit
@@ -93,7 +109,9 @@ class Ledger:
             try:
                 self._file = self.rejects.open("w", newline="", encoding="utf-8")
             except OSError as e:
-                raise DataError(f"{self.rejects}: cannot be written ({e.strerror}); name another place") from e
+                raise DataError(
+                    f"{self.rejects}: cannot be written ({e.strerror}); name another place"
+                ) from e
             self._writer = csv.writer(self._file)
             self._writer.writerow([self.unit, "column", "reason", "raw"])
         return self
@@ -103,7 +121,9 @@ class Ledger:
             self._file.close()
 
     def add(self, block: Block) -> NDArray[np.int32]:
-        """Enter a block. Returns one code per row: 0 for a row to keep, else the reason (see `reason`)."""
+        """Enter a block. Returns one code per row: 0 for a row to keep, else the reason (see
+        `reason`).
+        """
         finite = np.isfinite(block.values)
         whole = finite.all(axis=1)
         codes = block.codes.copy()
@@ -155,37 +175,52 @@ class Ledger:
         total = self.total if total is None else total
         nonfinite = sum(n for code, n in counts.items() if code > len(self.columns))
         bad = sum(counts.values())
-        reasons = {self.reason(code): n for code, n in sorted(counts.items(), key=lambda item: -item[1])}
+        reasons = {
+            self.reason(code): n for code, n in sorted(counts.items(), key=lambda item: -item[1])
+        }
         return Intake(total, total - bad, bad - nonfinite, nonfinite, self.rejects, reasons)
 
     def refuse(self, max_bad: float) -> None:
-        """Raise `DataError` for no rows, a column without numbers, or more than a share `max_bad` of bad rows."""
+        """Raise `DataError` for no rows, a column without numbers, or more than a share `max_bad`
+        of bad rows.
+        """
         if self.total == 0:
             raise DataError(f"{self.label}: no data rows, only column names; add rows")
         self._refuse_empty_columns()
         bad = sum(self.counts.values())
         if bad == self.total or bad > max_bad * self.total:
             raise DataError(
-                f"{self.label}: {bad:,} of {self.total:,} rows cannot be used ({100 * bad / self.total:.2g} %, at most "
-                f"{100 * max_bad:g} % allowed): {self._top()}; mend them{self._see()}" + self._allow(bad, max_bad)
+                f"{self.label}: {bad:,} of {self.total:,} rows cannot be used"
+                f" ({100 * bad / self.total:.2g} %, at most {100 * max_bad:g} % allowed):"
+                f" {self._top()}; mend them{self._see()}" + self._allow(bad, max_bad)
             )
 
     def _allow(self, bad: int, max_bad: float) -> str:
         """Advice to allow so many bad rows, unless that leaves none or every row is needed."""
-        return f" or allow them with --max-bad {round_up(bad / self.total):g}" if max_bad > 0 and bad < self.total else ""
+        return (
+            f" or allow them with --max-bad {round_up(bad / self.total):g}"
+            if max_bad > 0 and bad < self.total
+            else ""
+        )
 
     def _mend(self, name: str) -> str:
-        return f"leave it out with --drop {name}" if self.optional else "the model needs numbers there"
+        return (
+            f"leave it out with --drop {name}" if self.optional else "the model needs numbers there"
+        )
 
     def _refuse_empty_columns(self) -> None:
         for j, name in enumerate(self.columns):
             if self.counts[j + 1] > 0.5 * self.total:
                 raise DataError(
-                    f"{self.label}: column {name!r} is mostly text ({self.counts[j + 1]:,} of {self.total:,} cells are "
-                    f"no numbers, first on {self.unit} {self.examples[j + 1][0]}); {self._mend(name)}"
+                    f"{self.label}: column {name!r} is mostly text ({self.counts[j + 1]:,} of"
+                    f" {self.total:,} cells are no numbers, first on {self.unit}"
+                    f" {self.examples[j + 1][0]}); {self._mend(name)}"
                 )
             if self.finite[j] == 0 and self.counts[j + 1] + self._structural() < self.total:
-                raise DataError(f"{self.label}: column {name!r} has no finite value in any row; {self._mend(name)}")
+                raise DataError(
+                    f"{self.label}: column {name!r} has no finite value in any row;"
+                    f" {self._mend(name)}"
+                )
 
     def _structural(self) -> int:
         return sum(n for code, n in self.counts.items() if code < 0)

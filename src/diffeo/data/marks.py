@@ -1,4 +1,6 @@
-"""How numbers are written in a table: the decimal mark and the thousands separator, and which of them a file uses."""
+"""How numbers are written in a table: the decimal mark and the thousands separator, and which of
+them a file uses.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ from functools import cached_property
 __all__ = ["GERMAN", "WORDS", "Choice", "Marks", "choose_marks", "excludes_groups"]
 
 WORDS = {"": "none", ",": "comma", ".": "dot", " ": "space", "'": "apostrophe", "_": "underscore"}
-WRITTEN = {" ": " \u00a0\u202f", "'": "'\u2019"}  # a no-break space separates as well as a plain one
+# a no-break space separates as well as a plain one
+WRITTEN = {" ": " \u00a0\u202f", "'": "'\u2019"}
 SHARE = 0.5  # a column with fewer numbers among its cells is one of text
 STRAY = 0.01  # a larger share of a column's cells is no slip of the pen
-GROUPED = 10  # so many cells like 76,586, beside plain ones below 1000, cannot be decimals by chance
+# so many cells like 76,586, beside plain ones below 1000, cannot be decimals by chance
+GROUPED = 10
 STARTS_AS_NUMBER = re.compile(r"\s*[+-]?[.,]?[0-9]")
 MANY_DIGITS = re.compile(r"[+-]?(0[0-9]|[0-9]{4})[0-9]*")
 FEW_DIGITS = re.compile(r"[+-]?[1-9][0-9]{0,2}")
@@ -21,10 +25,13 @@ FEW_DIGITS = re.compile(r"[+-]?[1-9][0-9]{0,2}")
 
 @dataclass(frozen=True)
 class Marks:
-    """A decimal mark and a thousands separator; the latter stands between groups of exactly three digits or nowhere.
+    """A decimal mark and a thousands separator; the latter stands between groups of exactly three
+    digits or nowhere.
 
-    >>> Marks(",", ".").value("-1.234.567,5"), Marks().value("1,234"), Marks().value(" 1e400 "), Marks().value("1_000")
-    (-1234567.5, None, inf, None)
+    >>> Marks(",", ".").value("-1.234.567,5")
+    -1234567.5
+    >>> [Marks().value(text) for text in ("1,234", " 1e400 ", "1_000")]
+    [None, inf, None]
     """
 
     decimal: str = "."
@@ -37,12 +44,16 @@ class Marks:
 
     @cached_property
     def grouped(self) -> str:
-        """A regular expression for the whole part of a number with at least one separator; "" without a separator."""
+        """A regular expression for the whole part of a number with at least one separator; ""
+        without a separator.
+        """
         return f"[1-9][0-9]{{0,2}}(?:[{self.separators}][0-9]{{3}})+" if self.thousands else ""
 
     @cached_property
     def number(self) -> str:
-        """A regular expression for a whole cell, in any case of letters. The same for Python and for RE2."""
+        """A regular expression for a whole cell, in any case of letters. The same for Python and
+        for RE2.
+        """
         mark = re.escape(self.decimal)
         digits = rf"(?:[0-9]+{mark}?[0-9]*|{mark}[0-9]+)(?:e[+-]?[0-9]+)?"
         grouped = rf"|{self.grouped}(?:{mark}[0-9]*)?" if self.thousands else ""
@@ -68,7 +79,11 @@ class Marks:
 CANDIDATES = tuple(
     Marks(decimal, thousands)
     for decimal, thousands in (
-        (".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"), (".", "_"), (",", "_"),
+        (".", ""), (",", ""),
+        (".", ","), (",", "."),
+        (".", " "), (",", " "),
+        (".", "'"), (",", "'"),
+        (".", "_"), (",", "_"),
     )
 )  # fmt: skip
 
@@ -79,8 +94,8 @@ GERMAN = Marks(",", ".")
 class Choice:
     """The marks of a file, and the columns that other marks would read as other numbers.
 
-    `doubt` maps the position of such a column to a cell of it and to the other marks. `settled` is True if a cell says that
-    dots are no thousands separators.
+    `doubt` maps the position of such a column to a cell of it and to the other marks. `settled` is
+    True if a cell says that dots are no thousands separators.
     """
 
     marks: Marks
@@ -88,15 +103,25 @@ class Choice:
     settled: bool = False
 
 
-def choose_marks(columns: Sequence[Sequence[str]], delimiter: str, decimal: str | None, thousands: str | None) -> Choice:
-    """The marks by which the most cells are numbers; `decimal` and `thousands` are given ones, or None.
+def choose_marks(
+    columns: Sequence[Sequence[str]], delimiter: str, decimal: str | None, thousands: str | None
+) -> Choice:
+    """The marks by which the most cells are numbers; `decimal` and `thousands` are given ones, or
+    None.
 
-    `columns` holds the cells of each column, without the missing ones. Where several marks serve equally well and differ in
-    a value, whole numbers decide: a column with at least `GROUPED` cells such as 76,586, with others from 1 to 999 and
-    with none of four digits together has thousands separators. If nothing decides, the columns at stake are in doubt.
-    In a file separated by commas a dot is the decimal mark unless commas occur within cells.
+    `columns` holds the cells of each column, without the missing ones. Where several marks serve
+    equally well and differ in a value, whole numbers decide: a column with at least `GROUPED` cells
+    such as 76,586, with others from 1 to 999 and with none of four digits together has thousands
+    separators. If nothing decides, the columns at stake are in doubt. In a file separated by commas
+    a dot is the decimal mark unless commas occur within cells.
     """
-    written = {mark for column in columns for cell in column if STARTS_AS_NUMBER.match(cell) for mark in cell}
+    written = {
+        mark
+        for column in columns
+        for cell in column
+        if STARTS_AS_NUMBER.match(cell)
+        for mark in cell
+    }
     settled = any(excludes_groups(c) for column in columns for c in column)
     known = _known(decimal, thousands)
     able = [m for m in known if _may_occur(m, written, delimiter)] or known
@@ -110,7 +135,8 @@ def choose_marks(columns: Sequence[Sequence[str]], delimiter: str, decimal: str 
         return Choice(tied[0], {}, settled)
     plain = able[0]
     if counts[plain] != counts[tied[0]] and all(
-        a - b <= STRAY * len(column) for a, b, column in zip(counts[tied[0]], counts[plain], columns, strict=True)
+        a - b <= STRAY * len(column)
+        for a, b, column in zip(counts[tied[0]], counts[plain], columns, strict=True)
     ):
         return Choice(plain, {}, settled)  # a few odd cells: these are no numbers, and are counted
     separated = [m for m in (tied[0], *rivals) if _separates(m, columns)]
@@ -133,7 +159,9 @@ def _known(decimal: str | None, thousands: str | None) -> list[Marks]:
     """The candidates that agree with what is given; where both are, those marks alone."""
     if decimal is not None and thousands is not None:
         return [Marks(decimal, thousands)]
-    fits = [m for m in CANDIDATES if decimal in (None, m.decimal) and thousands in (None, m.thousands)]
+    fits = [
+        m for m in CANDIDATES if decimal in (None, m.decimal) and thousands in (None, m.thousands)
+    ]
     return fits or [Marks("." if thousands == "," else ",", thousands or "")]
 
 
@@ -165,7 +193,9 @@ def _differing(a: list[list[float | None]], b: list[list[float | None]]) -> dict
 
 
 def _separates(marks: Marks, columns: Sequence[Sequence[str]]) -> bool:
-    """True if a column is one of whole numbers that are separated where, and only where, they have four digits."""
+    """True if a column is one of whole numbers that are separated where, and only where, they have
+    four digits.
+    """
     if not marks.thousands:
         return False
     grouped = re.compile(rf"[+-]?{marks.grouped}")

@@ -1,4 +1,6 @@
-"""One PNG or JPEG file: its header without decoding it, and its pixels upright, on white, in grey or RGB."""
+"""One PNG or JPEG file: its header without decoding it, and its pixels upright, on white, in grey
+or RGB.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,29 @@ from .pixels import Pixels
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "decode", "depth_of", "fit", "notes_on", "quiet", "read_header"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Header",
+    "decode",
+    "depth_of",
+    "fit",
+    "notes_on",
+    "quiet",
+    "read_header",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 100_000_000  # read from the header and refused before anything is decoded
 ORIENTATION = 0x0112
-TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Image.Transpose; from 5 on, the sides swap
+# EXIF orientation -> Image.Transpose; from 5 on, the sides swap
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 class Header(NamedTuple):
-    """What a file says before it is decoded: upright size (h, w), and whether it is grey; what cannot stay as it is."""
+    """What a file says before it is decoded: upright size (h, w), and whether it is grey; what
+    cannot stay as it is.
+    """
 
     size: tuple[int, int]
     grey: bool
@@ -39,7 +54,9 @@ class Header(NamedTuple):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings (odd EXIF blocks, large images): what matters is refused as an error."""
+    """Silence Pillow's warnings (odd EXIF blocks, large images): what matters is refused as an
+    error.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -47,7 +64,9 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The file as a Pillow image, not decoded; whatever its parsers stumble over becomes a `DataError`."""
+    """The file as a Pillow image, not decoded; whatever its parsers stumble over becomes a
+    `DataError`.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -62,30 +81,50 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as e:
         raise _too_large(path, "too many") from e
     except UnidentifiedImageError as e:
-        raise DataError(f"{path}: is no PNG or JPEG image, or a damaged one; replace or remove it") from e
-    except Exception as e:  # decoders of hostile files raise anything: OSError, SyntaxError, struct.error, IndexError ...
+        raise DataError(
+            f"{path}: is no PNG or JPEG image, or a damaged one; replace or remove it"
+        ) from e
+    # decoders of hostile files raise anything: OSError, SyntaxError, struct.error, IndexError ...
+    except Exception as e:
         if isinstance(e, OSError) and e.strerror:
-            raise DataError(f"{path}: cannot be read ({e.strerror}); check the file and its permissions") from e
-        raise DataError(f"{path}: the image is damaged or cut short ({one_line(e)}); replace or remove it") from e
+            raise DataError(
+                f"{path}: cannot be read ({e.strerror}); check the file and its permissions"
+            ) from e
+        raise DataError(
+            f"{path}: the image is damaged or cut short ({one_line(e)}); replace or remove it"
+        ) from e
 
 
 def _too_large(path: Path, size: str) -> DataError:
-    return DataError(f"{path}: {size} pixels, beyond the limit of {MAX_PIXELS // 10**6} megapixels; scale it down first")
+    return DataError(
+        f"{path}: {size} pixels, beyond the limit of {MAX_PIXELS // 10**6} megapixels; scale it"
+        " down first"
+    )
 
 
 def _refuse_png(path: Path, image: Image.Image) -> None:
-    """Refuse animations, of which one picture would be read, and sizes that the file cannot be packed from."""
+    """Refuse animations, of which one picture would be read, and sizes that the file cannot be
+    packed from.
+    """
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise DataError(f"{path}: an animation of {frames:,} pictures; save each in a file of its own")
+        raise DataError(
+            f"{path}: an animation of {frames:,} pictures; save each in a file of its own"
+        )
     if image.width * image.height // 8 > DEFLATE * path.stat().st_size:
-        raise DataError(f"{path}: the image is damaged or cut short, too small for its pixels; replace or remove it")
+        raise DataError(
+            f"{path}: the image is damaged or cut short, too small for its pixels; replace or"
+            " remove it"
+        )
 
 
 def read_header(path: Path) -> Header:
-    """Size and colour from the header alone. Raises `DataError` if the file is no image or beyond `MAX_PIXELS`."""
+    """Size and colour from the header alone. Raises `DataError` if the file is no image or beyond
+    `MAX_PIXELS`.
+    """
     with _opened(path) as image:
-        swap = "exif" in image.info and _orientation(image) >= 5  # a PNG without the block would be decoded to look for it
+        # a PNG without the block would be decoded to look for it
+        swap = "exif" in image.info and _orientation(image) >= 5
         size = (image.width, image.height) if swap else (image.height, image.width)
         changes = tuple(words for words, applies in CHANGES.items() if applies(image))
         return Header(size, _is_grey(image), _is_deep(path, image), changes)
@@ -112,14 +151,17 @@ def depth_of(paths: Sequence[Path], headers: Sequence[Header], given: int | None
     if given is None and deep and top < 2**15:
         least = max(8, top.bit_length())
         raise DataError(
-            f"{deep[0]}: {len(deep):,} files of 16 bits hold no value above {top:,}, so they may hold {least} bits; "
-            f"say how many they hold with depth={least} (diffeo fit --depth {least}), or depth=16 if they are that dark"
+            f"{deep[0]}: {len(deep):,} files of 16 bits hold no value above {top:,}, so they may"
+            f" hold {least} bits; say how many they hold with depth={least} (diffeo fit --depth"
+            f" {least}), or depth=16 if they are that dark"
         )
     return given or 16
 
 
 def _top(path: Path) -> int:
-    """The largest value in a 16-bit file; of colours the largest that Pillow's upper 8 bits may stand for."""
+    """The largest value in a 16-bit file; of colours the largest that Pillow's upper 8 bits may
+    stand for.
+    """
     with _opened(path) as image:
         top = int(np.array(image).max())
         return top if _is_wide(image) else 256 * top + 255
@@ -145,16 +187,20 @@ def _orientation(image: Image.Image) -> int:
 
 
 def decode(path: Path, colour: str, size: tuple[int, int] | None = None, bits: int = 16) -> Pixels:
-    """The pixels (C, H, W) of a file, with `colour` "grey" (C = 1) or "rgb" (C = 3), scaled and cropped to `size` (h, w).
+    """The pixels (C, H, W) of a file, with `colour` "grey" (C = 1) or "rgb" (C = 3), scaled and
+    cropped to `size` (h, w).
 
-    The EXIF orientation is applied, transparent pixels are laid on white, palettes are resolved, values of 16-bit
-    files, which hold `bits`, keep the upper 8 of them, and CMYK becomes RGB. Raises `DataError` if the file is damaged,
-    beyond `MAX_PIXELS`, or holds larger values.
+    The EXIF orientation is applied, transparent pixels are laid on white, palettes are resolved,
+    values of 16-bit files, which hold `bits`, keep the upper 8 of them, and CMYK becomes RGB.
+    Raises `DataError` if the file is damaged, beyond `MAX_PIXELS`, or holds larger values.
     """
     with _opened(path) as image:
         _verify(path)
         if bits < 16 and not _is_wide(image) and _is_deep(path, image):
-            raise DataError(f"{path}: colours or transparency of 16 bits, of which {bits} cannot be read; save it with 8 bits")
+            raise DataError(
+                f"{path}: colours or transparency of 16 bits, of which {bits} cannot be read; save"
+                " it with 8 bits"
+            )
         image.load()
         turn = TURNS.get(_orientation(image))
         flat = _opaque(path, image, bits).convert("L" if colour == "grey" else "RGB")
@@ -191,10 +237,16 @@ def _upper_bits(path: Path, image: Image.Image, bits: int) -> Image.Image:
 
     values = np.array(image).astype(np.int64).clip(0, 65535)
     if (top := int(values.max())) >= 2**bits:
-        raise DataError(f"{path}: holds the value {top:,}, which needs more than depth={bits} bits; give {top.bit_length()}")
+        raise DataError(
+            f"{path}: holds the value {top:,}, which needs more than depth={bits} bits; give"
+            f" {top.bit_length()}"
+        )
     eight = (values >> (bits - 8)).astype(np.uint8)
-    clear = image.info.get("transparency")  # in a grey PNG of 16 bits: the one value that is transparent
-    return Image.fromarray(np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight)
+    # in a grey PNG of 16 bits: the one value that is transparent
+    clear = image.info.get("transparency")
+    return Image.fromarray(
+        np.where(values == clear, np.uint8(255), eight) if isinstance(clear, int) else eight
+    )
 
 
 def notes_on(headers: Sequence[Header], bits: int) -> tuple[str, ...]:
@@ -213,7 +265,9 @@ CHANGES: dict[str, Callable[[Image.Image], bool]] = {
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An image scaled (antialiased, Lanczos) to cover `size` (h, w), and cropped to it about its centre."""
+    """An image scaled (antialiased, Lanczos) to cover `size` (h, w), and cropped to it about its
+    centre.
+    """
     from PIL import Image, ImageOps
 
     if (image.height, image.width) == size:

@@ -17,14 +17,17 @@ from .unpack import blocks
 
 __all__ = ["CHUNK", "Chunk", "chunks"]
 
-CHUNK = 8 << 20  # bytes read at a time: large enough for two threads, small enough for a flat memory
+# bytes read at a time: large enough for two threads, small enough for a flat memory
+CHUNK = 8 << 20
 LIMIT = 4 * CHUNK  # a single record may not be longer than this
 NEWLINE, QUOTE_MARK = 10, 34
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole records: record i is `data[starts[i]:ends[i]]`, begins on line `lines[i]` and ends on `last_lines[i]`."""
+    """Whole records: record i is `data[starts[i]:ends[i]]`, begins on line `lines[i]` and ends on
+    `last_lines[i]`.
+    """
 
     data: bytes = field(repr=False)
     starts: NDArray[np.int64]
@@ -43,14 +46,20 @@ class Chunk:
     def select(self, keep: NDArray[np.bool_]) -> Chunk:
         """The chunk of the records in the mask, without the bytes of the others."""
         edges = np.flatnonzero(np.diff(np.concatenate(([0], keep.astype(np.int8), [0]))))
-        runs = [self.data[self.starts[a] : self.ends[b - 1]] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        runs = [
+            self.data[self.starts[a] : self.ends[b - 1]]
+            for a, b in zip(edges[::2], edges[1::2], strict=True)
+        ]
         sizes = self.ends[keep] - self.starts[keep] + 1
         ends = np.cumsum(sizes) - 1
-        return Chunk(b"\n".join(runs), ends - sizes + 1, ends, self.lines[keep], self.last_lines[keep])
+        return Chunk(
+            b"\n".join(runs), ends - sizes + 1, ends, self.lines[keep], self.last_lines[keep]
+        )
 
 
 def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterator[Chunk]:
-    """The file's records from line `first` on. Blank lines are records of no length; those at the file's end are left out.
+    """The file's records from line `first` on. Blank lines are records of no length; those at the
+    file's end are left out.
 
     Raises `DataError` for a quote that is never closed, naming the line where it opens.
     """
@@ -66,7 +75,9 @@ def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterato
         carry, piece = data[used:] + blank, following
         line += data.count(b"\n", 0, used)
         if len(carry) > LIMIT:
-            raise DataError(f"{path}: line {line}: no line end in {LIMIT >> 20} MiB; is this a table of text?")
+            raise DataError(
+                f"{path}: line {line}: no line end in {LIMIT >> 20} MiB; is this a table of text?"
+            )
         if len(chunk):
             yield chunk
 
@@ -93,15 +104,26 @@ Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
 def _inside(at: NDArray[np.int64], spans: Spans) -> NDArray[np.bool_]:
     opens, closes = spans
     k = np.searchsorted(opens, at) - 1
-    return (k >= 0) & (at < closes[np.maximum(k, 0)]) if len(opens) else np.zeros(len(at), dtype=np.bool_)
+    return (
+        (k >= 0) & (at < closes[np.maximum(k, 0)])
+        if len(opens)
+        else np.zeros(len(at), dtype=np.bool_)
+    )
 
 
 def quoted_spans(
-    array: NDArray[np.uint8], newlines: NDArray[np.int64], delimiter: int, last: bool, line: int, label: str
+    array: NDArray[np.uint8],
+    newlines: NDArray[np.int64],
+    delimiter: int,
+    last: bool,
+    line: int,
+    label: str,
 ) -> Spans:
-    """Where quoted fields open and close. A quote opens a field only at its start; elsewhere it is a plain character.
+    """Where quoted fields open and close. A quote opens a field only at its start; elsewhere it is
+    a plain character.
 
-    An open field at the end of the data closes there: an error in the `last` piece of a file, else it is read on later.
+    An open field at the end of the data closes there: an error in the `last` piece of a file, else
+    it is read on later.
     """
     marks = np.flatnonzero(array == QUOTE_MARK)
     before = np.where(marks > 0, array[marks - 1], NEWLINE)
@@ -119,8 +141,12 @@ def quoted_spans(
     return opens, closes
 
 
-def _regular(marks: NDArray[np.int64], starts: NDArray[np.bool_], stops: NDArray[np.bool_]) -> Spans | None:
-    """The fast way, for a file in which every quote obeys the rules: opening and closing ones alternate."""
+def _regular(
+    marks: NDArray[np.int64], starts: NDArray[np.bool_], stops: NDArray[np.bool_]
+) -> Spans | None:
+    """The fast way, for a file in which every quote obeys the rules: opening and closing ones
+    alternate.
+    """
     twin = np.diff(marks) == 1  # an escaped quote closes the field and opens it again at once
     opening = starts | np.concatenate(([False], twin))
     closing = stops | np.concatenate((twin, [False]))
@@ -162,5 +188,6 @@ def unclosed(label: str, first: int, last: int | None) -> DataError:
     """The error for a quote that swallows lines."""
     until = "is never closed" if last is None else f"is not closed before line {last}"
     return DataError(
-        f'{label}: line {first}: a quote (") opens here and {until}, swallowing the rows after it; close or remove it'
+        f'{label}: line {first}: a quote (") opens here and {until}, swallowing the rows after it;'
+        " close or remove it"
     )

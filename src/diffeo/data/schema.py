@@ -1,4 +1,6 @@
-"""What the columns of a table are called and what they may hold: the part of a table that a model remembers."""
+"""What the columns of a table are called and what they may hold: the part of a table that a model
+remembers.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ class Column(BaseModel):
 
 
 class Schema(BaseModel):
-    """The columns a model is made for: modelled ones in order, context ones, and what was left out and why.
+    """The columns a model is made for: modelled ones in order, context ones, and what was left out
+    and why.
 
-    `set_aside` maps each constant column to its value; `dropped` lists the columns the user left out.
+    `set_aside` maps each constant column to its value; `dropped` lists the columns the user left
+    out.
 
     >>> Schema(columns=(Column(name="age", support="positive"),)).supports
     ('positive',)
@@ -80,7 +84,9 @@ class Schema(BaseModel):
 
     @property
     def has_integers(self) -> bool:
-        """True if a modelled column is an integer one: its density is dequantised, so the likelihood is a bound."""
+        """True if a modelled column is an integer one: its density is dequantised, so the
+        likelihood is a bound.
+        """
         return any(c.parsed.kind == "integer" for c in self.columns)
 
 
@@ -88,17 +94,23 @@ def refuse_duplicates(label: str, names: Sequence[str]) -> None:
     """Raise `DataError` naming every column name that occurs more than once."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise DataError(f"{label}: duplicate column names {shorten(twice, 5)}; give each column its own name")
+        raise DataError(
+            f"{label}: duplicate column names {shorten(twice, 5)}; give each column its own name"
+        )
 
 
 def refuse_unknown(label: str, wanted: Iterable[str], names: Sequence[str], option: str) -> None:
-    """Raise `DataError` for the first wanted name that the table does not have, with the nearest one."""
+    """Raise `DataError` for the first wanted name that the table does not have, with the nearest
+    one.
+    """
     known = set(names)
     for name in wanted:
         if name not in known:
             near = get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(names)}"
-            raise DataError(f"{label}: {option} names column {name!r}, which the table does not have; {hint}")
+            raise DataError(
+                f"{label}: {option} names column {name!r}, which the table does not have; {hint}"
+            )
 
 
 def shorten(names: Sequence[str], limit: int = 8) -> str:
@@ -112,19 +124,32 @@ def shorten(names: Sequence[str], limit: int = 8) -> str:
 
 
 def plan_columns(
-    label: str, names: Sequence[str], overrides: Mapping[str, str], context: Sequence[str], drop: Sequence[str]
+    label: str,
+    names: Sequence[str],
+    overrides: Mapping[str, str],
+    context: Sequence[str],
+    drop: Sequence[str],
 ) -> tuple[str, ...]:
-    """Names of the columns to be modelled: all but context and dropped ones, after the options have been checked."""
+    """Names of the columns to be modelled: all but context and dropped ones, after the options have
+    been checked.
+    """
     refuse_unknown(label, overrides, names, "--column")
     refuse_unknown(label, context, names, "--context")
     refuse_unknown(label, drop, names, "--drop")
     both = sorted(set(context) & set(drop))
     if both:
-        raise ConfigError(f"column {both[0]!r} is both dropped and a context: choose one of --drop and --context")
+        raise ConfigError(
+            f"column {both[0]!r} is both dropped and a context: choose one of --drop and --context"
+        )
     useless = sorted(set(overrides) & set(drop))
     if useless:
-        raise ConfigError(f"column {useless[0]!r} is dropped, so --column {useless[0]} has no use: remove one of them")
+        raise ConfigError(
+            f"column {useless[0]!r} is dropped, so --column {useless[0]} has no use: remove one of"
+            " them"
+        )
     modelled = tuple(n for n in names if n not in set(context) | set(drop))
     if not modelled:
-        raise DataError(f"{label}: no column is left to model; drop fewer columns or use fewer as context")
+        raise DataError(
+            f"{label}: no column is left to model; drop fewer columns or use fewer as context"
+        )
     return modelled

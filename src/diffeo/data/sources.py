@@ -1,4 +1,6 @@
-"""From whatever the caller holds (a path, an array, a data frame) to a source: names, kinds and blocks of rows."""
+"""From whatever the caller holds (a path, an array, a data frame) to a source: names, kinds and
+blocks of rows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SUFFIXES = ".csv, .tsv, .txt (also .gz), .parquet, .npy or .npz"
 
 
 class Source(Protocol):
-    """Where rows come from. `text` maps each column that holds no numbers to what it holds; `notes` say what is not read."""
+    """Where rows come from. `text` maps each column that holds no numbers to what it holds; `notes`
+    say what is not read.
+    """
 
     label: str
     unit: str
@@ -40,7 +44,8 @@ class Source(Protocol):
 
 
 def open_source(source: Any, dialect: str | None = None) -> Source:
-    """A source for a path, an array or tensor, a pandas object or one with `__arrow_c_stream__`; `DataError` for others.
+    """A source for a path, an array or tensor, a pandas object or one with `__arrow_c_stream__`;
+    `DataError` for others.
 
     `dialect` says how to read a text table and is refused for anything else.
     """
@@ -48,7 +53,10 @@ def open_source(source: Any, dialect: str | None = None) -> Source:
     if isinstance(source, (str, os.PathLike)):
         return _open_path(Path(source), wanted)
     if wanted != Wanted():
-        raise ConfigError(f"--dialect {dialect}: is for text tables, not for a {type(source).__name__}; leave it out")
+        raise ConfigError(
+            f"--dialect {dialect}: is for text tables, not for a {type(source).__name__}; leave"
+            " it out"
+        )
     if isinstance(source, np.ndarray):
         return ArraySource("array", source)
     if is_pandas(source):
@@ -62,8 +70,8 @@ def open_source(source: Any, dialect: str | None = None) -> Source:
     if hasattr(source, "__array__"):  # xarray, JAX
         return ArraySource(type(source).__name__, np.asarray(source))
     raise DataError(
-        f"cannot read a table from a {type(source).__name__}; give a path ({SUFFIXES}), an array or tensor "
-        "(of a sparse matrix x.toarray()), or a pandas, polars or Arrow table"
+        f"cannot read a table from a {type(source).__name__}; give a path ({SUFFIXES}), an array or"
+        " tensor (of a sparse matrix x.toarray()), or a pandas, polars or Arrow table"
     )
 
 
@@ -74,7 +82,9 @@ def _open_path(path: Path, wanted: Wanted) -> Source:
         if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
             return CsvSource(path, wanted)
         if wanted != Wanted():
-            raise ConfigError(f"{path}: --dialect is for text tables (.csv, .tsv, .txt); leave it out")
+            raise ConfigError(
+                f"{path}: --dialect is for text tables (.csv, .tsv, .txt); leave it out"
+            )
         if name.endswith(".parquet"):
             return parquet_source(path)
         if name.endswith(".npy"):
@@ -82,9 +92,13 @@ def _open_path(path: Path, wanted: Wanted) -> Source:
         if name.endswith(".npz"):
             return npz_source(path)
     except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions") from e
+        raise DataError(
+            f"{path}: cannot be read ({e.strerror or e}); check the file and its permissions"
+        ) from e
     except (EOFError, zlib.error) as e:
-        raise DataError(f"{path}: the gzip file is damaged or cut short; fetch or pack it again") from e
+        raise DataError(
+            f"{path}: the gzip file is damaged or cut short; fetch or pack it again"
+        ) from e
     raise DataError(f"{path}: unknown kind of file; use {SUFFIXES}")
 
 
@@ -95,6 +109,8 @@ def _refuse_path(path: Path) -> None:
         raise DataError(f"{path}: no such file; check the path")
     refuse_special(path)
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty; it needs a line of column names and rows of numbers")
+        raise DataError(
+            f"{path}: the file is empty; it needs a line of column names and rows of numbers"
+        )
     with path.open("rb"):
         pass

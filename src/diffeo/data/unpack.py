@@ -1,4 +1,6 @@
-"""The bytes of a text table: unpacked, decoded to UTF-8, with plain line ends, and never more than the file can be worth."""
+"""The bytes of a text table: unpacked, decoded to UTF-8, with plain line ends, and never more than
+the file can be worth.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def first_bytes(path: Path, size: int = HEAD) -> bytes:
 
 
 def encoding_of(head: bytes) -> str:
-    """Name of the encoding of a file that begins so. What is neither UTF-8, -16 nor -32 is read as Windows-1252 (Latin-1)."""
+    """Name of the encoding of a file that begins so. What is neither UTF-8, -16 nor -32 is read as
+    Windows-1252 (Latin-1).
+    """
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -47,9 +51,11 @@ def encoding_of(head: bytes) -> str:
 
 
 def blocks(path: Path, encoding: str, size: int, skip: int = 0) -> Iterator[bytes]:
-    """The file from line `skip` + 1 on, in pieces of about `size` bytes and at most `LINES` lines, as UTF-8 with newlines.
+    """The file from line `skip` + 1 on, in pieces of about `size` bytes and at most `LINES` lines,
+    as UTF-8 with newlines.
 
-    Raises `DataError` for a damaged gzip file and for one that holds far more than its size lets one expect.
+    Raises `DataError` for a damaged gzip file and for one that holds far more than its size lets
+    one expect.
     """
     for piece in _plain_lines(path, encoding, size):
         while skip and piece:
@@ -65,11 +71,18 @@ def _plain_lines(path: Path, encoding: str, size: int) -> Iterator[bytes]:
     held = b""
     for piece in _raw(path, size if decode is None else max(1, size // 2)):
         try:
-            text = piece if decode is None else decode.decode(piece, final=not piece).encode("utf-8", "replace")
+            text = (
+                piece
+                if decode is None
+                else decode.decode(piece, final=not piece).encode("utf-8", "replace")
+            )
         except UnicodeError as e:
-            raise DataError(f"{path}: not text in {encoding} ({e}); name another with --dialect encoding=...") from None
+            raise DataError(
+                f"{path}: not text in {encoding} ({e}); name another with --dialect encoding=..."
+            ) from None
         text = held + text
-        held = b"\r" if piece and text.endswith(b"\r") else b""  # its newline may come with the next piece
+        # its newline may come with the next piece
+        held = b"\r" if piece and text.endswith(b"\r") else b""
         yield _unix(text[: len(text) - len(held)])
 
 
@@ -80,10 +93,14 @@ def _raw(path: Path, size: int) -> Iterator[bytes]:
         with path.open("rb", buffering=0) as packed, _reader(packed) as file:
             while piece := file.read(size):
                 total += len(piece)
-                _refuse_bomb(path, piece, total, packed.tell() if isinstance(file, gzip.GzipFile) else total)
+                _refuse_bomb(
+                    path, piece, total, packed.tell() if isinstance(file, gzip.GzipFile) else total
+                )
                 yield piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise DataError(f"{path}: the gzip file is damaged or cut short ({e}); fetch or pack it again") from e
+        raise DataError(
+            f"{path}: the gzip file is damaged or cut short ({e}); fetch or pack it again"
+        ) from e
     yield b""
 
 
@@ -94,14 +111,18 @@ def _reader(raw: io.FileIO) -> gzip.GzipFile | io.BufferedReader:
 
 
 def _refuse_bomb(path: Path, piece: bytes, total: int, packed: int) -> None:
-    """A small file must not keep the machine busy: so many bytes of so little content are no table."""
+    """A small file must not keep the machine busy: so many bytes of so little content are no
+    table.
+    """
     if total > FREE and total > RATIO * packed:
         raise DataError(
-            f"{path}: its first {packed:,} packed bytes hold {total:,} bytes of text, more than a table of numbers does; "
-            "unpack it with gunzip if it is one"
+            f"{path}: its first {packed:,} packed bytes hold {total:,} bytes of text, more than a"
+            " table of numbers does; unpack it with gunzip if it is one"
         )
     if len(piece) >= LINES and piece.isspace():
-        raise DataError(f"{path}: holds {len(piece):,} blanks and line ends on end; is this a table?")
+        raise DataError(
+            f"{path}: holds {len(piece):,} blanks and line ends on end; is this a table?"
+        )
 
 
 def _unix(piece: bytes) -> bytes:

@@ -1,4 +1,6 @@
-"""What a user says of the dialect of a text table: `--dialect delimiter=;,decimal=comma,header=2`."""
+"""What a user says of the dialect of a text table: `--dialect
+delimiter=;,decimal=comma,header=2`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class Wanted:
     `header` is the number of a line, 0 for a file without names.
 
     >>> Wanted.parse("delimiter=;,decimal=comma,missing=NA|-")
-    Wanted(delimiter=';', decimal=',', thousands=None, encoding=None, header=None, missing=('NA', '-'))
+    Wanted(delimiter=';', decimal=',', thousands=None, encoding=None, header=None, missing=('NA',
+    '-'))
     """
 
     delimiter: str | None = None
@@ -50,13 +53,18 @@ class Wanted:
             key = key.strip()
             if not equals or key not in readers:
                 known = ", ".join(field.name for field in fields(cls))
-                raise ConfigError(f"--dialect {text}: {part!r} is not KEY=VALUE with a key of {known}; {EXAMPLE}")
+                raise ConfigError(
+                    f"--dialect {text}: {part!r} is not KEY=VALUE with a key of {known}; {EXAMPLE}"
+                )
             if key in found:
                 raise ConfigError(f"--dialect {text}: {key} is given twice; give it once")
             found[key] = readers[key](value)
         wanted = cls(**found)  # type: ignore[arg-type]
         if wanted.decimal is not None and wanted.decimal == wanted.thousands:
-            raise ConfigError(f"--dialect {text}: one character cannot be both decimal mark and thousands separator")
+            raise ConfigError(
+                f"--dialect {text}: one character cannot be both decimal mark and thousands"
+                " separator"
+            )
         return wanted
 
 
@@ -68,7 +76,9 @@ def delimiter_word(delimiter: str) -> str:
 def _delimiter(value: str) -> str:
     mark = DELIMITERS.get(value, value)
     if len(mark) != 1 or mark.isalnum() or mark in "\"\r\n.+-'_" or not mark.isascii():
-        raise ConfigError(f"--dialect: delimiter={value}: give {', '.join(DELIMITERS)} or one character")
+        raise ConfigError(
+            f"--dialect: delimiter={value}: give {', '.join(DELIMITERS)} or one character"
+        )
     return mark
 
 
@@ -83,12 +93,16 @@ def _encoding(value: str) -> str:
     try:
         return codecs.lookup(value).name if "x".encode(value) else value
     except (LookupError, UnicodeError, ValueError):
-        raise ConfigError(f"--dialect: encoding={value}: not known; give one such as utf-8, latin-1 or cp1252") from None
+        raise ConfigError(
+            f"--dialect: encoding={value}: not known; give one such as utf-8, latin-1 or cp1252"
+        ) from None
 
 
 def _header(value: str) -> int:
     if value == "none":
         return 0
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1_000_000):
-        raise ConfigError(f"--dialect: header={value}: give the number of the line of column names, or none")
+        raise ConfigError(
+            f"--dialect: header={value}: give the number of the line of column names, or none"
+        )
     return int(value)

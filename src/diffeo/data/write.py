@@ -23,13 +23,18 @@ Rows = NDArray[Any]
 
 
 def write_table(
-    path: str | os.PathLike[str], names: Sequence[str], rows: Rows | Iterable[Rows], *, integers: Iterable[str] = ()
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    rows: Rows | Iterable[Rows],
+    *,
+    integers: Iterable[str] = (),
 ) -> int:
     """Write rows (N, D), given whole or in batches, and return how many there were.
 
-    The suffix chooses: .csv, .csv.gz, .tsv, .parquet, .npy, .npz (arrays `x` and `columns`). Columns in `integers` are
-    written as integers, empty where not finite; other numbers so that they read back to the same value. A temporary
-    file in the same folder is filled, synced and renamed. Raises `DataError` if that fails; `path` is then untouched.
+    The suffix chooses: .csv, .csv.gz, .tsv, .parquet, .npy, .npz (arrays `x` and `columns`).
+    Columns in `integers` are written as integers, empty where not finite; other numbers so that
+    they read back to the same value. A temporary file in the same folder is filled, synced and
+    renamed. Raises `DataError` if that fails; `path` is then untouched.
     """
     path = Path(path)
     refuse_duplicates(str(path), list(names))
@@ -39,12 +44,21 @@ def write_table(
         with atomic(path) as temporary, temporary.open("wb") as file:
             count = write(file, list(names), _checked(path, rows, len(names)), whole)
     except OSError as e:
-        raise DataError(f"{path}: cannot be written ({e.strerror or e}); free some space or name another place") from e
+        raise DataError(
+            f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
+        ) from e
     return count
 
 
 def _writer(path: Path) -> Callable[[IO[bytes], list[str], Iterator[Rows], list[bool]], int]:
-    writers = {".csv": _csv, ".csv.gz": _csv_gz, ".tsv": _tsv, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
+    writers = {
+        ".csv": _csv,
+        ".csv.gz": _csv_gz,
+        ".tsv": _tsv,
+        ".parquet": _parquet,
+        ".npy": _npy,
+        ".npz": _npz,
+    }
     for suffix, writer in writers.items():
         if path.name.lower().endswith(suffix):
             return writer
@@ -71,7 +85,13 @@ def _arrow(batch: Rows, names: list[str], whole: list[bool]) -> Any:
     return pa.record_batch([column(batch[:, j], w) for j, w in enumerate(whole)], names=names)
 
 
-def _csv(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool], delimiter: str = ",") -> int:
+def _csv(
+    file: IO[bytes],
+    names: list[str],
+    batches: Iterator[Rows],
+    whole: list[bool],
+    delimiter: str = ",",
+) -> int:
     import pyarrow.csv as pc
 
     header = io.StringIO()
@@ -116,7 +136,11 @@ def _gather(batches: Iterator[Rows], width: int) -> Rows:
 
 def _npy(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
     array = _gather(batches, len(names))
-    np.save(file, array.astype(np.int64) if all(whole) and np.isfinite(array).all() else array, allow_pickle=False)
+    np.save(
+        file,
+        array.astype(np.int64) if all(whole) and np.isfinite(array).all() else array,
+        allow_pickle=False,
+    )
     return len(array)
 
 

@@ -8,7 +8,14 @@ from .from_pyro import PyroTarget, from_pyro
 from .infer import infer
 from .laplace import Laplace, all_found, laplace
 from .mcmc import Chains, hmc_step, latent_chains
-from .objectives import AlphaDivergence, ForwardKL, ImportanceWeighted, Jeffreys, ReverseKL, VariationalObjective
+from .objectives import (
+    AlphaDivergence,
+    ForwardKL,
+    ImportanceWeighted,
+    Jeffreys,
+    ReverseKL,
+    VariationalObjective,
+)
 from .posterior import Attempt, Posterior
 from .psis import pareto_k
 from .smc import Populations, Reference, tempered_smc

@@ -15,15 +15,19 @@ RATE = 1.05  # step sizes change by this factor
 
 
 class AnnealedSampler(nn.Module):
-    """Points of g ∝ p̃²/q with weights, from points of q: `levels` densities q^(1−b) g^b, b = 0 … 1, an HMC move at each.
+    """Points of g ∝ p̃²/q with weights, from points of q: `levels` densities q^(1−b) g^b, b = 0 …
+    1, an HMC move at each.
 
-    log w = Σ_i (b_{i+1} − b_i) (log g − log q)(x_i). Step sizes, one a level, follow the acceptance and are part of the
-    state. Neal 2001 (arXiv:physics/9803008), with this target Midgley et al. 2023 (FAB, arXiv:2208.01893).
+    log w = Σ_i (b_{i+1} − b_i) (log g − log q)(x_i). Step sizes, one a level, follow the acceptance
+    and are part of the state. Neal 2001 (arXiv:physics/9803008), with this target Midgley et al.
+    2023 (FAB, arXiv:2208.01893).
     """
 
     step_size: Tensor
 
-    def __init__(self, target: LogDensity, *, levels: int = 4, leapfrogs: int = 5, step_size: float = 0.1) -> None:
+    def __init__(
+        self, target: LogDensity, *, levels: int = 4, leapfrogs: int = 5, step_size: float = 0.1
+    ) -> None:
         super().__init__()
         self.target, self.leapfrogs = target, leapfrogs
         self.register_buffer("step_size", torch.full((levels,), step_size))
@@ -45,7 +49,9 @@ class AnnealedSampler(nn.Module):
         """log g − log q = 2 (log p̃ − log q)."""
         return 2 * (self.target(x) - flow.log_prob(x))
 
-    def _move(self, flow: Flow, x: Tensor, level: int, b: float, generator: torch.Generator) -> Tensor:
+    def _move(
+        self, flow: Flow, x: Tensor, level: int, b: float, generator: torch.Generator
+    ) -> Tensor:
         def between(u: Tensor) -> Tensor:
             return (1 - 2 * b) * flow.log_prob(u) + 2 * b * self.target(u)
 

@@ -16,11 +16,13 @@ ROUNDS = 30  # of bisection
 
 
 class Annealed(nn.Module):
-    """log p_β(u) = β log p̃(u) + (1 − β) log N(u; 0, s² I), with β rising from 0 to 1 while training; log p̃ in evaluation.
+    """log p_β(u) = β log p̃(u) + (1 − β) log N(u; 0, s² I), with β rising from 0 to 1 while
+    training; log p̃ in evaluation.
 
-    Each step raises β as far as the weights (p̃ / N)^Δβ of its points keep an effective sample size of `share`, but at
-    least by `slowest`, so that β = 1 is reached in 1 / `slowest` steps whatever happens. β is part of the state, so a
-    resumed run goes on where it was. Neal 2001 (arXiv:physics/9803008) for the path.
+    Each step raises β as far as the weights (p̃ / N)^Δβ of its points keep an effective sample size
+    of `share`, but at least by `slowest`, so that β = 1 is reached in 1 / `slowest` steps whatever
+    happens. β is part of the state, so a resumed run goes on where it was. Neal 2001
+    (arXiv:physics/9803008) for the path.
 
     >>> import torch
     >>> from diffeo.inference import Annealed
@@ -33,7 +35,9 @@ class Annealed(nn.Module):
 
     beta: Tensor
 
-    def __init__(self, target: LogDensity, *, scale: float = 1.0, share: float = 0.999, slowest: float = 1e-3) -> None:
+    def __init__(
+        self, target: LogDensity, *, scale: float = 1.0, share: float = 0.999, slowest: float = 1e-3
+    ) -> None:
         super().__init__()
         self.target, self.scale, self.share, self.slowest = target, scale, share, slowest
         self.register_buffer("beta", torch.zeros((), dtype=torch.float64))
@@ -42,11 +46,16 @@ class Annealed(nn.Module):
         log_p = self.target(u)
         if not self.training or float(self.beta) >= 1:
             return log_p
-        log_r = -0.5 * (u / self.scale).square().sum(1) - u.shape[1] * math.log(self.scale * math.sqrt(2 * math.pi))
+        log_r = -0.5 * (u / self.scale).square().sum(1) - u.shape[1] * math.log(
+            self.scale * math.sqrt(2 * math.pi)
+        )
         self._rise((log_p - log_r).detach())
         beta = float(self.beta)
-        inside = log_p.isfinite()  # (1 − β) log r alone would give weight to points outside the support
-        return torch.where(inside, beta * log_p.where(inside, log_r) + (1 - beta) * log_r, -math.inf)
+        # (1 − β) log r alone would give weight to points outside the support
+        inside = log_p.isfinite()
+        return torch.where(
+            inside, beta * log_p.where(inside, log_r) + (1 - beta) * log_r, -math.inf
+        )
 
     def _rise(self, log_ratio: Tensor) -> None:
         left = 1 - float(self.beta)

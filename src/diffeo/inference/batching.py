@@ -15,7 +15,9 @@ __all__ = ["LogDensity", "Mode", "choose_mode", "evaluate", "rows_of", "take"]
 
 LogDensity = Callable[[Any], Tensor]
 Mode = Literal["batch", "vmap", "rows"]
-"""How it is called: on batches as they are, through `torch.func.vmap`, or row by row, which is slow."""
+"""How it is called: on batches as they are, through `torch.func.vmap`, or row by row, which is
+slow.
+"""
 
 
 def evaluate(log_density: LogDensity, value: Value, mode: Mode) -> Any:
@@ -24,15 +26,17 @@ def evaluate(log_density: LogDensity, value: Value, mode: Mode) -> Any:
         return log_density(value)
     if mode == "vmap":
         return torch.func.vmap(log_density)(value)
-    return torch.stack([torch.as_tensor(log_density(take(value, i))) for i in range(rows_of(value))])
+    return torch.stack(
+        [torch.as_tensor(log_density(take(value, i))) for i in range(rows_of(value))]
+    )
 
 
 def choose_mode(log_density: LogDensity, value: Value) -> Mode:
     """The first way that gives one number for each point.
 
-    It is tried on points taken from `value`, as many as no axis of an event is long, so that a function of single
-    points does not pass for one of batches. Raises `InferenceError` with the shapes, or with what was raised, when the
-    function takes neither.
+    It is tried on points taken from `value`, as many as no axis of an event is long, so that a
+    function of single points does not pass for one of batches. Raises `InferenceError` with the
+    shapes, or with what was raised, when the function takes neither.
     """
     count = _unlike(value)
     probe = take(value, torch.arange(count) % rows_of(value))
@@ -47,7 +51,9 @@ def choose_mode(log_density: LogDensity, value: Value) -> Mode:
 
 def take(value: Value, index: int | slice | Tensor) -> Value:
     """Rows of a value."""
-    return {name: x[index] for name, x in value.items()} if isinstance(value, dict) else value[index]
+    return (
+        {name: x[index] for name, x in value.items()} if isinstance(value, dict) else value[index]
+    )
 
 
 def rows_of(value: Value) -> int:
@@ -75,12 +81,20 @@ def _complaint(batch: Any, single: Any, probe: Value, count: int) -> InferenceEr
         error.__cause__ = batch
         return error
     if _shape(batch) is None:
-        return InferenceError(f"the log density returned {type(batch).__name__}; return a tensor with one value per point")
-    shapes = {name: tuple(x.shape) for name, x in probe.items()} if isinstance(probe, dict) else tuple(probe.shape)
+        return InferenceError(
+            f"the log density returned {type(batch).__name__}; return a tensor with one value per"
+            " point"
+        )
+    shapes = (
+        {name: tuple(x.shape) for name, x in probe.items()}
+        if isinstance(probe, dict)
+        else tuple(probe.shape)
+    )
     alone = "" if _shape(single) is None else f", and {_shape(single)} for a single one"
     return InferenceError(
-        f"the log density returned shape {_shape(batch)} for {count} points, a batch of shape {shapes}{alone}; "
-        f"return one value per point, shape ({count},): sum over the event, for example with .sum(-1)"
+        f"the log density returned shape {_shape(batch)} for {count} points, a batch of shape"
+        f" {shapes}{alone}; return one value per point, shape ({count},): sum over the event, for"
+        " example with .sum(-1)"
     )
 
 

@@ -16,16 +16,18 @@ from ..core.transform import Transform
 
 __all__ = ["TOLERANCE", "Bijection", "Bounded", "Ordered", "Simplex", "as_rows"]
 
-TOLERANCE = 1e-5  # by how much a sum may miss 1: draws that were written with six digits still belong
+# by how much a sum may miss 1: draws that were written with six digits still belong
+TOLERANCE = 1e-5
 
 
 class Bijection(Transform, ABC):
-    """x (B, \\*shape) in a support <-> free coordinates u (B, \\*latent), one-to-one; `inverse` constrains.
+    """x (B, \\*shape) in a support <-> free coordinates u (B, \\*latent), one-to-one; `inverse`
+    constrains.
 
-    To write one: `value`, `log_det` and `coordinates`. Values never lie on the edge of an open support, and value,
-    log-det and gradients are finite for any u within ±30 in float32. Where values have more entries than coordinates
-    the log-det is that of some of the entries, which each class names. Outside the support `forward` gives the log-det
-    −inf.
+    To write one: `value`, `log_det` and `coordinates`. Values never lie on the edge of an open
+    support, and value, log-det and gradients are finite for any u within ±30 in float32. Where
+    values have more entries than coordinates the log-det is that of some of the entries, which each
+    class names. Outside the support `forward` gives the log-det −inf.
     """
 
     any_dtype = True
@@ -44,10 +46,14 @@ class Bijection(Transform, ABC):
 
     @abstractmethod
     def coordinates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """u of x (B, \\*shape), and what of x is inside: (B, \\*shape), or (B, \\*leading axes) where entries depend."""
+        """u of x (B, \\*shape), and what of x is inside: (B, \\*shape), or (B, \\*leading axes)
+        where entries depend.
+        """
 
     def kept(self) -> Tensor:
-        """Which entries are worth a column of a table, a mask (\\*shape): all but constants and repetitions."""
+        """Which entries are worth a column of a table, a mask (\\*shape): all but constants and
+        repetitions.
+        """
         return torch.ones(self.shape, dtype=torch.bool)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -65,10 +71,12 @@ class Bijection(Transform, ABC):
 
 
 class Bounded(Bijection):
-    """Each entry between its own bounds: x = low + eᵘ, high − eᵘ, low + (high − low) σ(u), or u without bounds.
+    """Each entry between its own bounds: x = low + eᵘ, high − eᵘ, low + (high − low) σ(u), or u
+    without bounds.
 
-    `low` and `high` have the event's shape, ∓inf where there is no bound. log|det| = Σ u over half-lines plus
-    Σ log(high − low) + log σ(u) + log σ(−u) over intervals. Raises `ConfigError` unless low < high everywhere.
+    `low` and `high` have the event's shape, ∓inf where there is no bound. log|det| = Σ u over
+    half-lines plus Σ log(high − low) + log σ(u) + log σ(−u) over intervals. Raises `ConfigError`
+    unless low < high everywhere.
 
     >>> import torch
     >>> from diffeo.inference.bijections import Bounded
@@ -80,11 +88,13 @@ class Bounded(Bijection):
         super().__init__(tuple(low.shape), tuple(low.shape))
         if not (low < high).all() or (low == math.inf).any() or (high == -math.inf).any():
             raise ConfigError("a lower bound must lie below its upper one")
-        # Plain tensors, not buffers: bounds are configuration and keep float64 whatever dtype a model is moved to.
+        # Plain tensors, not buffers: bounds are configuration and keep float64 whatever dtype a
+        # model is moved to.
         self.low, self.high = low.double(), high.double()
         self.log_width = (self.high - self.low).log()
         above, below = self.low > -math.inf, self.high < math.inf
-        self.half_lines, self.intervals = bool((above ^ below).any()), bool((above & below).any())  # which formulas are needed
+        # which formulas are needed
+        self.half_lines, self.intervals = bool((above ^ below).any()), bool((above & below).any())
 
     def value(self, u: Tensor) -> Tensor:
         if not self.half_lines and not self.intervals:
@@ -98,7 +108,9 @@ class Bounded(Bijection):
         if self.intervals:
             # Measured from the nearer end, so that neither end loses digits.
             width = high - low
-            between = torch.where(u < 0, low + width * torch.sigmoid(u), high - width * torch.sigmoid(-u))
+            between = torch.where(
+                u < 0, low + width * torch.sigmoid(u), high - width * torch.sigmoid(-u)
+            )
             x = torch.where(above & below, between, x)
         return self._off_the_edge(x)
 
@@ -108,7 +120,9 @@ class Bounded(Bijection):
         _, _, above, below = self._bounds(u)
         slope = torch.where(above ^ below, u, 0.0) if self.half_lines else torch.zeros_like(u)
         if self.intervals:
-            slope = torch.where(above & below, self.log_width.to(u) + logsigmoid(u) + logsigmoid(-u), slope)
+            slope = torch.where(
+                above & below, self.log_width.to(u) + logsigmoid(u) + logsigmoid(-u), slope
+            )
         return sum_event(slope)
 
     def coordinates(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,25 +134,29 @@ class Bounded(Bijection):
         return torch.where(above & below, left - right, half), inside
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Bounds with 0 for those that are not there, so that no branch computes with infinities; and which are."""
+        """Bounds with 0 for those that are not there, so that no branch computes with infinities;
+        and which are.
+        """
         low, high = self.low.to(like), self.high.to(like)
         above, below = low > -math.inf, high < math.inf
         return low.masked_fill(~above, 0.0), high.masked_fill(~below, 0.0), above, below
 
     def _off_the_edge(self, x: Tensor) -> Tensor:
         low, high = self.low.to(x), self.high.to(x)
-        tiny = torch.finfo(x.dtype).tiny  # beside a bound of 0 the next number is subnormal, and its inverse infinite
+        # beside a bound of 0 the next number is subnormal, and its inverse infinite
+        tiny = torch.finfo(x.dtype).tiny
         least = torch.maximum(low.nextafter(high), low + tiny)
         most = torch.minimum(high.nextafter(low), high - tiny)
         return torch.clamp(x, least, most)
 
 
 class Simplex(Bijection):
-    """x = softmax(V u) with K entries, positive and of sum 1, from K − 1 coordinates; V Vᵀ = I − 1/K.
+    """x = softmax(V u) with K entries, positive and of sum 1, from K − 1 coordinates; V Vᵀ = I −
+    1/K.
 
-    The isometric log-ratio transform, Stan's: u = 0 is the middle, and no entry is special. log|det| =
-    ½ log K + Σ log x_k, for densities with respect to the first K − 1 entries (as those of Dirichlet distributions).
-    https://mc-stan.org/math (simplex_constrain).
+    The isometric log-ratio transform, Stan's: u = 0 is the middle, and no entry is special.
+    log|det| = ½ log K + Σ log x_k, for densities with respect to the first K − 1 entries (as those
+    of Dirichlet distributions). https://mc-stan.org/math (simplex_constrain).
 
     >>> import torch
     >>> from diffeo.inference.bijections import Simplex
@@ -168,7 +186,8 @@ class Simplex(Bijection):
 
 
 class Ordered(Bijection):
-    """x_0 = u_0, x_k = x_{k−1} + exp(u_k): vectors that increase; log|det| = Σ_{k>0} u_k. As in Stan.
+    """x_0 = u_0, x_k = x_{k−1} + exp(u_k): vectors that increase; log|det| = Σ_{k>0} u_k. As in
+    Stan.
 
     Where rounding swallows a step, two entries are equal; such ties count as inside.
 

@@ -14,14 +14,17 @@ GROUPS = 8
 
 
 def bridge(chains: Tensor, draws: Tensor) -> tuple[float, float]:
-    """log Z and its standard error from log weights log p̃/q at states of chains of p, (C, N), and at draws of q, (M,).
+    """log Z and its standard error from log weights log p̃/q at states of chains of p, (C, N), and
+    at draws of q, (M,).
 
-    The optimal bridge of Meng & Wong 1996 (Statistica Sinica 6), which needs q and p to overlap and not one to cover the
-    other. The error is the spread over eight groups of chains and draws, so it has the chains' autocorrelation in it.
+    The optimal bridge of Meng & Wong 1996 (Statistica Sinica 6), which needs q and p to overlap and
+    not one to cover the other. The error is the spread over eight groups of chains and draws, so it
+    has the chains' autocorrelation in it.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> u, v = 2 * torch.randn(80, 100, generator=g), torch.randn(8000, generator=g)
-    >>> log_w = lambda u: 3 - math.log(2) - 0.5 * ((u / 2) ** 2 - u**2)  # p = N(0, 4), q = N(0, 1), log Z = 3
+    >>> # p = N(0, 4), q = N(0, 1), log Z = 3
+    >>> log_w = lambda u: 3 - math.log(2) - 0.5 * ((u / 2) ** 2 - u**2)
     >>> value, error = bridge(log_w(u), log_w(v))
     >>> abs(value - 3) < 4 * error < 0.2
     True
@@ -35,7 +38,9 @@ def bridge(chains: Tensor, draws: Tensor) -> tuple[float, float]:
 
 
 def _bridge(of_p: Tensor, of_q: Tensor) -> float:
-    """The fixed point of Z = E_q [w / (s_p w + s_q Z)] / E_p [1 / (s_p w + s_q Z)], in logarithms."""
+    """The fixed point of Z = E_q [w / (s_p w + s_q Z)] / E_p [1 / (s_p w + s_q Z)], in
+    logarithms.
+    """
     log_sp, log_sq = (math.log(len(x) / (len(of_p) + len(of_q))) for x in (of_p, of_q))
     value = torch.cat([of_p, of_q]).median()
     for _ in range(ROUNDS):

@@ -1,4 +1,6 @@
-"""Have the chains converged, and how many independent draws are they worth? Rank-normalised R-hat and ESS."""
+"""Have the chains converged, and how many independent draws are they worth? Rank-normalised R-hat
+and ESS.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +14,35 @@ from ..core.errors import ShapeError
 
 __all__ = ["ess_bulk", "ess_tail", "rhat"]
 
-BLOCK = 2_000_000  # entries looked at together: the columns of long chains are taken a few at a time
+# entries looked at together: the columns of long chains are taken a few at a time
+BLOCK = 2_000_000
 
 
 def rhat(chains: Tensor) -> Tensor:
-    """Split R̂ (D,) of chains (C, N, D): the larger of that of rank-normalised draws and that of their distances to the median.
+    """Split R̂ (D,) of chains (C, N, D): the larger of that of rank-normalised draws and that of
+    their distances to the median.
 
-    R̂ = √(B/W + 1 − 1/n), B the variance of the means of half chains of n draws, W the mean variance within them: 1 when they
-    agree, above 1.01 not converged. NaN for columns that are constant or not finite, and for chains of fewer than 4 draws.
-    Vehtari et al. 2021, arXiv:1903.08008. Raises `ShapeError` unless the chains have three axes.
+    R̂ = √(B/W + 1 − 1/n), B the variance of the means of half chains of n draws, W the mean
+    variance within them: 1 when they agree, above 1.01 not converged. NaN for columns that are
+    constant or not finite, and for chains of fewer than 4 draws. Vehtari et al. 2021,
+    arXiv:1903.08008. Raises `ShapeError` unless the chains have three axes.
 
     >>> x = torch.randn(4, 500, 2, generator=torch.Generator().manual_seed(0))
     >>> x[0, :, 1] += 1
     >>> [round(float(r), 2) for r in rhat(x)]
     [1.0, 1.11]
     """
-    return _by_column(chains, lambda x: torch.fmax(_rhat(_scores(_split(x))), _rhat(_scores(_folded(_split(x))))))
+    return _by_column(
+        chains, lambda x: torch.fmax(_rhat(_scores(_split(x))), _rhat(_scores(_folded(_split(x)))))
+    )
 
 
 def ess_bulk(chains: Tensor) -> Tensor:
-    """Effective sample size (D,) of chains (C, N, D) for means and medians: that of their rank-normalised halves.
+    """Effective sample size (D,) of chains (C, N, D) for means and medians: that of their
+    rank-normalised halves.
 
-    NaN where `rhat` is: a chain that never moved is not worth C N draws. Vehtari et al. 2021, arXiv:1903.08008.
+    NaN where `rhat` is: a chain that never moved is not worth C N draws. Vehtari et al. 2021,
+    arXiv:1903.08008.
 
     >>> x = torch.randn(4, 1000, 1, generator=torch.Generator().manual_seed(0))
     >>> bool(ess_bulk(x) > 3000), bool(ess_bulk(x.repeat_interleave(10, 1)) < 5000)
@@ -43,28 +52,39 @@ def ess_bulk(chains: Tensor) -> Tensor:
 
 
 def ess_tail(chains: Tensor, share: float = 0.05) -> Tensor:
-    """Effective sample size (D,) for the quantiles at `share` and 1 − `share`, the smaller of the two.
+    """Effective sample size (D,) for the quantiles at `share` and 1 − `share`, the smaller of the
+    two.
 
     NaN where `rhat` is. Vehtari et al. 2021, arXiv:1903.08008.
     """
-    return _by_column(chains, lambda x: torch.minimum(*(_ess(_split(_below(x, p))) for p in (share, 1 - share))))
+    return _by_column(
+        chains, lambda x: torch.minimum(*(_ess(_split(_below(x, p))) for p in (share, 1 - share)))
+    )
 
 
 def _by_column(chains: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """`measure` maps (D, C, N) to (D,); given float64, a block of columns at a time, and forgiven where it cannot know."""
+    """`measure` maps (D, C, N) to (D,); given float64, a block of columns at a time, and forgiven
+    where it cannot know.
+    """
     if chains.dim() != 3:
-        raise ShapeError(f"chains have shape {tuple(chains.shape)}: pass (chains, draws, dimensions)")
+        raise ShapeError(
+            f"chains have shape {tuple(chains.shape)}: pass (chains, draws, dimensions)"
+        )
     c, n, d = chains.shape
     if n < 4 or not c * d:
         return chains.new_full((d,), math.nan, dtype=torch.float64)
     x = chains.detach().permute(2, 0, 1)
-    return torch.cat([_known(block.double(), measure) for block in x.split(max(1, BLOCK // (c * n)))])
+    return torch.cat(
+        [_known(block.double(), measure) for block in x.split(max(1, BLOCK // (c * n)))]
+    )
 
 
 def _known(x: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
     flat = x.flatten(1)
     unknown = ~flat.isfinite().all(1) | (flat.amax(1) == flat.amin(1))
-    known: Tensor = measure(torch.where(unknown[:, None, None], 0.0, x)).masked_fill(unknown, math.nan)
+    known: Tensor = measure(torch.where(unknown[:, None, None], 0.0, x)).masked_fill(
+        unknown, math.nan
+    )
     return known
 
 
@@ -107,7 +127,9 @@ def _rhat(x: Tensor) -> Tensor:
 
 
 def _ess(x: Tensor) -> Tensor:
-    """S / τ of (D, C, N), with Geyer's initial monotone sequence of the autocorrelations pooled over chains."""
+    """S / τ of (D, C, N), with Geyer's initial monotone sequence of the autocorrelations pooled
+    over chains.
+    """
     d, c, n = x.shape
     covariance = _autocovariance(x).mean(1)
     within = covariance[:, :1] * n / (n - 1)
@@ -115,16 +137,20 @@ def _ess(x: Tensor) -> Tensor:
     rho = 1 - (within - covariance) / total
     rho[:, 0] = 1.0
     tau = _geyer(rho[:, : 2 * ((n - 3) // 2 + 1) if n > 4 else 2].reshape(d, -1, 2))
-    constant = x.flatten(1).amax(1) == x.flatten(1).amin(1)  # a quantile that all draws are below: as good as known
+    # a quantile that all draws are below: as good as known
+    constant = x.flatten(1).amax(1) == x.flatten(1).amin(1)
     return torch.where(constant, 1.0, 1 / tau.clamp_min(1 / math.log10(c * n))) * (c * n)
 
 
 def _geyer(pairs: Tensor) -> Tensor:
-    """τ = −1 + 2 Σ of pairs (D, K, 2) of autocorrelations, from a non-increasing hull, up to the first that is not positive."""
+    """τ = −1 + 2 Σ of pairs (D, K, 2) of autocorrelations, from a non-increasing hull, up to the
+    first that is not positive.
+    """
     sums = pairs.sum(2)
     last = (sums > 0).double().cumprod(1).sum(1).long().clamp_max(sums.shape[1] - 1)[:, None]
     used = torch.arange(sums.shape[1], device=sums.device) < last
-    even = pairs[..., 0].gather(1, last).squeeze(1)  # half of the pair at which the sum stops, where it helps
+    # half of the pair at which the sum stops, where it helps
+    even = pairs[..., 0].gather(1, last).squeeze(1)
     even = torch.where(sums.gather(1, last).squeeze(1) >= 0, even, even.clamp_min(0.0))
     return -1 + 2 * (sums.cummin(1).values * used).sum(1) + even
 

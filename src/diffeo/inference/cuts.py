@@ -23,10 +23,12 @@ WORTH = 3.0  # a cut stays where it is while the density there is at most so man
 
 
 def climb_and_cut(target: Target, climb: Callable[[], list[Laplace]]) -> list[Laplace]:
-    """The maxima that `climb` finds, with every circle of the target's space cut open far from them.
+    """The maxima that `climb` finds, with every circle of the target's space cut open far from
+    them.
 
-    Climbs in a space with a cut in a bad place end at both of its ends, which shows where it must not be; then the
-    target gets a space with a better one, and the climbs begin again. Any cut is right, a good one is simpler to fit.
+    Climbs in a space with a cut in a bad place end at both of its ends, which shows where it must
+    not be; then the target gets a space with a better one, and the climbs begin again. Any cut is
+    right, a good one is simpler to fit.
     """
     maxima = climb()
     for _ in range(ROUNDS - 1):
@@ -40,14 +42,23 @@ def climb_and_cut(target: Target, climb: Callable[[], list[Laplace]]) -> list[La
 
 @torch.no_grad()
 def emptiest(space: Space, maxima: list[Laplace]) -> dict[str, float]:
-    """New cuts by column, for those circles where there is a better place, from the Gaussians at the maxima."""
+    """New cuts by column, for those circles where there is a better place, from the Gaussians at
+    the maxima.
+    """
     if not space.circles or not maxima:
         return {}
     generator = torch.Generator().manual_seed(0)
-    log_w = torch.tensor([m.log_z for m in maxima], dtype=torch.float64).log_softmax(0).repeat_interleave(DRAWS)
+    log_w = (
+        torch.tensor([m.log_z for m in maxima], dtype=torch.float64)
+        .log_softmax(0)
+        .repeat_interleave(DRAWS)
+    )
     draws = torch.cat([_draws(m, generator) for m in maxima])
     columns, open_at = space.flatten(space.constrain(draws)[0]), space.cuts()
-    found = {name: _emptiest(columns[:, space.names.index(name)], log_w, c, open_at[name]) for name, c in space.circles.items()}
+    found = {
+        name: _emptiest(columns[:, space.names.index(name)], log_w, c, open_at[name])
+        for name, c in space.circles.items()
+    }
     return {name: place for name, place in found.items() if place is not None}
 
 

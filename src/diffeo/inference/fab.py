@@ -1,4 +1,6 @@
-"""Flow annealed importance sampling bootstrap: find modes by annealing, remember them, learn from what was found."""
+"""Flow annealed importance sampling bootstrap: find modes by annealing, remember them, learn from
+what was found.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,13 @@ CLIP = 10.0  # of the correction for how old a remembered point is
 
 
 class FAB(VariationalObjective):
-    """−E_g [w log q(x)], g ∝ p̃²/q: minimises the α = 2 divergence, which punishes every mode that q leaves out.
+    """−E_g [w log q(x)], g ∝ p̃²/q: minimises the α = 2 divergence, which punishes every mode that
+    q leaves out.
 
-    Points come from annealed importance sampling every `refresh` steps and go to a buffer of `capacity` points, from
-    which batches are drawn in proportion to their weights; weights follow q as it changes. Buffer and step sizes are part
-    of the state. Midgley et al. 2023, arXiv:2208.01893.
+    Points come from annealed importance sampling every `refresh` steps and go to a buffer of
+    `capacity` points, from which batches are drawn in proportion to their weights; weights follow q
+    as it changes. Buffer and step sizes are part of the state. Midgley et al. 2023,
+    arXiv:2208.01893.
     """
 
     points: Tensor
@@ -42,7 +46,9 @@ class FAB(VariationalObjective):
         seed: int = 0,
     ) -> None:
         super().__init__(flow, target)
-        self.sampler = AnnealedSampler(target, levels=levels, leapfrogs=leapfrogs, step_size=step_size)
+        self.sampler = AnnealedSampler(
+            target, levels=levels, leapfrogs=leapfrogs, step_size=step_size
+        )
         self.refresh, self.seed = refresh, seed
         self.register_buffer("points", torch.zeros(capacity, *flow.event_shape))
         self.register_buffer("log_w", torch.full((capacity,), -torch.inf, dtype=torch.float64))
@@ -55,9 +61,12 @@ class FAB(VariationalObjective):
             self._remember(z, generator)
         self.calls += 1
         weights = self.log_w.softmax(0).to(generator.device)
-        chosen = torch.multinomial(weights, len(z), replacement=True, generator=generator).to(self.log_w.device)
+        chosen = torch.multinomial(weights, len(z), replacement=True, generator=generator).to(
+            self.log_w.device
+        )
         log_q = self.flow.log_prob(self.points[chosen])
-        # The weight of a point is g/q at the time it was noted: both have changed by as much as q has.
+        # The weight of a point is g/q at the time it was noted: both have changed by as much as q
+        # has.
         drift = (self.log_q[chosen] - log_q.detach()).clamp(-CLIP, CLIP)
         self.log_w[chosen] += drift
         self.log_q[chosen] = log_q.detach().double()

@@ -43,7 +43,8 @@ __all__ = ["Fitting", "Found", "Settings", "build"]
 
 MODELS = {"nsf": nsf, "realnvp": realnvp}
 MORE = 4  # layers more where the target is no mixture of normals
-DESCRIBED = 0.7  # share of the particles that maxima have to account for, to be what a flow starts from
+# share of the particles that maxima have to account for, to be what a flow starts from
+DESCRIBED = 0.7
 TAILS = (2.0, 3.0, 5.0, 10.0)  # degrees of freedom of a base with heavy tails
 HEAVY = 0.02  # nats per dimension by which Student's t must describe particles better than a normal
 HELD_OUT = 1_024  # latents that weights are chosen on
@@ -92,13 +93,15 @@ class Found:
         return not self.reasons
 
 
-def build(size: int, s: Settings, survey: Survey, name: str, start: tuple[Tensor, Tensor] | None = None) -> Flow:
+def build(
+    size: int, s: Settings, survey: Survey, name: str, start: tuple[Tensor, Tensor] | None = None
+) -> Flow:
     """A flow over R^D: that of the caller, or one behind a fixed linear map from which it starts.
 
-    "flow" starts from Laplace's approximation, a mixture of them where there are several maxima, if these describe the
-    target; "particles" with the moments of the particles, and heavy tails where they have them; "annealed", and "flow"
-    where nothing is known, from N(0, scale²) or the mean (D,) and Cholesky factor (D, D) of `start`. All but the first
-    have more layers.
+    "flow" starts from Laplace's approximation, a mixture of them where there are several maxima, if
+    these describe the target; "particles" with the moments of the particles, and heavy tails where
+    they have them; "annealed", and "flow" where nothing is known, from N(0, scale²) or the mean
+    (D,) and Cholesky factor (D, D) of `start`. All but the first have more layers.
     """
     if isinstance(s.model, Flow):
         return _over_vectors(copy.deepcopy(s.model), size)
@@ -107,7 +110,9 @@ def build(size: int, s: Settings, survey: Survey, name: str, start: tuple[Tensor
     # Splines alone are the identity beyond their box, where a narrow start puts most of a banana.
     extra: dict[str, Any] = {"affine": True} if s.model == "nsf" else {}
     layers = s.layers if laplace else s.layers + MORE
-    inner = MODELS[s.model]((size,), layers=layers, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra)
+    inner = MODELS[s.model](
+        (size,), layers=layers, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra
+    )
     base, whiten = inner.base, Whiten(size, data_dtype="float64")
     assert isinstance(base, Base)
     assert isinstance(inner.transform, nn.Module)
@@ -131,7 +136,9 @@ def describes(survey: Survey) -> bool:
 
 
 def _tails(y: Tensor) -> Base | None:
-    """Student's t that describes whitened particles (N, D) clearly better than a normal does, entry by entry."""
+    """Student's t that describes whitened particles (N, D) clearly better than a normal does, entry
+    by entry.
+    """
     size = y.shape[1]
     spread = y.abs().quantile(0.5, 0) / 0.6745
     normal = -0.5 * (y.square().mean() + math.log(2 * math.pi))
@@ -149,7 +156,10 @@ def _over_vectors(flow: Flow, size: int) -> Flow:
     if flow.context_shape is not None or not flow.exact:
         raise ConfigError("infer takes flows without context and without dequantisation")
     if prod(flow.event_shape) != size:
-        raise ConfigError(f"the flow is of events {tuple(flow.event_shape)}, the space has {size} unconstrained coordinates")
+        raise ConfigError(
+            f"the flow is of events {tuple(flow.event_shape)}, the space has {size} unconstrained"
+            " coordinates"
+        )
     if flow.event_shape == (size,):
         return flow
     return Flow(Chain([Flatten(flow.event_shape).inv, flow.transform]), flow.base)
@@ -157,7 +167,9 @@ def _over_vectors(flow: Flow, size: int) -> Flow:
 
 @dataclass
 class Fitting:
-    """How attempts are made: the target, where their checkpoints go, who is told, and what asks them to stop."""
+    """How attempts are made: the target, where their checkpoints go, who is told, and what asks
+    them to stop.
+    """
 
     target: Target
     settings: Settings
@@ -168,7 +180,9 @@ class Fitting:
     tell: Callable[[Progress], None] | None
     stop: StopRequest
     start: tuple[Tensor, Tensor] | None = None
-    """Mean and Cholesky factor to begin from where maxima do not say enough, in place of N(0, scale²)."""
+    """Mean and Cholesky factor to begin from where maxima do not say enough, in place of N(0,
+    scale²).
+    """
     limited: bool = False
     """Has the limit of time cut anything short?"""
     tempered: dict[int, Flow] = field(default_factory=dict)
@@ -193,7 +207,11 @@ class Fitting:
             return flow, FAB(flow, self.target, seed=s.seed), s.steps
         flow = build(self.target.space.size, s, self.survey, name, self.start).to(s.device)
         if name == "particles":
-            return flow, Jeffreys(flow, self.target, self.survey.draws(), seed=s.seed).to(s.device), s.steps
+            return (
+                flow,
+                Jeffreys(flow, self.target, self.survey.draws(), seed=s.seed).to(s.device),
+                s.steps,
+            )
         plain = name == "flow" and (isinstance(s.model, Flow) or describes(self.survey))
         if plain:
             return flow, s.objective(flow, self.target), s.steps
@@ -201,7 +219,9 @@ class Fitting:
         annealed = Annealed(self.target, scale=s.scale, slowest=2 / steps)
         return flow, s.objective(flow, annealed), steps  # type: ignore[arg-type]
 
-    def _train(self, name: str, objective: VariationalObjective, s: Settings, steps: int) -> list[dict[str, Any]]:
+    def _train(
+        self, name: str, objective: VariationalObjective, s: Settings, steps: int
+    ) -> list[dict[str, Any]]:
         batches = NoiseBatches(objective.flow.base, s.batch_size, s.seed)
         left = self.until(objective.flow) - time.monotonic()
         minutes = None if math.isinf(left) else max(1e-3, left / 60)
@@ -218,12 +238,19 @@ class Fitting:
             seed=s.seed,
             eval_rows=ROWS,
         )
-        # FAB is to cover what the ELBO does not ask for: its last weights are kept, not those of the best ELBO.
+        # FAB is to cover what the ELBO does not ask for: its last weights are kept, not those of
+        # the best ELBO.
         valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
         if folder is not None:
             self._same(folder, s, config, objective)
         loop = Loop(
-            objective.to(s.device).train(), batches, valid, config, folder=folder, stop=self.stop, tell=self._teller(name)
+            objective.to(s.device).train(),
+            batches,
+            valid,
+            config,
+            folder=folder,
+            stop=self.stop,
+            tell=self._teller(name),
         )
         state = loop.run(self.resume)
         self.limited |= state.step < steps and not self.stopped()
@@ -233,20 +260,44 @@ class Fitting:
         """The attempt's own folder."""
         if self.folder is None:
             return None
-        folder = self.folder / "attempts" / (name if s.seed == self.settings.seed else f"{name}-{s.seed}")
+        folder = (
+            self.folder
+            / "attempts"
+            / (name if s.seed == self.settings.seed else f"{name}-{s.seed}")
+        )
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _same(self, folder: Path, s: Settings, config: LoopConfig, objective: VariationalObjective) -> None:
-        """Begin an attempt in its folder; a resumed one must be of the same log density and settings."""
+    def _same(
+        self, folder: Path, s: Settings, config: LoopConfig, objective: VariationalObjective
+    ) -> None:
+        """Begin an attempt in its folder; a resumed one must be of the same log density and
+        settings.
+        """
         u = torch.randn(PROBED, self.target.space.size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             values = self.target(u)[:, None]
         plain = {k: v for k, v in vars(objective).items() if isinstance(v, (int, float, str))}
-        model = s.model if isinstance(s.model, str) else str([tuple(p.shape) for p in s.model.parameters()])
-        chosen = {"model": model, "layers": s.layers, "hidden": list(s.hidden), "objective": type(objective).__name__, **plain}
+        model = (
+            s.model
+            if isinstance(s.model, str)
+            else str([tuple(p.shape) for p in s.model.parameters()])
+        )
+        chosen = {
+            "model": model,
+            "layers": s.layers,
+            "hidden": list(s.hidden),
+            "objective": type(objective).__name__,
+            **plain,
+        }
         settings = asdict(config) | {"batch_size": s.batch_size, "scale": s.scale}
-        same_run(folder, self.resume, {"values of the log density": fingerprint(values)}, chosen, settings)
+        same_run(
+            folder,
+            self.resume,
+            {"values of the log density": fingerprint(values)},
+            chosen,
+            settings,
+        )
 
     def _teller(self, name: str) -> Callable[[Progress], None] | None:
         tell = self.tell
@@ -254,35 +305,56 @@ class Fitting:
         return None if tell is None else lambda p: tell(replace(p, unit=f"nats of {what} ({name})"))
 
     @torch.no_grad()
-    def _weigh(self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator) -> Found:
+    def _weigh(
+        self, flow: Flow, history: list[dict[str, Any]], s: Settings, generator: torch.Generator
+    ) -> Found:
         draws, log_w = self.draw(flow, generator)
-        known = None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
-        found = replace(self._declared(diagnose(log_w, known), draws, log_w), gradient_snr=self._snr(flow, s))
+        known = (
+            None if self.reference is None else self.weights(flow, self.reference.to(flow.dtype))
+        )
+        found = replace(
+            self._declared(diagnose(log_w, known), draws, log_w), gradient_snr=self._snr(flow, s)
+        )
         lost = None if known is None else lost_modes(log_w, known)
         apart = agreement(self.survey, found.log_z, found.log_z_se)
         found = self._against_particles(flow, log_w, found)
         reasons = [*verdict(found, log_w, lost=lost)[1], *apart]
         if coarse := _too_narrow(draws):
             reasons.append(coarse)
-        weights = smooth(log_w)[0] if bool(log_w.isfinite().any()) else torch.full_like(log_w, -math.log(len(log_w)))
+        weights = (
+            smooth(log_w)[0]
+            if bool(log_w.isfinite().any())
+            else torch.full_like(log_w, -math.log(len(log_w)))
+        )
         return Found(flow, draws, weights, found, reasons, history)
 
     def _declared(self, found: Diagnostics, draws: Tensor, log_w: Tensor) -> Diagnostics:
-        """With the ELBO of the flow cut to the declared region: its draws outside are none of it, and known to be so."""
+        """With the ELBO of the flow cut to the declared region: its draws outside are none of it,
+        and known to be so.
+        """
         region, space = self.target.region, self.target.space
-        parts = (draws if region.inside is not None else draws[:0]).to(self.settings.device).split(ROWS)
+        parts = (
+            (draws if region.inside is not None else draws[:0]).to(self.settings.device).split(ROWS)
+        )
         inside = torch.cat([region.contains(space.constrain(u)[0]).cpu() for u in parts])
         if bool(inside.all()) or not bool(inside.any()):
             return found
         share = float(inside.double().mean())
         value, error = elbo(log_w[inside])
         lost = math.sqrt((1 - share) / (share * len(inside)))
-        return replace(found, declared_share=1 - share, elbo=value + math.log(share), elbo_se=math.hypot(error, lost))
+        return replace(
+            found,
+            declared_share=1 - share,
+            elbo=value + math.log(share),
+            elbo_se=math.hypot(error, lost),
+        )
 
     def _against_particles(self, flow: Flow, log_w: Tensor, found: Diagnostics) -> Diagnostics:
-        """The share of the particles held apart that no draw's weight accounts for, and log Z's error with what that says.
+        """The share of the particles held apart that no draw's weight accounts for, and log Z's
+        error with what that says.
 
-        Mass that no particle met either may be missing besides: about one part in as many as there are lineages.
+        Mass that no particle met either may be missing besides: about one part in as many as there
+        are lineages.
         """
         if not self.survey.complete:
             return found
@@ -306,7 +378,9 @@ class Fitting:
 
     @torch.no_grad()
     def until(self, flow: Flow) -> float:
-        """When training or chains have to end for the draws to be weighed by the deadline, by the time that a few take."""
+        """When training or chains have to end for the draws to be weighed by the deadline, by the
+        time that a few take.
+        """
         s = self.settings
         if math.isinf(s.deadline):
             return s.deadline
@@ -322,7 +396,9 @@ class Fitting:
         """As many draws of the flow as are asked for, and their log weights."""
         parts = []
         for start in range(0, self.settings.samples, ROWS):
-            u, log_q = flow.sample_and_log_prob((min(ROWS, self.settings.samples - start),), generator=generator)
+            u, log_q = flow.sample_and_log_prob(
+                (min(ROWS, self.settings.samples - start),), generator=generator
+            )
             parts.append((u.cpu(), (self.target(u).double() - log_q.double()).cpu()))
         draws, log_w = (torch.cat(each) for each in zip(*parts, strict=True))
         return draws, log_w
@@ -332,7 +408,9 @@ class Fitting:
         return (self.target(u).double().to(u.device) - flow.log_prob(u).double().to(u.device)).cpu()
 
     def _snr(self, flow: Flow, s: Settings) -> float:
-        """Signal to noise of the path gradient of the reverse divergence, over batches as in training."""
+        """Signal to noise of the path gradient of the reverse divergence, over batches as in
+        training.
+        """
         objective = ReverseKL(flow, self.target).train()
         parameters = [p for p in flow.parameters() if p.requires_grad]
         batches, seeded = NoiseBatches(flow.base, s.batch_size, mix(s.seed, 13)), seeder(objective)
@@ -340,7 +418,10 @@ class Fitting:
         for i in range(GRADIENTS if parameters else 0):
             with torch.enable_grad(), seeded(mix(s.seed, 13, i)):
                 grads = grad(objective(*batches.batch(i)).mean(), parameters, allow_unused=True)
-            whole = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
+            whole = [
+                torch.zeros_like(p) if g is None else g
+                for g, p in zip(grads, parameters, strict=True)
+            ]
             rows.append(torch.cat([g.flatten() for g in whole]))
         objective.eval()
         return gradient_snr(torch.stack(rows)) if rows else math.nan
@@ -354,5 +435,6 @@ def _too_narrow(draws: Tensor) -> str | None:
         return None
     i = int(grid.argmax())
     return (
-        f"unconstrained coordinate {i} lies at {x[:, i].mean():.3g} ± {x[:, i].std():.1g}, too narrow for {draws.dtype}: shift it"
+        f"unconstrained coordinate {i} lies at {x[:, i].mean():.3g} ± {x[:, i].std():.1g}, too"
+        f" narrow for {draws.dtype}: shift it"
     )

@@ -23,30 +23,36 @@ __all__ = ["PyroTarget", "from_pyro"]
 DTYPES = (torch.float32, torch.float64)
 TRACES = 4  # points at which the model must have the same sites, shapes and supports
 SPREAD = 0.5  # of those points, unconstrained
-CIRCULAR = {"VonMises", "SineSkewed", "SineBivariateVonMises"}  # densities of one turn, though their support says real
+# densities of one turn, though their support says real
+CIRCULAR = {"VonMises", "SineSkewed", "SineBivariateVonMises"}
 
 
 class PyroTarget(NamedTuple):
     """What `infer`, `Target` and `Space.of` take of a model, in the order in which they take it."""
 
     log_density: Callable[[Mapping[str, Tensor]], Tensor]
-    """log p(latent sites, data) () of one point, {site: tensor of its shape}; `Target` maps it over batches."""
+    """log p(latent sites, data) () of one point, {site: tensor of its shape}; `Target` maps it over
+    batches.
+    """
     parameters: dict[str, Parameter]
     """The latent sites in the order in which the model samples them."""
 
 
 def from_pyro(model: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PyroTarget:
-    """log p̃(z) = log p(z, data) of a model of Pyro, over all z that `pyro.sample` draws and nothing observes.
+    """log p̃(z) = log p(z, data) of a model of Pyro, over all z that `pyro.sample` draws and
+    nothing observes.
 
-    `model(*args, **kwargs)` is called with the data, as for Pyro's NUTS. Plates, `pyro.factor`, `pyro.deterministic`
-    and the handlers of `pyro.poutine` keep their meaning. The result is a pair for `diffeo.infer`, which evaluates the
-    model on batches by `torch.func.vmap`, or point by point, about a hundred times slower, when that does not go: when
-    the model branches on values, or observes an `OrderedLogistic` or `DiscreteHMM`.
+    `model(*args, **kwargs)` is called with the data, as for Pyro's NUTS. Plates, `pyro.factor`,
+    `pyro.deterministic` and the handlers of `pyro.poutine` keep their meaning. The result is a pair
+    for `diffeo.infer`, which evaluates the model on batches by `torch.func.vmap`, or point by
+    point, about a hundred times slower, when that does not go: when the model branches on values,
+    or observes an `OrderedLogistic` or `DiscreteHMM`.
 
-    Raises `ConfigError` naming the site that is discrete (sum it out), has a support without a bijection or one that
-    depends on other sites, is masked in part, or is a `pyro.param` (its value would go unquestioned; say so with
-    `poutine.block(model, hide_types=["param"])`), and the plate that subsamples; `InferenceError` when the model
-    raises, or draws random numbers in other ways. Needs pyro-ppl: `pip install 'diffeo[pyro]'`.
+    Raises `ConfigError` naming the site that is discrete (sum it out), has a support without a
+    bijection or one that depends on other sites, is masked in part, or is a `pyro.param` (its value
+    would go unquestioned; say so with `poutine.block(model, hide_types=["param"])`), and the plate
+    that subsamples; `InferenceError` when the model raises, or draws random numbers in other ways.
+    Needs pyro-ppl: `pip install 'diffeo[pyro]'`.
 
     References: Bingham et al. 2019, Pyro (arXiv:1810.09538).
 
@@ -57,7 +63,8 @@ def from_pyro(model: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PyroTa
     ...     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
     ...     with pyro.plate("rows", len(y)):
     ...         pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-    >>> posterior = diffeo.infer(*from_pyro(model, torch.tensor([2.0, 4.0])), steps=50, samples=2000)
+    >>> target = from_pyro(model, torch.tensor([2.0, 4.0]))
+    >>> posterior = diffeo.infer(*target, steps=50, samples=2000)
     >>> posterior.trusted, round(float(posterior.summary()[0]["mean"]), 1)
     (True, 2.0)
     """
@@ -75,7 +82,9 @@ def from_pyro(model: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PyroTa
 
 @dataclass(frozen=True, repr=False)
 class _Density:
-    """log p of one point, {site: value} -> (). Pyro's checks are off: they branch on values, which `vmap` cannot."""
+    """log p of one point, {site: value} -> (). Pyro's checks are off: they branch on values, which
+    `vmap` cannot.
+    """
 
     model: Callable[..., Any]
     args: tuple[Any, ...]
@@ -83,7 +92,9 @@ class _Density:
     sites: frozenset[str]
     parameters: dict[str, Parameter]
     dtype: torch.dtype | None = None
-    """What points are cast to, None where the model takes float32 and float64: X @ w, for one, takes that of its data."""
+    """What points are cast to, None where the model takes float32 and float64: X @ w, for one,
+    takes that of its data.
+    """
 
     def __call__(self, point: Mapping[str, Tensor]) -> Tensor:
         import pyro
@@ -91,21 +102,31 @@ class _Density:
 
         for name, parameter in self.parameters.items():
             if point[name].shape != parameter.shape:
-                raise ShapeError(f"{name} has shape {tuple(point[name].shape)}, not {parameter.shape}: one point at a time")
+                raise ShapeError(
+                    f"{name} has shape {tuple(point[name].shape)}, not {parameter.shape}: one point"
+                    " at a time"
+                )
         with pyro.validation_enabled(False):
-            data = dict(point) if self.dtype is None else {name: x.to(self.dtype) for name, x in point.items()}
+            data = (
+                dict(point)
+                if self.dtype is None
+                else {name: x.to(self.dtype) for name, x in point.items()}
+            )
             conditioned = poutine.condition(self.model, data=data)
             trace = poutine.trace(conditioned).get_trace(*self.args, **self.kwargs)
             for name in self.sites ^ {name for name, _ in _samples(trace)}:
                 raise _sometimes(name)
             for _, site in _samples(trace):
                 if type(site["fn"]).__name__ == "Multinomial":
-                    site["log_prob_sum"] = _multinomial(site)  # which the trace takes instead of its own
+                    # which the trace takes instead of its own
+                    site["log_prob_sum"] = _multinomial(site)
             return torch.as_tensor(trace.log_prob_sum())
 
 
 def _multinomial(site: Mapping[str, Any]) -> Tensor:
-    """Σ log p of counts, as PyTorch's `Multinomial` has it but for a boolean index, which `vmap` cannot take."""
+    """Σ log p of counts, as PyTorch's `Multinomial` has it but for a boolean index, which `vmap`
+    cannot take.
+    """
     from pyro.distributions.util import scale_and_mask
 
     n, log_p = site["value"], site["fn"].logits
@@ -131,21 +152,28 @@ def _traced(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         try:
             return _run(model, args, kwargs, dtype)
         except ConfigError as error:
-            raise ConfigError(str(error).partition("\n")[0]) from None  # Pyro adds a table of shapes
+            # Pyro adds a table of shapes
+            raise ConfigError(str(error).partition("\n")[0]) from None
         except Exception as error:
             first = first or error
     assert first is not None
-    raise InferenceError(f"the model raised {said(first).partition(' Trace Shapes:')[0]}") from first
+    raise InferenceError(
+        f"the model raised {said(first).partition(' Trace Shapes:')[0]}"
+    ) from first
 
 
-def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype) -> _Traced:
+def _run(
+    model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype
+) -> _Traced:
     """Pyro's checks are on, so that data outside their distribution's support are found."""
     import pyro
     from pyro import poutine
     from pyro.infer.autoguide.initialization import InitMessenger
 
     def draw(site: dict[str, Any]) -> Tensor:
-        """A value for a latent site, from around the middle of its support: improper priors cannot be sampled."""
+        """A value for a latent site, from around the middle of its support: improper priors cannot
+        be sampled.
+        """
         there = _bijection(site)
         return there.value(SPREAD * torch.randn(1, *there.latent, dtype=dtype))[0]
 
@@ -159,7 +187,12 @@ def _run(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         raise ConfigError("the model has no latent site: pyro.sample without obs")
     spaces = {name: _bijection(site) for name, site in latent.items()}
     parameters = {name: Parameter(there.shape, written(there)) for name, there in spaces.items()}
-    return _Traced([n for n, _ in _samples(trace)], parameters, {n: site["value"] for n, site in latent.items()}, dtype)
+    return _Traced(
+        [n for n, _ in _samples(trace)],
+        parameters,
+        {n: site["value"] for n, site in latent.items()},
+        dtype,
+    )
 
 
 def _bijection(site: Mapping[str, Any]) -> Bijection:
@@ -169,7 +202,11 @@ def _bijection(site: Mapping[str, Any]) -> Bijection:
 
 def _samples(trace: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The sites that have a density."""
-    return ((name, site) for name, site in trace.nodes.items() if site["type"] == "sample" and not _is_plate(site))
+    return (
+        (name, site)
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not _is_plate(site)
+    )
 
 
 def _is_plate(site: Mapping[str, Any]) -> bool:
@@ -180,26 +217,39 @@ def _support(name: str, fn: Any) -> SupportLike:
     """The support of a latent site, in the terms of `bijection`."""
     kind, support = type(_innermost(fn)).__name__, getattr(fn, "support", None)
     if not isinstance(support, Constraint):
-        raise ConfigError(f"site {name!r} is drawn from a {kind}, which is no distribution with a support")
+        raise ConfigError(
+            f"site {name!r} is drawn from a {kind}, which is no distribution with a support"
+        )
     if kind == "Delta":
-        raise ConfigError(f"site {name!r} is a Delta, which has no density: write pyro.deterministic({name!r}, value)")
+        raise ConfigError(
+            f"site {name!r} is a Delta, which has no density: write pyro.deterministic({name!r},"
+            " value)"
+        )
     if support.is_discrete:
         raise ConfigError(
-            f"site {name!r} is discrete ({kind}); it must be marginalised: sum it out in the model, for example by "
-            "a mixture distribution (MixtureSameFamily) or pyro.factor with logsumexp"
+            f"site {name!r} is discrete ({kind}); it must be marginalised: sum it out in the model,"
+            " for example by a mixture distribution (MixtureSameFamily) or pyro.factor with"
+            " logsumexp"
         )
     return f"circular:{-math.pi}:{math.pi}" if kind in CIRCULAR else _plain(name, support)
 
 
 def _plain(name: str, support: Constraint) -> Constraint:
-    """A constraint without its wrappers, which say what axes belong together, and Pyro's for ordered vectors as ours."""
+    """A constraint without its wrappers, which say what axes belong together, and Pyro's for
+    ordered vectors as ours.
+    """
     from pyro.distributions.constraints import ordered_vector
 
     mixed = type(support).__name__ == "MixtureSameFamilyConstraint"
     while isinstance(base := getattr(support, "base_constraint", None), Constraint):
         support = base
-    if mixed and any(isinstance(bound, Tensor) and bound.dim() > 0 for bound in vars(support).values()):
-        raise ConfigError(f"site {name!r} mixes distributions with bounds of their own; give all the same, as numbers")
+    if mixed and any(
+        isinstance(bound, Tensor) and bound.dim() > 0 for bound in vars(support).values()
+    ):
+        raise ConfigError(
+            f"site {name!r} mixes distributions with bounds of their own; give all the same, as"
+            " numbers"
+        )
     return ordered if isinstance(support, type(ordered_vector)) else support
 
 
@@ -214,20 +264,23 @@ def _check_site(name: str, site: Mapping[str, Any]) -> None:
     """What the model may not contain."""
     if site["type"] == "param":
         raise ConfigError(
-            f"{name!r} is a pyro.param, which has no prior: draw it with pyro.sample, or hold it at its present value with "
-            "poutine.block(model, hide_types=['param'])"
+            f"{name!r} is a pyro.param, which has no prior: draw it with pyro.sample, or hold it at"
+            " its present value with poutine.block(model, hide_types=['param'])"
         )
     if site["type"] != "sample":
         return
     if _is_plate(site):
         if len(site["value"]) < site["fn"].size:
             raise ConfigError(
-                f"plate {name!r} subsamples {len(site['value'])} of {site['fn'].size}: importance weights need all of the data"
+                f"plate {name!r} subsamples {len(site['value'])} of {site['fn'].size}: importance"
+                " weights need all of the data"
             )
-    elif not site["is_observed"] and any(_in_part(mask) for mask in (site["mask"], getattr(site["fn"], "_mask", None))):
+    elif not site["is_observed"] and any(
+        _in_part(mask) for mask in (site["mask"], getattr(site["fn"], "_mask", None))
+    ):
         raise ConfigError(
-            f"site {name!r} is masked in part, and entries without a density cannot be inferred; sample only those that "
-            "have one, and observe by indexing rather than with obs_mask"
+            f"site {name!r} is masked in part, and entries without a density cannot be inferred;"
+            " sample only those that have one, and observe by indexing rather than with obs_mask"
         )
 
 
@@ -241,9 +294,10 @@ def _check_same(first: _Traced, other: _Traced) -> None:
     for name, parameter in first.parameters.items():
         if other.parameters.get(name) != parameter:
             raise ConfigError(
-                f"the shape or support of site {name!r} depends on other sites, being {_short(parameter)} at one point "
-                f"and {_short(other.parameters.get(name))} at another; sample on a fixed support and scale it in the model, "
-                f"such as width * pyro.sample({name!r}, dist.Uniform(0, 1)) for dist.Uniform(0, width)"
+                f"the shape or support of site {name!r} depends on other sites, being"
+                f" {_short(parameter)} at one point and {_short(other.parameters.get(name))} at"
+                " another; sample on a fixed support and scale it in the model, such as width *"
+                f" pyro.sample({name!r}, dist.Uniform(0, 1)) for dist.Uniform(0, width)"
             )
 
 
@@ -266,13 +320,15 @@ def _check_repeats(density: _Density, point: dict[str, Tensor]) -> None:
         one, two = (torch.as_tensor(density(point)) for _ in range(2))
     if not torch.equal(one.nan_to_num(), two.nan_to_num()):
         raise InferenceError(
-            "the model's log density differs from one evaluation to the next at the same point: it draws random numbers "
-            "other than by pyro.sample; draw them beforehand"
+            "the model's log density differs from one evaluation to the next at the same point: it"
+            " draws random numbers other than by pyro.sample; draw them beforehand"
         )
 
 
 def _sometimes(name: str) -> InferenceError:
-    return InferenceError(f"site {name!r} is there at some points only: a posterior is over the same sites everywhere")
+    return InferenceError(
+        f"site {name!r} is there at some points only: a posterior is over the same sites everywhere"
+    )
 
 
 def _require_pyro() -> None:

@@ -62,54 +62,82 @@ def infer(
     resume: bool = False,
     progress: bool | Callable[[Progress], None] = False,
 ) -> Posterior:
-    """Draws from p(x) = p̃(x) / Z, log Z with its error, and a verdict, from `log_density` = log p̃ alone.
+    """Draws from p(x) = p̃(x) / Z, log Z with its error, and a verdict, from `log_density` = log p̃
+    alone.
 
-    `log_density` takes a batch of values, a tensor (B, \\*event) or with named parameters a dict of tensors, and returns
-    (B,); `event_shape` and `support` are those of `Space.of`. Where `inside`, a function of the same values to (B,) of
-    truth values, is false the density is zero, and `log_density` is not asked: for cuts that no support describes, such
-    as `lambda x: x[:, 0] + x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by
-    reverse Kullback-Leibler divergence with path gradients, and its draws are weighted by p̃/q. The verdict compares them
-    with tempered Monte Carlo from a wide start, which knows nothing of the flow. While it is not to trust them,
-    `effort="auto"` goes on with the next of "flow", "particles" and "mcmc", or of "particles", "annealed" and "mcmc" where
-    the maxima do not say what the target looks like; any other `effort` is that one alone:
+    `log_density` takes a batch of values, a tensor (B, \\*event) or with named parameters a dict of
+    tensors, and returns (B,); `event_shape` and `support` are those of `Space.of`. Where `inside`,
+    a function of the same values to (B,) of truth values, is false the density is zero, and
+    `log_density` is not asked: for cuts that no support describes, such as `lambda x: x[:, 0] +
+    x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by reverse Kullback-Leibler
+    divergence with path gradients, and its draws are weighted by p̃/q. The verdict compares them
+    with tempered Monte Carlo from a wide start, which knows nothing of the flow. While it is not to
+    trust them, `effort="auto"` goes on with the next of "flow", "particles" and "mcmc", or of
+    "particles", "annealed" and "mcmc" where the maxima do not say what the target looks like; any
+    other `effort` is that one alone:
 
-    * "flow": starts from Laplace's approximation, or a mixture of them where climbs end in several maxima, if these
-      account for the particles of the tempering; else from N(0, `scale`²) through tempered targets.
+    * "flow": starts from Laplace's approximation, or a mixture of them where climbs end in several
+      maxima, if these account for the particles of the tempering; else from N(0, `scale`²) through
+      tempered targets.
     * "particles": starts from the moments of the particles and learns from them too.
     * "annealed": from N(0, `scale`²) through tempered targets, more layers, twice the steps.
     * "fab": goes on from the annealed flow, bootstrapping annealed importance sampling.
     * "mcmc": Markov chains in the latent space of the best flow so far.
 
-    The posterior tells what was tried. `model` may be a flow of your own over the unconstrained coordinates: a copy of
-    it is trained, in "flow" without tempering. `objective` makes another objective of flow and target, such as
-    `lambda f, p: AlphaDivergence(f, p, 0.5)`. `repeats` flows are fitted from other seeds and must agree about log Z;
-    `reference`, draws of the posterior from elsewhere, gives an upper bound on log Z and shows modes that are
-    missing. No check can tell of a mode that no climb, draw or chain ever met: make `scale` as wide as modes may lie
-    apart. `minutes` ends the search, whatever it is at, and stands in `warnings` when it did; `effort="auto"` has 10 by
-    default, any other has no limit. `device` is where flows are trained and where the log density gets its points, by
-    default that of a flow of your own, or the CPU; draws and weights that come back are on the CPU. With `out`, attempts
-    leave checkpoints there, and `resume` goes on from them.
+    The posterior tells what was tried. `model` may be a flow of your own over the unconstrained
+    coordinates: a copy of it is trained, in "flow" without tempering. `objective` makes another
+    objective of flow and target, such as `lambda f, p: AlphaDivergence(f, p, 0.5)`. `repeats` flows
+    are fitted from other seeds and must agree about log Z; `reference`, draws of the posterior from
+    elsewhere, gives an upper bound on log Z and shows modes that are missing. No check can tell of
+    a mode that no climb, draw or chain ever met: make `scale` as wide as modes may lie apart.
+    `minutes` ends the search, whatever it is at, and stands in `warnings` when it did;
+    `effort="auto"` has 10 by default, any other has no limit. `device` is where flows are trained
+    and where the log density gets its points, by default that of a flow of your own, or the CPU;
+    draws and weights that come back are on the CPU. With `out`, attempts leave checkpoints there,
+    and `resume` goes on from them.
 
-    A first SIGINT, SIGTERM or SIGHUP ends the search: what there is is saved, and the signal is sent again, so that the
-    process ends by it (SIGINT raises KeyboardInterrupt); where a handler of your own lets the program go on, a posterior
-    is returned that is not to be trusted, with its `signum`. Another SIGINT, at least two seconds later, stops at once.
+    A first SIGINT, SIGTERM or SIGHUP ends the search: what there is is saved, and the signal is
+    sent again, so that the process ends by it (SIGINT raises KeyboardInterrupt); where a handler of
+    your own lets the program go on, a posterior is returned that is not to be trusted, with its
+    `signum`. Another SIGINT, at least two seconds later, stops at once.
 
-    Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings, `CheckpointError` when
-    `out` is in use or of another log density or other settings.
+    Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings,
+    `CheckpointError` when `out` is in use or of another log density or other settings.
 
     >>> import torch, diffeo
-    >>> posterior = diffeo.infer(lambda x: -0.5 * ((x - 3) / 2).square().sum(1), 2, steps=100, samples=2000)
+    >>> normal = lambda x: -0.5 * ((x - 3) / 2).square().sum(1)
+    >>> posterior = diffeo.infer(normal, 2, steps=100, samples=2000)
     >>> posterior.trusted, round(posterior.log_z, 1)
     (True, 3.2)
     """
-    _check(effort, model, steps=steps, batch_size=batch_size, samples=samples, repeats=repeats, layers=layers)
+    _check(
+        effort,
+        model,
+        steps=steps,
+        batch_size=batch_size,
+        samples=samples,
+        repeats=repeats,
+        layers=layers,
+    )
     _check_sizes(lr=lr, scale=scale, **({} if minutes is None else {"minutes": minutes}))
     place = _place(device, model)
     target = Target(log_density, Space.of(event_shape, support), device=place, inside=inside)
     limit = minutes if minutes is not None else AUTO_MINUTES if effort == "auto" else math.inf
     deadline = time.monotonic() + 60 * limit
     chosen = Settings(
-        model, layers, tuple(hidden), objective, steps, batch_size, lr, samples, repeats, scale, seed, deadline, place
+        model,
+        layers,
+        tuple(hidden),
+        objective,
+        steps,
+        batch_size,
+        lr,
+        samples,
+        repeats,
+        scale,
+        seed,
+        deadline,
+        place,
     )
     known = None if reference is None else target.space.unconstrain(reference)
     if known is not None and len(known) < 2:
@@ -124,12 +152,17 @@ def infer(
         def over() -> bool:
             return stop.signum is not None or time.monotonic() >= deadline
 
-        maxima = climb_and_cut(target, lambda: laplace(target, size, scale=scale, seed=seed, over=over))
-        known = None if reference is None else target.space.unconstrain(reference)  # by the cuts that were chosen
+        maxima = climb_and_cut(
+            target, lambda: laplace(target, size, scale=scale, seed=seed, over=over)
+        )
+        # by the cuts that were chosen
+        known = None if reference is None else target.space.unconstrain(reference)
         known_target = survey(target, size, maxima, scale=scale, seed=seed, over=over)
         fitting = Fitting(target, chosen, known_target, known, folder, resume, tell, stop)
         fitting.start = _inside_start(target, scale, seed)
-        search = Search(fitting, only=effort != "auto", minutes=limit, limit_is_default=minutes is None)
+        search = Search(
+            fitting, only=effort != "auto", minutes=limit, limit_is_default=minutes is None
+        )
         for name in search.plan() if effort == "auto" else (effort,):
             if search.attempt(name) or search.fitting.over():
                 break
@@ -146,7 +179,9 @@ def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tens
     """Mean and Cholesky factor of points in the declared region, where there is one."""
     if target.region.inside is None:
         return None
-    points = target.region.points(target.space, scale, torch.Generator().manual_seed(mix(seed, 17))).double()
+    points = target.region.points(
+        target.space, scale, torch.Generator().manual_seed(mix(seed, 17))
+    ).double()
     floor = 1e-6 * scale**2 * torch.eye(points.shape[1], dtype=torch.float64)
     return points.mean(0), torch.linalg.cholesky(covariance_of(points) + floor)
 
@@ -155,10 +190,14 @@ def _check(effort: str, model: Any, **counts: Any) -> None:
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort {effort!r}: use {', '.join(EFFORTS)}")
     if not isinstance(model, Flow) and model not in MODELS:
-        raise ConfigError(f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow")
+        raise ConfigError(
+            f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow"
+        )
     for name, value in counts.items():
         if not isinstance(value, int) or value < LEAST.get(name, 1):
-            raise ConfigError(f"{name} must be a whole number of at least {LEAST.get(name, 1)}, got {value!r}")
+            raise ConfigError(
+                f"{name} must be a whole number of at least {LEAST.get(name, 1)}, got {value!r}"
+            )
 
 
 def _check_sizes(**sizes: float) -> None:

@@ -1,4 +1,6 @@
-"""From free real coordinates to constrained matrices and back: Cholesky factors, correlations, covariances."""
+"""From free real coordinates to constrained matrices and back: Cholesky factors, correlations,
+covariances.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ __all__ = ["CorrCholesky", "LowerCholesky", "PositiveDefinite"]
 
 
 class LowerCholesky(Bijection):
-    """L (K, K), lower triangular with a positive diagonal: L_ij = u_ij below the diagonal, L_ii = exp(u_ii).
+    """L (K, K), lower triangular with a positive diagonal: L_ij = u_ij below the diagonal, L_ii =
+    exp(u_ii).
 
-    Coordinates go row by row. log|det| = Σ u_ii, for densities with respect to the entries of the lower triangle.
+    Coordinates go row by row. log|det| = Σ u_ii, for densities with respect to the entries of the
+    lower triangle.
 
     >>> import torch
     >>> from diffeo.inference.matrices import LowerCholesky
@@ -49,8 +53,9 @@ class LowerCholesky(Bijection):
 class PositiveDefinite(Bijection):
     """Σ = L Lᵀ (K, K) with L as in `LowerCholesky`: symmetric and positive definite.
 
-    log|det| = K log 2 + Σ_i (K − i + 1) u_ii, i = 0 .. K − 1, for densities with respect to the lower triangle of Σ
-    (as those of Wishart distributions). Far out Σ is singular to rounding: a density that can take L is better off.
+    log|det| = K log 2 + Σ_i (K − i + 1) u_ii, i = 0 .. K − 1, for densities with respect to the
+    lower triangle of Σ (as those of Wishart distributions). Far out Σ is singular to rounding: a
+    density that can take L is better off.
 
     >>> import torch
     >>> from diffeo.inference.matrices import PositiveDefinite
@@ -65,7 +70,9 @@ class PositiveDefinite(Bijection):
 
     def value(self, u: Tensor) -> Tensor:
         info = torch.finfo(u.dtype)  # squares must fit
-        lower = _lower(u, self.size, 0.5 * math.log(info.tiny), 0.5 * math.log(info.max) - self.size)
+        lower = _lower(
+            u, self.size, 0.5 * math.log(info.tiny), 0.5 * math.log(info.max) - self.size
+        )
         return lower @ lower.mT
 
     def log_det(self, u: Tensor) -> Tensor:
@@ -74,7 +81,9 @@ class PositiveDefinite(Bijection):
 
     def coordinates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         size = x.abs().amax((-2, -1), keepdim=True)
-        inside = ((x - x.mT).abs() <= TOLERANCE * size).all(-1).all(-1) & x.isfinite().all(-1).all(-1)
+        inside = ((x - x.mT).abs() <= TOLERANCE * size).all(-1).all(-1) & x.isfinite().all(-1).all(
+            -1
+        )
         lower, failed = torch.linalg.cholesky_ex(torch.where(inside[..., None, None], x, _eye(x)))
         inside = inside & (failed == 0)
         return _coordinates(torch.where(inside[..., None, None], lower, _eye(x))), inside
@@ -84,12 +93,13 @@ class PositiveDefinite(Bijection):
 
 
 class CorrCholesky(Bijection):
-    """L (K, K), the Cholesky factor of a correlation matrix: lower triangular, positive diagonal, rows of length 1.
+    """L (K, K), the Cholesky factor of a correlation matrix: lower triangular, positive diagonal,
+    rows of length 1.
 
-    L_ij = tanh(u_ij) √(1 − Σ_{k<j} L_ik²), row by row below the diagonal. log|det| = Σ_{j<i} log(1 − tanh² u_ij) +
-    ½ log(1 − Σ_{k<j} L_ik²), for densities with respect to the entries below the diagonal (as those of LKJ
-    distributions of Cholesky factors). Stan's transform; here in logarithms, so that nothing cancels where |L_ij| is
-    near 1.
+    L_ij = tanh(u_ij) √(1 − Σ_{k<j} L_ik²), row by row below the diagonal. log|det| = Σ_{j<i} log(1
+    − tanh² u_ij) + ½ log(1 − Σ_{k<j} L_ik²), for densities with respect to the entries below the
+    diagonal (as those of LKJ distributions of Cholesky factors). Stan's transform; here in
+    logarithms, so that nothing cancels where |L_ij| is near 1.
 
     >>> import torch
     >>> from diffeo.inference.matrices import CorrCholesky
@@ -127,7 +137,9 @@ class CorrCholesky(Bijection):
         return kept
 
     def _log_room(self, z: Tensor) -> Tensor:
-        """½ log(1 − Σ_{k<j} L_ik²) = ½ Σ_{k<j} log(1 − tanh² z_ik), by which entry j of row i is shortened."""
+        """½ log(1 − Σ_{k<j} L_ik²) = ½ Σ_{k<j} log(1 − tanh² z_ik), by which entry j of row i is
+        shortened.
+        """
         return 0.5 * pad(_log_sech2(z)[..., :-1], (1, 0)).cumsum(-1)
 
 
@@ -145,7 +157,9 @@ def _lower(u: Tensor, size: int, least: float, most: float) -> Tensor:
 def _coordinates(lower: Tensor) -> Tensor:
     """The lower triangle row by row, its diagonal as logarithms."""
     logs = lower.diagonal(dim1=-2, dim2=-1).log()
-    return (lower.tril(-1) + torch.diag_embed(logs)).flatten(-2)[..., _positions(lower.shape[-1], 0)]
+    return (lower.tril(-1) + torch.diag_embed(logs)).flatten(-2)[
+        ..., _positions(lower.shape[-1], 0)
+    ]
 
 
 def _fill(u: Tensor, size: int, offset: int) -> Tensor:

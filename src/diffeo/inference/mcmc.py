@@ -1,4 +1,6 @@
-"""Markov chains in the latent space of a flow: they mend what the flow got wrong, at the price of evaluations."""
+"""Markov chains in the latent space of a flow: they mend what the flow got wrong, at the price of
+evaluations.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ ROWS = 65_536  # decoded in one pass
 
 @dataclass(frozen=True)
 class Chains:
-    """Draws of Markov chains, and whether they have converged. Vectors run over the entries of an event, flattened."""
+    """Draws of Markov chains, and whether they have converged. Vectors run over the entries of an
+    event, flattened.
+    """
 
     samples: Tensor
     """(C, N, \\*event), in the target's own coordinates."""
@@ -46,7 +50,9 @@ class Chains:
     step_size: float
     """The longest that Hamiltonian moves took, in units of the latents."""
     divergences: int
-    """Hamiltonian trajectories after the warm-up whose energy ran away: parts of the target were too steep to enter."""
+    """Hamiltonian trajectories after the warm-up whose energy ran away: parts of the target were
+    too steep to enter.
+    """
     evaluations: int
     """Of the target, in rows, warm-up included."""
     complete: bool
@@ -56,10 +62,15 @@ class Chains:
         """Have the chains converged, and if not, why, in words."""
         reasons = []
         if not bool((self.rhat <= MOST_RHAT).all()):
-            reasons.append(f"R-hat is {_worst(self.rhat, 'max'):.3f}, above {MOST_RHAT}: the chains disagree")
+            reasons.append(
+                f"R-hat is {_worst(self.rhat, 'max'):.3f}, above {MOST_RHAT}: the chains disagree"
+            )
         least = torch.minimum(self.ess_bulk, self.ess_tail)
         if not bool((least >= LEAST_ESS).all()):
-            reasons.append(f"the effective sample size is {_worst(least, 'min'):.0f}, below {LEAST_ESS:.0f}: run longer chains")
+            reasons.append(
+                f"the effective sample size is {_worst(least, 'min'):.0f}, below {LEAST_ESS:.0f}:"
+                " run longer chains"
+            )
         return not reasons, reasons
 
 
@@ -77,24 +88,30 @@ def latent_chains(
     tell: Callable[[int, float], None] | None = None,
     over: Callable[[], bool] | None = None,
 ) -> Chains:
-    """Markov chains for an unnormalised log density `target` (B, \\*event) -> (B,), run where the flow makes it simple.
+    """Markov chains for an unnormalised log density `target` (B, \\*event) -> (B,), run where the
+    flow makes it simple.
 
-    The chains live on latents z, with the density p̃(u) |det ∂u/∂z| of u = decode(z), which is the base's where the flow is
-    right. An iteration is two moves: a proposal drawn from the flow, whatever the present state, which crosses between
-    modes; and a Hamiltonian one along the gradient, which goes where the flow hardly does. `local` is the mean length of
-    the latter's trajectories (latents have spread 1, so π/2 is a quarter turn), 0 leaves them out. The step size is
-    set in the `warmup`, whose states are not kept, to an acceptance of 0.8; steps and lengths are jittered, and where most
-    trajectories leave the support they are shortened. `tell` hears of every iteration, and the share of proposals accepted.
-    No iteration begins after `deadline`, in seconds of `time.monotonic()`, or once `over()` is true, but one state is
-    always kept; the warm-up gets its share of the time. Random numbers come from `generator`, or one made from `seed`.
+    The chains live on latents z, with the density p̃(u) |det ∂u/∂z| of u = decode(z), which is the
+    base's where the flow is right. An iteration is two moves: a proposal drawn from the flow,
+    whatever the present state, which crosses between modes; and a Hamiltonian one along the
+    gradient, which goes where the flow hardly does. `local` is the mean length of the latter's
+    trajectories (latents have spread 1, so π/2 is a quarter turn), 0 leaves them out. The step size
+    is set in the `warmup`, whose states are not kept, to an acceptance of 0.8; steps and lengths
+    are jittered, and where most trajectories leave the support they are shortened. `tell` hears of
+    every iteration, and the share of proposals accepted. No iteration begins after `deadline`, in
+    seconds of `time.monotonic()`, or once `over()` is true, but one state is always kept; the
+    warm-up gets its share of the time. Random numbers come from `generator`, or one made from
+    `seed`.
 
-    Raises `ConfigError` on counts below one, `ContextError` for a conditional flow, `ExactnessError` for one that
-    dequantises, `ShapeError` when the target is not (B,), and `InferenceError` when it is zero wherever the flow draws.
-    NeuTra: Hoffman et al. 2019, arXiv:1903.03704; mixing with the flow's own proposals: Gabrié et al. 2022, arXiv:2105.12603.
+    Raises `ConfigError` on counts below one, `ContextError` for a conditional flow,
+    `ExactnessError` for one that dequantises, `ShapeError` when the target is not (B,), and
+    `InferenceError` when it is zero wherever the flow draws. NeuTra: Hoffman et al. 2019,
+    arXiv:1903.03704; mixing with the flow's own proposals: Gabrié et al. 2022, arXiv:2105.12603.
 
     >>> import diffeo
     >>> flow = diffeo.Flow(diffeo.Chain([diffeo.layers.Permute([1, 0])]), diffeo.bases.Normal(2))
-    >>> found = latent_chains(lambda u: -0.5 * ((u - 1) / 2).square().sum(1), flow, chains=16, steps=200, warmup=100)
+    >>> normal = lambda u: -0.5 * ((u - 1) / 2).square().sum(1)
+    >>> found = latent_chains(normal, flow, chains=16, steps=200, warmup=100)
     >>> found.samples.shape, bool((found.rhat < 1.05).all())
     (torch.Size([16, 200, 2]), True)
     """
@@ -121,7 +138,9 @@ def latent_chains(
 
 
 class _Latent:
-    """log p̃(decode(z)) + log|det ∂decode/∂z|, counting; rows that do not decode to numbers are never shown to the target."""
+    """log p̃(decode(z)) + log|det ∂decode/∂z|, counting; rows that do not decode to numbers are
+    never shown to the target.
+    """
 
     def __init__(self, target: LogDensity, flow: Flow) -> None:
         self.target, self.flow, self.evaluations = target, flow, 0
@@ -133,12 +152,17 @@ class _Latent:
             u, logdet = u[sound], logdet[sound]
         self.evaluations += len(sound)
         log_p = logdet.double() + (self._ask(u).double() if len(sound) else 0.0)
-        return torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device).index_put((sound,), log_p)
+        return torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device).index_put(
+            (sound,), log_p
+        )
 
     def _ask(self, u: Tensor) -> Tensor:
         log_p = self.target(u)
         if log_p.shape != u.shape[:1]:
-            raise ShapeError(f"the log density has shape {tuple(log_p.shape)} for {len(u)} points: return one number per point")
+            raise ShapeError(
+                f"the log density has shape {tuple(log_p.shape)} for {len(u)} points: return one"
+                " number per point"
+            )
         return log_p
 
 
@@ -197,14 +221,18 @@ class _Sampler:
                 self._adapt(move)
 
     def _propose(self) -> None:
-        """Independent Metropolis with draws of the flow: accept by the ratio of importance weights."""
+        """Independent Metropolis with draws of the flow: accept by the ratio of importance
+        weights.
+        """
         new = evaluate(self.density, self._draw(len(self.state.z)))
         accepted, _ = metropolis(self._weight(new) - self._weight(self.state), self.generator)
         self.state = choose(accepted, new, self.state)
         self.independent += float(accepted.double().mean())
 
     def _move(self) -> Move:
-        """Hamiltonian, by steps between half and all of the step size, for half to one and a half times the usual length."""
+        """Hamiltonian, by steps between half and all of the step size, for half to one and a half
+        times the usual length.
+        """
         like, step = self.state.log_p, min(self.step_size.value, self.length)
         factor = 0.5 + uniform((1,), like, self.generator).item()
         leapfrogs = min(max(round(factor * self.length / (0.75 * step)), 1), MOST_LEAPFROGS)
@@ -216,7 +244,9 @@ class _Sampler:
         return move
 
     def _adapt(self, move: Move) -> None:
-        """Trajectories that end outside the support are too long, whatever their steps, which the others have to judge."""
+        """Trajectories that end outside the support are too long, whatever their steps, which the
+        others have to judge.
+        """
         outside = float(move.outside.double().mean())
         self.length = self.length * 0.9 if outside > 0.5 else min(self.length * 1.1, self.local)
         if outside < 1:
@@ -230,7 +260,9 @@ class _Sampler:
         return self.base.sample((count,), generator=self.generator)
 
     def _start(self, chains: int) -> State:
-        """Draws of the flow where the target is positive; where that takes too long, some of them twice."""
+        """Draws of the flow where the target is positive; where that takes too long, some of them
+        twice.
+        """
         state = evaluate(self.density, self._draw(chains))
         for _ in range(TRIES):
             bad = state.log_p == -math.inf
@@ -240,8 +272,8 @@ class _Sampler:
         good = (state.log_p > -math.inf).nonzero().squeeze(1)
         if not len(good):
             raise InferenceError(
-                f"the log density is -inf or not a number at all of {chains * (TRIES + 1)} draws of the flow: "
-                "train it longer, or look at the target's support"
+                f"the log density is -inf or not a number at all of {chains * (TRIES + 1)} draws of"
+                " the flow: train it longer, or look at the target's support"
             )
         rows = good[torch.arange(chains, device=good.device) % len(good)]
         return State(*(part[rows] for part in state))
@@ -249,13 +281,18 @@ class _Sampler:
 
 def _check(flow: Flow, chains: int, steps: int, warmup: int, local: float) -> None:
     if chains < 1 or steps < 1 or warmup < 0:
-        raise ConfigError(f"chains and steps must be at least 1 and warmup at least 0, got {chains}, {steps} and {warmup}")
+        raise ConfigError(
+            f"chains and steps must be at least 1 and warmup at least 0, got {chains}, {steps} and"
+            f" {warmup}"
+        )
     if not (math.isfinite(local) and local >= 0):
         raise ConfigError(f"local is the length of trajectories, 0 or more, got {local}")
     if flow.context_shape is not None:
         raise ContextError("chains need one density: pass a flow without context")
     if not flow.exact:
-        raise ExactnessError("this flow dequantises, so its latents are no change of variables: chains cannot use it")
+        raise ExactnessError(
+            "this flow dequantises, so its latents are no change of variables: chains cannot use it"
+        )
 
 
 @contextmanager

@@ -20,13 +20,17 @@ LEAST = 1e-4  # weight of a mode, so that none is lost by chance
 
 def gaussian_of(maxima: list[Laplace]) -> tuple[Tensor, Tensor]:
     """Mean (D,) and Cholesky factor (D, D) of the mixture of Laplace approximations."""
-    means, lowers = (torch.stack(each) for each in zip(*((m.mode, m.lower) for m in maxima), strict=True))
+    means, lowers = (
+        torch.stack(each) for each in zip(*((m.mode, m.lower) for m in maxima), strict=True)
+    )
     mean, covariance = moments(_weights(maxima), means, lowers)
     return mean, torch.linalg.cholesky(covariance)
 
 
 def moments(weights: Tensor, means: Tensor, lowers: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of Gaussians with weights (K,), means (K, D) and Cholesky factors (K, D, D)."""
+    """Mean (D,) and covariance (D, D) of Gaussians with weights (K,), means (K, D) and Cholesky
+    factors (K, D, D).
+    """
     mean = weights @ means
     within = torch.einsum("k,kij,klj->il", weights, lowers, lowers)
     away = means - mean
@@ -46,8 +50,9 @@ def mixture_of(maxima: list[Laplace], mean: Tensor, lower: Tensor) -> PlacedMixt
 
 @torch.no_grad()
 def weigh_modes(flow: Flow, target: LogDensity, count: int, generator: torch.Generator) -> None:
-    """Set the weights of a flow's `PlacedMixture` to what importance weights say: w_k ← E_p [r_k(z)], r_k the share of
-    component k in the base's density at the latent z. Cappé et al. 2008, arXiv:0710.4242; does nothing for other bases."""
+    """Set the weights of a flow's `PlacedMixture` to what importance weights say: w_k ← E_p
+    [r_k(z)], r_k the share of component k in the base's density at the latent z. Cappé et al. 2008,
+    arXiv:0710.4242; does nothing for other bases."""
     base = flow.base
     if not isinstance(base, PlacedMixture):
         return

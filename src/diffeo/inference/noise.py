@@ -1,4 +1,6 @@
-"""Batches of base noise, a function of seed and step: what variational objectives are fed by the loop."""
+"""Batches of base noise, a function of seed and step: what variational objectives are fed by the
+loop.
+"""
 
 from __future__ import annotations
 

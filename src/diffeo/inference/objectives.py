@@ -1,4 +1,6 @@
-"""What a flow q is trained to minimise when only log p̃, a log density up to a constant, is known."""
+"""What a flow q is trained to minimise when only log p̃, a log density up to a constant, is
+known.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from ..training.sampler import mix
 from .hmc import LogDensity
 from .path import decode_with_score
 
-__all__ = ["AlphaDivergence", "ForwardKL", "ImportanceWeighted", "Jeffreys", "ReverseKL", "VariationalObjective"]
+__all__ = [
+    "AlphaDivergence",
+    "ForwardKL",
+    "ImportanceWeighted",
+    "Jeffreys",
+    "ReverseKL",
+    "VariationalObjective",
+]
 
 Gradient = Literal["path", "total"]
 OUTSIDE = 1e3  # nats of a batch that lies outside the support
@@ -25,9 +34,11 @@ STREAM = 18  # of random numbers
 
 
 class VariationalObjective(Objective):
-    """Losses (B,) of latents z (B, D) drawn from the base: their mean is the loss, log q(x) − log p̃(x) in evaluation.
+    """Losses (B,) of latents z (B, D) drawn from the base: their mean is the loss, log q(x) − log
+    p̃(x) in evaluation.
 
-    `target`, log p̃, takes points (B, D) and gives (B,); it is evaluated once at each point of a batch.
+    `target`, log p̃, takes points (B, D) and gives (B,); it is evaluated once at each point of a
+    batch.
     """
 
     def __init__(self, flow: Flow, target: LogDensity) -> None:
@@ -49,9 +60,10 @@ class VariationalObjective(Objective):
 class ReverseKL(VariationalObjective):
     """E_q [log q(x) − log p̃(x)] = KL(q ‖ p) − log Z.
 
-    With `gradient="path"` the gradient goes through x alone ("sticking the landing", Roeder et al. 2017,
-    arXiv:1703.09194): its variance vanishes where q = p. Of a chain of couplings it takes a single pass (Vaitl et al.
-    2024, arXiv:2403.15881). `"total"` is ordinary automatic differentiation.
+    With `gradient="path"` the gradient goes through x alone ("sticking the landing", Roeder et al.
+    2017, arXiv:1703.09194): its variance vanishes where q = p. Of a chain of couplings it takes a
+    single pass (Vaitl et al. 2024, arXiv:2403.15881). `"total"` is ordinary automatic
+    differentiation.
     """
 
     def __init__(self, flow: Flow, target: LogDensity, gradient: Gradient = "path") -> None:
@@ -66,11 +78,12 @@ class ReverseKL(VariationalObjective):
 
 
 class Jeffreys(VariationalObjective):
-    """KL(q ‖ p) + E_p [−log q(x)], the second by draws (N, D) of the target: close to p where q is, and nowhere without mass.
+    """KL(q ‖ p) + E_p [−log q(x)], the second by draws (N, D) of the target: close to p where q is,
+    and nowhere without mass.
 
-    The draws may be few and rough, as those of tempered Monte Carlo: they keep q from leaving out a mode, and the reverse
-    divergence makes it exact. Batches of them are a function of the seed
-    and the number of calls, which is part of the state.
+    The draws may be few and rough, as those of tempered Monte Carlo: they keep q from leaving out a
+    mode, and the reverse divergence makes it exact. Batches of them are a function of the seed and
+    the number of calls, which is part of the state.
     """
 
     points: Tensor
@@ -89,7 +102,9 @@ class Jeffreys(VariationalObjective):
         generator = torch.Generator().manual_seed(mix(self.seed, STREAM, int(self.calls)))
         self.calls += 1
         rows = torch.randint(len(self.points), (len(z),), generator=generator)
-        return _reverse(self.flow, self.target, z) - self.flow.log_prob(self.points[rows.to(self.points.device)])
+        return _reverse(self.flow, self.target, z) - self.flow.log_prob(
+            self.points[rows.to(self.points.device)]
+        )
 
     def forward(self, *batch: Tensor) -> Tensor:
         losses = super().forward(*batch)
@@ -99,10 +114,12 @@ class Jeffreys(VariationalObjective):
 
 
 class ImportanceWeighted(VariationalObjective):
-    """−E log (1/K) Σ_k w_k, w = p̃/q, K = `samples`: the importance-weighted ELBO (Burda et al. 2016, arXiv:1509.00519).
+    """−E log (1/K) Σ_k w_k, w = p̃/q, K = `samples`: the importance-weighted ELBO (Burda et al.
+    2016, arXiv:1509.00519).
 
-    Doubly reparametrised gradient, Σ_k ŵ_k² ∂ log w_k / ∂x_k · ∂x_k with normalised weights ŵ (Tucker et al. 2019,
-    arXiv:1810.04152). A batch is cut into groups of K; its size must be a multiple of K.
+    Doubly reparametrised gradient, Σ_k ŵ_k² ∂ log w_k / ∂x_k · ∂x_k with normalised weights ŵ
+    (Tucker et al. 2019, arXiv:1810.04152). A batch is cut into groups of K; its size must be a
+    multiple of K.
     """
 
     def __init__(self, flow: Flow, target: LogDensity, samples: int = 16) -> None:
@@ -117,9 +134,11 @@ class ImportanceWeighted(VariationalObjective):
 
 
 class AlphaDivergence(VariationalObjective):
-    """−1/(1 − α) log E_q w^(1 − α): the variational Rényi bound (Li & Turner 2016, arXiv:1602.02311), α ≠ 1.
+    """−1/(1 − α) log E_q w^(1 − α): the variational Rényi bound (Li & Turner 2016,
+    arXiv:1602.02311), α ≠ 1.
 
-    α = 0 is log Z itself and α → 1 the ELBO; α < 0 punishes what q leaves out. The gradient goes through x.
+    α = 0 is log Z itself and α → 1 the ELBO; α < 0 punishes what q leaves out. The gradient goes
+    through x.
     """
 
     def __init__(self, flow: Flow, target: LogDensity, alpha: float = 0.5) -> None:
@@ -135,7 +154,8 @@ class AlphaDivergence(VariationalObjective):
 
 
 class ForwardKL(VariationalObjective):
-    """E_p [log p − log q(x)] by self-normalised importance sampling from q itself: −Σ ŵ_i log q(x_i), x_i fixed.
+    """E_p [log p − log q(x)] by self-normalised importance sampling from q itself: −Σ ŵ_i log
+    q(x_i), x_i fixed.
 
     It covers modes that q reaches at all; its weights are those of q before the step.
     """
@@ -157,13 +177,19 @@ def _reverse(flow: Flow, target: LogDensity, z: Tensor) -> Tensor:
 
 
 def _weights(flow: Flow, target: LogDensity, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x with its graph; log w = log p̃ − log q and its slope ∂ log w / ∂x at fixed parameters, both without."""
+    """x with its graph; log w = log p̃ − log q and its slope ∂ log w / ∂x at fixed parameters, both
+    without.
+    """
     x, log_q, score = decode_with_score(flow, z)
     point = x.detach().requires_grad_()
     log_p = target(point)
     (slope,) = grad(log_p.sum(), point)
     outside = ~log_p.isfinite()
-    return x, (log_p - log_q).detach(), (slope.to(score.dtype) - score).masked_fill(_wide(outside, score), 0.0)
+    return (
+        x,
+        (log_p - log_q).detach(),
+        (slope.to(score.dtype) - score).masked_fill(_wide(outside, score), 0.0),
+    )
 
 
 def _wide(per_row: Tensor, like: Tensor) -> Tensor:
@@ -171,9 +197,11 @@ def _wide(per_row: Tensor, like: Tensor) -> Tensor:
 
 
 def _within(loss: Tensor) -> Tensor:
-    """Losses (B,) whose mean is that of the flow cut to the support, of share m, plus −log m for the draws that are lost.
+    """Losses (B,) whose mean is that of the flow cut to the support, of share m, plus −log m for
+    the draws that are lost.
 
-    The cut flow's density is q/m, so log q − log p̃ grows by −log m. With nothing inside all count as `OUTSIDE` nats.
+    The cut flow's density is q/m, so log q − log p̃ grows by −log m. With nothing inside all count
+    as `OUTSIDE` nats.
     """
     inside = loss.isfinite()
     if bool(inside.all()):
@@ -185,10 +213,11 @@ def _within(loss: Tensor) -> Tensor:
 
 
 def _inwards(flow: Flow, x: Tensor, outside: Tensor) -> Tensor:
-    """Zeros (B,) with the gradient of −log m, m the share of draws inside the support: ∂m = E_q [1_inside ∂ log q].
+    """Zeros (B,) with the gradient of −log m, m the share of draws inside the support: ∂m = E_q
+    [1_inside ∂ log q].
 
-    A density of zero has no slope along which path gradients could go. Where q is p̃ inside up to a factor, this is the
-    gradient of KL(p ‖ q).
+    A density of zero has no slope along which path gradients could go. Where q is p̃ inside up to a
+    factor, this is the gradient of KL(p ‖ q).
     """
     sound = x.flatten(1).isfinite().all(1)
     share = (~outside).to(x.dtype).mean()

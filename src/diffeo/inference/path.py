@@ -18,12 +18,14 @@ Pulled = tuple[Tensor, Tensor, Tensor]  # x, log|dx/dy|, score of x
 
 
 def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
-    """x = f⁻¹(z), log q(x) and the score ∂ log q(x) / ∂x for latents z (B, \\*base event) of an unconditional flow.
+    """x = f⁻¹(z), log q(x) and the score ∂ log q(x) / ∂x for latents z (B, \\*base event) of an
+    unconditional flow.
 
-    x and log q carry gradients by the flow's parameters; the score does not. It is carried along with the sample: layer
-    by layer, ∂ log q / ∂x = (∂ log q / ∂y − ∂ log|dx/dy| / ∂y) (dx/dy)⁻¹, where the Jacobian of a coupling is block
-    triangular, so that one vector-Jacobian product of its conditioner solves it. No density is evaluated backwards through
-    the flow, which halves the evaluations. Vaitl et al. 2024, arXiv:2403.15881.
+    x and log q carry gradients by the flow's parameters; the score does not. It is carried along
+    with the sample: layer by layer, ∂ log q / ∂x = (∂ log q / ∂y − ∂ log|dx/dy| / ∂y) (dx/dy)⁻¹,
+    where the Jacobian of a coupling is block triangular, so that one vector-Jacobian product of its
+    conditioner solves it. No density is evaluated backwards through the flow, which halves the
+    evaluations. Vaitl et al. 2024, arXiv:2403.15881.
 
     >>> import torch, diffeo
     >>> from diffeo.inference.path import decode_with_score
@@ -43,7 +45,11 @@ def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
 def _pull(transform: Transform, y: Tensor, score: Tensor) -> Pulled:
     if isinstance(transform, Links):
         return _pull_chain(transform, y, score)
-    return _pull_coupling(transform, y, score) if isinstance(transform, Coupling) else _pull_any(transform, y, score)
+    return (
+        _pull_coupling(transform, y, score)
+        if isinstance(transform, Coupling)
+        else _pull_any(transform, y, score)
+    )
 
 
 def _pull_chain(chain: Links, y: Tensor, score: Tensor) -> Pulled:
@@ -55,7 +61,9 @@ def _pull_chain(chain: Links, y: Tensor, score: Tensor) -> Pulled:
 
 
 def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
-    """x_A = y_A, x_B = T⁻¹(y_B; θ(y_A)): (dx/dy)⁻¹ needs dx_B/dy_B, which is diagonal, and one product with dx_B/dy_A."""
+    """x_A = y_A, x_B = T⁻¹(y_B; θ(y_A)): (dx/dy)⁻¹ needs dx_B/dy_B, which is diagonal, and one
+    product with dx_B/dy_A.
+    """
     a, b = layer.partition.split(y)
     b = full_precision(b)
     x, logdet, bend = layer.map.inverse_and_bend(b, layer.params(a))
@@ -67,7 +75,9 @@ def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
 
 
 def _pull_any(transform: Transform, y: Tensor, score: Tensor) -> Pulled:
-    """For cheap layers (linear, elementwise): the inverse Jacobian is that of the other direction."""
+    """For cheap layers (linear, elementwise): the inverse Jacobian is that of the other
+    direction.
+    """
     x, logdet = transform.inverse(y)
     score = score - _by(logdet, y)
     point = x.detach().requires_grad_()

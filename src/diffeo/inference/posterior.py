@@ -38,9 +38,11 @@ class Attempt:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws of a flow over unconstrained coordinates with importance weights, or of Markov chains, and whether to trust them.
+    """Draws of a flow over unconstrained coordinates with importance weights, or of Markov chains,
+    and whether to trust them.
 
-    `draws` (N, D) are unconstrained, `log_weights` (N,) normalised and Pareto-smoothed; draws of chains have equal ones.
+    `draws` (N, D) are unconstrained, `log_weights` (N,) normalised and Pareto-smoothed; draws of
+    chains have equal ones.
     """
 
     flow: Flow = field(repr=False)
@@ -83,17 +85,25 @@ class Posterior:
         return self.diagnostics.k_hat
 
     def sample(self, n: int, *, seed: int = 0) -> Value:
-        """n draws of the posterior, in its supports: `draws` taken in proportion to their weights."""
+        """n draws of the posterior, in its supports: `draws` taken in proportion to their
+        weights.
+        """
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
         return self.space.constrain(self.draws[chosen])[0]
 
     def log_prob(self, value: Value) -> Tensor:
-        """The flow's log density (B,) of values, normalised: log q(u) − log|det ∂x/∂u|; within `inside`, where declared."""
+        """The flow's log density (B,) of values, normalised: log q(u) − log|det ∂x/∂u|; within
+        `inside`, where declared.
+        """
         u = self.space.unconstrain(value)
         with torch.no_grad():
             log_q = self.flow.log_prob(u.to(self.flow.dtype)).to(u.device)
-            return log_q - self.space.constrain(u)[1] - math.log1p(-min(self.diagnostics.declared_share, 1 - 1e-12))
+            return (
+                log_q
+                - self.space.constrain(u)[1]
+                - math.log1p(-min(self.diagnostics.declared_share, 1 - 1e-12))
+            )
 
     def columns(self) -> Tensor:
         """All draws as columns (N, len(space.names)), in float64."""
@@ -102,15 +112,18 @@ class Posterior:
     def summary(self) -> list[dict[str, float | str]]:
         """Mean, standard deviation and 5, 50, 95 % quantiles of every entry, weighted.
 
-        On circles the mean is the direction of E e^{iθ}, the standard deviation √(−2 log |E e^{iθ}|), in the units of
-        the entry; quantiles are those of the distances from the mean, within half a turn, added to it and wrapped into
-        [LOW, HIGH), so that the 5 % one may be the larger number.
+        On circles the mean is the direction of E e^{iθ}, the standard deviation √(−2 log |E
+        e^{iθ}|), in the units of the entry; quantiles are those of the distances from the mean,
+        within half a turn, added to it and wrapped into [LOW, HIGH), so that the 5 % one may be the
+        larger number.
         """
         x, weights = self.columns(), self.log_weights.exp().double()
         return [self._row(name, x[:, i], weights) for i, name in enumerate(self.space.names)]
 
     def unrolled(self, x: Tensor) -> Tensor:
-        """Columns (N, len(space.names)) with circles as numbers within half a turn of their mean, for pictures and ranks."""
+        """Columns (N, len(space.names)) with circles as numbers within half a turn of their mean,
+        for pictures and ranks.
+        """
         x, weights = x.double().clone(), torch.ones(len(x), dtype=torch.float64)
         for name, circle in self.space.circles.items():
             i = self.space.names.index(name)
@@ -125,7 +138,9 @@ class Posterior:
             cuts = _quantiles(x, weights, QUANTILES)
         else:
             mean, sd = circle.mean_and_sd(x, weights)
-            cuts = circle.wrap(torch.tensor(_quantiles(circle.around(x, mean), weights, QUANTILES)).double()).tolist()
+            cuts = circle.wrap(
+                torch.tensor(_quantiles(circle.around(x, mean), weights, QUANTILES)).double()
+            ).tolist()
         named = {f"q{round(100 * q)}": value for q, value in zip(QUANTILES, cuts, strict=True)}
         return {"name": name, "mean": mean, "sd": sd, **named}
 
@@ -134,7 +149,9 @@ class Posterior:
         import pandas
 
         value = self.sample(len(self.draws) if n is None else n, seed=seed)
-        return pandas.DataFrame(self.space.flatten(value).double().numpy(), columns=list(self.space.names))
+        return pandas.DataFrame(
+            self.space.flatten(value).double().numpy(), columns=list(self.space.names)
+        )
 
     def to_arviz(self, n: int = 1000, *, seed: int = 0) -> Any:
         """n draws as ArviZ's inference data, chains as chains where there are any. Needs arviz."""
@@ -146,14 +163,21 @@ class Posterior:
         else:
             shape, value = torch.Size([1, n]), self.sample(n, seed=seed)
         named = value if isinstance(value, dict) else {"x": value}
-        groups = {"posterior": {k: v.reshape(*shape, *v.shape[1:]).numpy() for k, v in named.items()}}
+        groups = {
+            "posterior": {k: v.reshape(*shape, *v.shape[1:]).numpy() for k, v in named.items()}
+        }
         # ArviZ 1.0 takes the groups as one mapping, before they were arguments.
         from_dict: Any = arviz.from_dict
-        return from_dict(groups) if int(arviz.__version__.split(".")[0]) >= 1 else from_dict(**groups)
+        return (
+            from_dict(groups) if int(arviz.__version__.split(".")[0]) >= 1 else from_dict(**groups)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Figures for JSON."""
-        attempts = [{"name": a.name, "trusted": a.trusted, "reasons": a.reasons, "seconds": a.seconds} for a in self.attempts]
+        attempts = [
+            {"name": a.name, "trusted": a.trusted, "reasons": a.reasons, "seconds": a.seconds}
+            for a in self.attempts
+        ]
         return {
             "trusted": self.trusted,
             "warnings": self.warnings,
@@ -167,4 +191,6 @@ class Posterior:
 def _quantiles(x: Tensor, weights: Tensor, levels: Sequence[float]) -> list[float]:
     order = x.argsort()
     below = weights[order].cumsum(0)
-    return [float(x[order][(below < level * below[-1]).sum().clamp_max(len(x) - 1)]) for level in levels]
+    return [
+        float(x[order][(below < level * below[-1]).sum().clamp_max(len(x) - 1)]) for level in levels
+    ]

@@ -1,4 +1,6 @@
-"""Pareto-smoothed importance sampling: how heavy is the tail of the weights, and what they are once it is smoothed."""
+"""Pareto-smoothed importance sampling: how heavy is the tail of the weights, and what they are once
+it is smoothed.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,29 @@ SMALLEST = 1e-300  # excesses are divided by: 30 / SMALLEST is still finite
 
 
 def pareto_k(log_weights: Tensor) -> float:
-    """k̂, the shape of the generalised Pareto distribution that the largest importance weights follow.
+    """k̂, the shape of the generalised Pareto distribution that the largest importance weights
+    follow.
 
-    Weights have 1/k finite moments: up to 0.5 the central limit theorem holds, up to 0.7 estimates from them are usable,
-    beyond it they are not. Tail: the largest min(N/5, 3 √N) of log_weights (N,), of which −inf are weights of zero.
-    inf when fewer than five exceed the cutoff (small N, or ties: weights that are all equal too), NaN when a log weight
-    is NaN or +inf. Raises `ShapeError` unless log_weights is one-dimensional. Vehtari et al. 2024, arXiv:1507.02646.
+    Weights have 1/k finite moments: up to 0.5 the central limit theorem holds, up to 0.7 estimates
+    from them are usable, beyond it they are not. Tail: the largest min(N/5, 3 √N) of log_weights
+    (N,), of which −inf are weights of zero. inf when fewer than five exceed the cutoff (small N, or
+    ties: weights that are all equal too), NaN when a log weight is NaN or +inf. Raises `ShapeError`
+    unless log_weights is one-dimensional. Vehtari et al. 2024, arXiv:1507.02646.
 
     >>> g = torch.Generator().manual_seed(0)
     >>> tail = -torch.rand(20_000, generator=g, dtype=torch.float64).log()
-    >>> round(pareto_k(0.3 * tail), 1), round(pareto_k(1.2 * tail), 1)  # weights u^−k have a Pareto tail of shape k
+    >>> round(pareto_k(0.3 * tail), 1), round(pareto_k(1.2 * tail), 1)  # of weights u^−k: k
     (0.3, 1.2)
     """
     return _fit(_shifted(log_weights))[0]
 
 
 def smooth(log_weights: Tensor) -> tuple[Tensor, float]:
-    """Normalised log weights (N,), float64, with the tail replaced by quantiles of the fitted Pareto distribution; and k̂.
+    """Normalised log weights (N,), float64, with the tail replaced by quantiles of the fitted
+    Pareto distribution; and k̂.
 
-    No smoothed weight exceeds the largest raw one. Where k̂ is not finite nothing is smoothed; all −inf stay so.
-    Vehtari et al. 2024, arXiv:1507.02646.
+    No smoothed weight exceeds the largest raw one. Where k̂ is not finite nothing is smoothed; all
+    −inf stay so. Vehtari et al. 2024, arXiv:1507.02646.
 
     >>> smoothed, k_hat = smooth(torch.randn(1000, generator=torch.Generator().manual_seed(0)))
     >>> round(float(smoothed.exp().sum()), 6), k_hat < 0.7
@@ -54,14 +59,19 @@ def smooth(log_weights: Tensor) -> tuple[Tensor, float]:
 def _shifted(log_weights: Tensor) -> Tensor:
     """In float64, the largest zero."""
     if log_weights.dim() != 1 or not len(log_weights):
-        raise ShapeError(f"log_weights has shape {tuple(log_weights.shape)}: pass one log weight per draw, (N,) with N ≥ 1")
+        raise ShapeError(
+            f"log_weights has shape {tuple(log_weights.shape)}: pass one log weight per draw, (N,)"
+            " with N ≥ 1"
+        )
     x = log_weights.detach().double()
     top = x.max()
     return x if top == -math.inf else x - top
 
 
 def _fit(x: Tensor) -> tuple[float, float, float, Tensor]:
-    """k̂, the scale, the cutoff and where the tail is, smallest first; excesses are exp(x − cutoff) − 1."""
+    """k̂, the scale, the cutoff and where the tail is, smallest first; excesses are exp(x − cutoff)
+    − 1.
+    """
     size = math.ceil(min(len(x) / 5, 3 * math.sqrt(len(x))))
     order = x.argsort(stable=True)[-size - 1 :]
     cutoff = max(float(x[order[0]]), UNDERFLOW)
@@ -74,7 +84,8 @@ def _fit(x: Tensor) -> tuple[float, float, float, Tensor]:
 
 
 def _pareto(excess: Tensor) -> tuple[float, float]:
-    """Shape and scale from sorted excesses (M,), by Zhang & Stephens' (2009) posterior mean over a grid of θ = −k / scale.
+    """Shape and scale from sorted excesses (M,), by Zhang & Stephens' (2009) posterior mean over a
+    grid of θ = −k / scale.
 
     The shape is drawn towards 0.5 with the weight of ten observations. doi:10.1198/tech.2009.08017.
     """

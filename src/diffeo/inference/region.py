@@ -24,13 +24,15 @@ ENOUGH = 0.02  # of the draws of a width inside, to know where the region is
 class Region:
     """Where `inside` is true; everywhere without one.
 
-    Raises `ConfigError` when it is no function, and on use `InferenceError` when it raises or returns something else
-    than one truth value for each row.
+    Raises `ConfigError` when it is no function, and on use `InferenceError` when it raises or
+    returns something else than one truth value for each row.
     """
 
     def __init__(self, inside: Inside | None) -> None:
         if inside is not None and not callable(inside):
-            raise ConfigError(f"inside is a function of a batch of points, got {type(inside).__name__}")
+            raise ConfigError(
+                f"inside is a function of a batch of points, got {type(inside).__name__}"
+            )
         self.inside = inside
 
     @torch.no_grad()
@@ -45,15 +47,17 @@ class Region:
             raise InferenceError(f"inside raised {said(error)}") from error
         if found.dtype != torch.bool or found.shape != (count,):
             raise InferenceError(
-                f"inside returned {found.dtype} of shape {tuple(found.shape)} for {count} points; return a truth value for "
-                f"each, such as x.sum(1) < 1, shape ({count},)"
+                f"inside returned {found.dtype} of shape {tuple(found.shape)} for {count} points;"
+                f" return a truth value for each, such as x.sum(1) < 1, shape ({count},)"
             )
         return found
 
     def points(self, space: Space, scale: float, generator: torch.Generator) -> Tensor:
-        """Unconstrained points (N, D) inside, of the narrowest normal around 0 that has enough of them there.
+        """Unconstrained points (N, D) inside, of the narrowest normal around 0 that has enough of
+        them there.
 
-        Raises `InferenceError` when no draw of N(0, `scale`²) up to a hundred times as wide is inside.
+        Raises `InferenceError` when no draw of N(0, `scale`²) up to a hundred times as wide is
+        inside.
         """
         best = torch.zeros(0, space.size)
         for width in WIDTHS:
@@ -64,7 +68,8 @@ class Region:
                 break
         if not len(best):
             raise InferenceError(
-                f"inside is false at all {len(WIDTHS) * DRAWS:,} points tried around 0 (unconstrained); shift and scale the "
-                "parameters so that the region is within reach"
+                f"inside is false at all {len(WIDTHS) * DRAWS:,} points tried around 0"
+                " (unconstrained); shift and scale the parameters so that the region is within"
+                " reach"
             )
         return best

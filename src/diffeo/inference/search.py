@@ -55,7 +55,11 @@ class Search:
         if not survey.complete:
             return ("flow", "mcmc")
         asked = isinstance(s.model, Flow) or s.objective is not ReverseKL
-        return ("flow", "particles", "mcmc") if asked or describes(survey) else ("particles", "annealed", "mcmc")
+        return (
+            ("flow", "particles", "mcmc")
+            if asked or describes(survey)
+            else ("particles", "annealed", "mcmc")
+        )
 
     def attempt(self, name: Effort) -> bool:
         """Try one thing; True when its result is to be trusted."""
@@ -66,16 +70,26 @@ class Search:
             found.reasons.append("it was stopped by a signal")
         seconds, calls = time.monotonic() - start, target.evaluations - before
         steps = int(found.history[-1]["step"]) if found.history else 0
-        self.attempts.append(Attempt(name, found.trusted, found.reasons, found.diagnostics, steps, seconds, calls))
-        # Of flows that are not to be trusted the tightest bound is the best: a lost mode costs it the logarithm of its mass.
-        if self.only or self.best is None or found.trusted or found.diagnostics.iw_elbo > self.best.diagnostics.iw_elbo:
+        self.attempts.append(
+            Attempt(name, found.trusted, found.reasons, found.diagnostics, steps, seconds, calls)
+        )
+        # Of flows that are not to be trusted the tightest bound is the best: a lost mode costs it
+        # the logarithm of its mass.
+        if (
+            self.only
+            or self.best is None
+            or found.trusted
+            or found.diagnostics.iw_elbo > self.best.diagnostics.iw_elbo
+        ):
             self.best = found
         return found.trusted
 
     def posterior(self) -> Posterior:
         found, target = self.best, self.fitting.target
         assert found is not None
-        tried = [f"{a.name}: {reason}" for a in self.attempts if not a.trusted for reason in a.reasons]
+        tried = [
+            f"{a.name}: {reason}" for a in self.attempts if not a.trusted for reason in a.reasons
+        ]
         return Posterior(
             flow=found.flow,
             space=target.space,
@@ -95,15 +109,25 @@ class Search:
         """Did the clock end the search, and whose limit was it?"""
         if not self.fitting.late():
             return []
-        default = ", the default of effort='auto': give minutes= for another" if self.limit_is_default else ""
+        default = (
+            ", the default of effort='auto': give minutes= for another"
+            if self.limit_is_default
+            else ""
+        )
         return [f"the limit of {self.minutes:.3g} minutes ended the search{default}"]
 
     def _flow(self, name: Effort) -> Found:
         s = self.fitting.settings
         found = self.fitting(name, s.seed)
-        others = [self.fitting(name, seed) for seed in range(s.seed + 1, s.seed + s.repeats) if not self.fitting.over()]
+        others = [
+            self.fitting(name, seed)
+            for seed in range(s.seed + 1, s.seed + s.repeats)
+            if not self.fitting.over()
+        ]
         if len(others) < s.repeats - 1:
-            found.reasons.append(f"the time was over after {1 + len(others)} of {s.repeats} repeats")
+            found.reasons.append(
+                f"the time was over after {1 + len(others)} of {s.repeats} repeats"
+            )
         if others:
             _, reasons = verdict(found.diagnostics, repeats=[other.diagnostics for other in others])
             found.reasons += [reason for reason in reasons if reason not in found.reasons]
@@ -116,14 +140,19 @@ class Search:
 
     @torch.no_grad()
     def _missed(self, found: Found) -> str | None:
-        """Maxima of the log density where the flow has next to nothing: reverse KL drops modes, and its weights do not tell."""
+        """Maxima of the log density where the flow has next to nothing: reverse KL drops modes, and
+        its weights do not tell.
+        """
         generator = torch.Generator().manual_seed(mix(self.fitting.settings.seed, 12))
         proper = self._heavy()
         for maximum in proper:
             u = maximum.sample(PROBES, generator)
             above = float(self.fitting.weights(found.flow, u).median()) - found.diagnostics.log_z
             if above > MISSED:
-                return f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f} times their average"
+                return (
+                    f"a mode is lost: around one of {len(proper)} maxima weights are e^{above:.0f}"
+                    " times their average"
+                )
         return None
 
     def _teller(self) -> Callable[[int, float], None] | None:
@@ -133,7 +162,14 @@ class Search:
             assert tell is not None
             seconds = time.monotonic() - start
             tell(
-                Progress(step, step / (STATES + WARMUP), 0.0, None, seconds, note=f"chains: {accepted:.0%} of proposals accepted")
+                Progress(
+                    step,
+                    step / (STATES + WARMUP),
+                    0.0,
+                    None,
+                    seconds,
+                    note=f"chains: {accepted:.0%} of proposals accepted",
+                )
             )
 
         return None if tell is None else told
@@ -172,22 +208,30 @@ class Search:
         fitting = self.fitting
         generator = torch.Generator().manual_seed(mix(fitting.settings.seed, 14))
         _, of_q = fitting.draw(best.flow, generator)
-        of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(chains.samples.shape[:2])
+        of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(
+            chains.samples.shape[:2]
+        )
         value, error = bridge(of_p, of_q)
         if fitting.survey.complete:
             error = math.hypot(error, 1 / fitting.survey.lineages)
         return replace(best.diagnostics, log_z=value, log_z_se=error)
 
     def _unvisited(self, samples: Tensor) -> list[str]:
-        """Maxima that no chain came near, and reference draws that lie elsewhere: chains agree with each other all the same."""
+        """Maxima that no chain came near, and reference draws that lie elsewhere: chains agree with
+        each other all the same.
+        """
         x, reasons = samples.flatten(0, 1).double().cpu(), []
         maxima = self._heavy()
         far = sum(float(m.distance(x).min()) > NEAR * math.sqrt(x.shape[1]) for m in maxima)
         if far:
-            reasons.append(f"a mode is lost: the chains never came near {far} of {len(maxima)} maxima")
+            reasons.append(
+                f"a mode is lost: the chains never came near {far} of {len(maxima)} maxima"
+            )
         if self.fitting.survey.complete:
             held = self.fitting.survey.held
-            reasons += _elsewhere(x, held.particles.flatten(0, 1), held.lineages, "the particles of tempering")
+            reasons += _elsewhere(
+                x, held.particles.flatten(0, 1), held.lineages, "the particles of tempering"
+            )
         if self.fitting.reference is not None:
             known = self.fitting.reference.double()
             reasons += _elsewhere(x, known, len(known), "the reference draws")
@@ -201,7 +245,9 @@ class Search:
 
 
 def _elsewhere(x: Tensor, known: Tensor, independent: int, what: str) -> list[str]:
-    """Are the means of chains (N, D) away from those of draws (M, D) that are worth so many independent ones?"""
+    """Are the means of chains (N, D) away from those of draws (M, D) that are worth so many
+    independent ones?
+    """
     off = float(((x.mean(0) - known.mean(0)) / known.std(0)).abs().max())
     if off <= MOST_OFF + 4 / math.sqrt(independent):
         return []
@@ -212,8 +258,11 @@ def _counted(target: Target) -> list[str]:
     said = []
     if target.nan_rows:
         said.append(
-            f"the log density was NaN at {target.nan_rows:,} of {target.evaluations:,} points, which count as zero density"
+            f"the log density was NaN at {target.nan_rows:,} of {target.evaluations:,} points,"
+            " which count as zero density"
         )
     if target.mode == "rows":
-        said.append("the log density was called point by point, which is slow: write it for batches")
+        said.append(
+            "the log density was called point by point, which is slow: write it for batches"
+        )
     return said

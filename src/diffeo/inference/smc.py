@@ -1,4 +1,6 @@
-"""Tempered sequential Monte Carlo: draws of a density and its log Z from a wide start, without a flow."""
+"""Tempered sequential Monte Carlo: draws of a density and its log Z from a wide start, without a
+flow.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ INSIDE_TRIES = 200  # rounds of draws to find points of positive density
 
 @dataclass(frozen=True)
 class Reference:
-    """N(mean, L Lᵀ), the distribution that tempering starts from: mean (D,), L (D, D) lower triangular, in float64."""
+    """N(mean, L Lᵀ), the distribution that tempering starts from: mean (D,), L (D, D) lower
+    triangular, in float64.
+    """
 
     mean: Tensor
     lower: Tensor
@@ -62,11 +66,15 @@ class Populations:
 
     @property
     def lineages(self) -> int:
-        """Number of first particles that have descendants: how many independent draws these are worth at least."""
+        """Number of first particles that have descendants: how many independent draws these are
+        worth at least.
+        """
         return sum(len(row.unique()) for row in self.ancestors)
 
     def estimate(self) -> tuple[float, float]:
-        """log of the mean of the populations' Z, and its standard error: of their spread and 1/√lineages."""
+        """log of the mean of the populations' Z, and its standard error: of their spread and
+        1/√lineages.
+        """
         count = len(self.log_z)
         relative = (self.log_z - self.log_z.max()).exp()
         value = float(self.log_z.max() + relative.mean().log())
@@ -77,7 +85,12 @@ class Populations:
         """The first half of the populations and the second."""
         half = len(self.log_z) // 2
         first, second = (
-            replace(self, particles=self.particles[rows], log_z=self.log_z[rows], ancestors=self.ancestors[rows])
+            replace(
+                self,
+                particles=self.particles[rows],
+                log_z=self.log_z[rows],
+                ancestors=self.ancestors[rows],
+            )
             for rows in (slice(None, half), slice(half, None))
         )
         return first, second
@@ -92,23 +105,28 @@ def tempered_smc(
     seed: int = 0,
     over: Callable[[], bool] = lambda: False,
 ) -> Populations:
-    """Draws of p = p̃ / Z and log Z by way of p_β ∝ N(u; m, L Lᵀ)^(1−β) p̃(u)^β, β rising from 0 to 1.
+    """Draws of p = p̃ / Z and log Z by way of p_β ∝ N(u; m, L Lᵀ)^(1−β) p̃(u)^β, β rising from 0 to
+    1.
 
-    `target`, log p̃, takes points (B, D) and returns (B,). β rises so far that the weights (p̃ / N)^Δβ keep an effective
-    sample size of 60 %; the populations are resampled, each by itself, and moved by Hamiltonian Monte Carlo with the
-    particles' covariance for a mass. Nothing is learnt but those scales, so what it finds depends on the target and the
-    `reference` alone: that should be wider than the target in every direction. Z has no bias however short the moves are,
-    its error is that of the populations' spread. It ends early once `over()` is true. Del Moral, Doucet & Jasra 2006,
-    doi:10.1111/j.1467-9868.2006.00553.x.
+    `target`, log p̃, takes points (B, D) and returns (B,). β rises so far that the weights (p̃ /
+    N)^Δβ keep an effective sample size of 60 %; the populations are resampled, each by itself, and
+    moved by Hamiltonian Monte Carlo with the particles' covariance for a mass. Nothing is learnt
+    but those scales, so what it finds depends on the target and the `reference` alone: that should
+    be wider than the target in every direction. Z has no bias however short the moves are, its
+    error is that of the populations' spread. It ends early once `over()` is true. Del Moral, Doucet
+    & Jasra 2006, doi:10.1111/j.1467-9868.2006.00553.x.
 
     >>> import torch
-    >>> far = lambda u: torch.logaddexp(-0.5 * (u - 6).square().sum(1), -0.5 * (u + 6).square().sum(1))  # Z = 4π
-    >>> wide = Reference(torch.zeros(2, dtype=torch.float64), 10 * torch.eye(2, dtype=torch.float64))
+    >>> normal = lambda u, mean: -0.5 * (u - mean).square().sum(1)
+    >>> far = lambda u: torch.logaddexp(normal(u, 6), normal(u, -6))  # Z = 4π
+    >>> wide = Reference(torch.zeros(2).double(), 10 * torch.eye(2).double())
     >>> value, error = tempered_smc(far, wide, particles=256).estimate()
     >>> abs(value - math.log(4 * math.pi)) < 4 * error
     True
     """
-    sampler = _Sampler(target, reference, populations, particles, torch.Generator().manual_seed(mix(seed, STREAM)))
+    sampler = _Sampler(
+        target, reference, populations, particles, torch.Generator().manual_seed(mix(seed, STREAM))
+    )
     complete = sampler.run(over)
     points = reference.points(sampler.state.z).view(populations, particles, -1)
     return Populations(points, sampler.log_z, sampler.ancestors, sampler.levels, complete)
@@ -118,7 +136,12 @@ class _Sampler:
     """All particles of all populations, (R N, D) in coordinates where the reference is N(0, I)."""
 
     def __init__(
-        self, target: LogDensity, reference: Reference, populations: int, particles: int, generator: torch.Generator
+        self,
+        target: LogDensity,
+        reference: Reference,
+        populations: int,
+        particles: int,
+        generator: torch.Generator,
     ) -> None:
         self.target, self.reference, self.generator = target, reference, generator
         self.log_det = reference.log_det
@@ -131,7 +154,9 @@ class _Sampler:
         self.state = self._evaluate(self._normal())
 
     def run(self, over: Callable[[], bool]) -> bool:
-        """Raise β to 1; False when it was stopped, or a population has no particle of positive density."""
+        """Raise β to 1; False when it was stopped, or a population has no particle of positive
+        density.
+        """
         if not self._enter(over):
             return False
         while self.beta < 1:
@@ -145,7 +170,9 @@ class _Sampler:
         return True
 
     def _enter(self, over: Callable[[], bool]) -> bool:
-        """Particles of zero density are replaced by draws of the reference where it is positive, at the cost in Z."""
+        """Particles of zero density are replaced by draws of the reference where it is positive, at
+        the cost in Z.
+        """
         inside = self._inside(self.state)
         tried, hit = torch.full_like(self.log_z, float(self.particles)), inside.double().sum(1)
         for _ in range(INSIDE_TRIES):
@@ -164,9 +191,13 @@ class _Sampler:
         return (state.log_p > -math.inf).view(self.populations, -1)
 
     def _replace(self, fresh: State) -> None:
-        """Put good fresh points of a population in the places of those of zero density, as far as they go."""
+        """Put good fresh points of a population in the places of those of zero density, as far as
+        they go.
+        """
         numbers = torch.arange(len(fresh.z)).view(self.populations, -1)
-        for rows, inside, good in zip(numbers, self._inside(self.state), self._inside(fresh), strict=True):
+        for rows, inside, good in zip(
+            numbers, self._inside(self.state), self._inside(fresh), strict=True
+        ):
             places, points = rows[~inside], rows[good]
             count = min(len(places), len(points))
             for old, new in zip(self.state, fresh, strict=True):
@@ -174,7 +205,9 @@ class _Sampler:
 
     def _rise(self) -> None:
         """The next temperature, and resampling by the weights it gives."""
-        log_ratio = (self.state.log_p - self._log_reference(self.state.z)).view(self.populations, -1)
+        log_ratio = (self.state.log_p - self._log_reference(self.state.z)).view(
+            self.populations, -1
+        )
         rise = _largest_rise(log_ratio, 1 - self.beta)
         self.beta = 1.0 if rise >= 1 - self.beta else self.beta + rise
         self.levels += 1
@@ -186,7 +219,9 @@ class _Sampler:
         self.state = State(*(part[flat] for part in self.state))
 
     def _spread(self) -> Tensor:
-        """Cholesky factor of the particles' covariance, drawn towards its diagonal where there are few for so many entries."""
+        """Cholesky factor of the particles' covariance, drawn towards its diagonal where there are
+        few for so many entries.
+        """
         covariance, rows = covariance_of(self.state.z), len(self.state.z)
         shrink = self.size / (self.size + rows) if rows < MANY * self.size else 0.0
         diagonal = covariance.diagonal().clamp_min(1e-300)
@@ -197,7 +232,9 @@ class _Sampler:
     def _move(self, lower: Tensor) -> None:
         """One Hamiltonian trajectory for each particle, with steps of random size."""
         state = self.state
-        factor = SHORTEST ** torch.rand(len(state.z), 1, generator=self.generator, dtype=torch.float64)
+        factor = SHORTEST ** torch.rand(
+            len(state.z), 1, generator=self.generator, dtype=torch.float64
+        )
         step = self.step * factor
         momentum = last = self._normal()
         sound = torch.ones(len(state.z), dtype=torch.bool)
@@ -232,7 +269,9 @@ class _Sampler:
 
 
 def _largest_rise(log_ratio: Tensor, most: float) -> float:
-    """The largest δ ≤ `most` for which weights exp(δ · log_ratio) are even enough in every population (R, N)."""
+    """The largest δ ≤ `most` for which weights exp(δ · log_ratio) are even enough in every
+    population (R, N).
+    """
 
     def even(rise: float) -> bool:
         return all(ess(rise * row) >= EVEN for row in log_ratio)

@@ -1,4 +1,6 @@
-"""What values a parameter may take: PyTorch's constraints or their written form, and the bijection for each."""
+"""What values a parameter may take: PyTorch's constraints or their written form, and the bijection
+for each.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +44,34 @@ _JOINT: dict[str, tuple[Constraint, int, type[Bijection]]] = {
     "positive_definite": (constraints.positive_definite, 2, PositiveDefinite),
 }
 # how many numbers a word takes; the third of a circle is where it is cut open
-_BOUNDS = {"real": (0,), "positive": (0,), "greater_than": (1,), "less_than": (1,), "interval": (2,), "circular": (2, 3)}
-_GRAMMAR = "real, positive, greater_than:LOW, less_than:HIGH, interval:LOW:HIGH, circular:LOW:HIGH, " + ", ".join(_JOINT)
+_BOUNDS = {
+    "real": (0,),
+    "positive": (0,),
+    "greater_than": (1,),
+    "less_than": (1,),
+    "interval": (2,),
+    "circular": (2, 3),
+}
+_GRAMMAR = (
+    "real, positive, greater_than:LOW, less_than:HIGH, interval:LOW:HIGH, circular:LOW:HIGH, "
+    + ", ".join(_JOINT)
+)
 
 
 def bijection(name: str, shape: Shape, support: SupportLike) -> Bijection:
-    """The bijection onto values of a shape and support; a list of supports has one for each entry, in row-major order.
+    """The bijection onto values of a shape and support; a list of supports has one for each entry,
+    in row-major order.
 
-    Raises `ConfigError` naming the parameter when the support is unknown, or does not fit the shape.
+    Raises `ConfigError` naming the parameter when the support is unknown, or does not fit the
+    shape.
     """
     if isinstance(support, (list, tuple)):
         return _entrywise(name, shape, support)
     if not isinstance(support, (str, Constraint)):
-        raise ConfigError(f"{name}: {support!r} is no support; give a constraint of PyTorch, such as interval(0, 1), or its name")
+        raise ConfigError(
+            f"{name}: {support!r} is no support; give a constraint of PyTorch, such as interval(0,"
+            " 1), or its name"
+        )
     for word, (constraint, axes, build) in _JOINT.items():
         if support == word or isinstance(_base(support), type(constraint)):
             _check_joint(name, word, axes, shape)
@@ -65,15 +82,21 @@ def bijection(name: str, shape: Shape, support: SupportLike) -> Bijection:
 
 
 def written(bijection: Bijection) -> str | list[str]:
-    """The support that a bijection is for, in words that `bijection` reads: one, or one for each entry.
+    """The support that a bijection is for, in words that `bijection` reads: one, or one for each
+    entry.
 
-    >>> written(bijection("x", (2,), constraints.interval(torch.zeros(2), torch.tensor([1.0, 2.0]))))
+    >>> written(
+    ...     bijection("x", (2,), constraints.interval(torch.zeros(2), torch.tensor([1.0, 2.0]))))
     ['interval:0.0:1.0', 'interval:0.0:2.0']
     """
     if not isinstance(bijection, (Bounded, Circular)):
         return next(word for word, (_, _, build) in _JOINT.items() if type(bijection) is build)
-    cuts = bijection.cut if isinstance(bijection, Circular) else torch.full(bijection.shape, math.nan)
-    sides = zip(*(side.flatten().tolist() for side in (bijection.low, bijection.high, cuts)), strict=True)
+    cuts = (
+        bijection.cut if isinstance(bijection, Circular) else torch.full(bijection.shape, math.nan)
+    )
+    sides = zip(
+        *(side.flatten().tolist() for side in (bijection.low, bijection.high, cuts)), strict=True
+    )
     words = [_word(low, high, cut) for low, high, cut in sides]
     return words[0] if len(set(words)) == 1 else words
 
@@ -90,9 +113,14 @@ def _word(low: float, high: float, cut: float) -> str:
 
 def _entrywise(name: str, shape: Shape, supports: Sequence[Constraint | str]) -> Bijection:
     if len(supports) != math.prod(shape):
-        raise ConfigError(f"{name}: {len(supports)} supports for {math.prod(shape)} entries; give one, or one for each entry")
+        raise ConfigError(
+            f"{name}: {len(supports)} supports for {math.prod(shape)} entries; give one, or one for"
+            " each entry"
+        )
     bounds = [_bounds(f"{name}, entry {i}", support) for i, support in enumerate(supports)]
-    low, high = (torch.stack([_fit(name, side, ()) for side in sides]) for sides in zip(*bounds, strict=True))
+    low, high = (
+        torch.stack([_fit(name, side, ()) for side in sides]) for sides in zip(*bounds, strict=True)
+    )
     cut = torch.tensor([_cut(support) for support in supports], dtype=torch.float64)
     return _bounded(name, supports, low.reshape(shape), high.reshape(shape), cut.reshape(shape))
 
@@ -106,13 +134,18 @@ def _bounded(name: str, support: SupportLike, low: Tensor, high: Tensor, cut: Te
         raise ConfigError(f"{name}: {error}, got {support}") from None
     if not circular.any():
         return bounded
-    if not ((low > -math.inf) & (high < math.inf))[circular].all() or not ((low <= cut) & (cut < high))[circular].all():
+    if (
+        not ((low > -math.inf) & (high < math.inf))[circular].all()
+        or not ((low <= cut) & (cut < high))[circular].all()
+    ):
         raise ConfigError(f"{name}: a circle has finite ends and is cut within them, got {support}")
     return Circular(low, high, circular, cut)
 
 
 def _cut(support: Constraint | str) -> float:
-    """Where a circle is cut open, its lower end unless the text says otherwise; NaN for what is no circle."""
+    """Where a circle is cut open, its lower end unless the text says otherwise; NaN for what is no
+    circle.
+    """
     if not isinstance(support, str) or not support.startswith("circular:"):
         return math.nan
     _, *numbers = support.split(":")
@@ -132,7 +165,10 @@ def _bounds(name: str, support: Constraint | str) -> tuple[float | Tensor, float
         return -math.inf, base.upper_bound
     if isinstance(base, (constraints.interval, constraints.half_open_interval)):
         return base.lower_bound, base.upper_bound
-    raise ConfigError(f"{name}: no way to the support {support!r}; a parameter must be continuous and one of {_GRAMMAR}")
+    raise ConfigError(
+        f"{name}: no way to the support {support!r}; a parameter must be continuous and one of"
+        f" {_GRAMMAR}"
+    )
 
 
 def _parse(name: str, text: str) -> tuple[float, float]:
@@ -163,7 +199,9 @@ def _fit(name: str, bound: float | Tensor, shape: Shape) -> Tensor:
     try:
         return tensor.expand(shape)
     except RuntimeError:
-        raise ConfigError(f"{name}: bounds of shape {tuple(tensor.shape)} do not fit the shape {shape}") from None
+        raise ConfigError(
+            f"{name}: bounds of shape {tuple(tensor.shape)} do not fit the shape {shape}"
+        ) from None
 
 
 def _check_joint(name: str, word: str, axes: int, shape: Shape) -> None:

@@ -1,4 +1,6 @@
-"""What there is to fit: maxima, and particles of tempered Monte Carlo that no flow has had a hand in."""
+"""What there is to fit: maxima, and particles of tempered Monte Carlo that no flow has had a hand
+in.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,17 @@ STREAM = 16  # of random numbers
 APART = 4.0  # standard errors between two values of log Z that do not agree
 NOISY = 0.5  # nats: a standard error of the populations' log Z that vouches for nothing
 FEW = 10  # coordinates up to which narrow modes are met wherever they are
-UNLIKE, SLIGHT = 4.0, 10.0  # nats between the widths of maxima, and between their masses, beyond which they tell nothing
-SEEN = math.log(2)  # nats that the populations' log Z may lie below a flow's: they have met half of the mass
+# nats between the widths of maxima, and between their masses, beyond which they tell nothing
+UNLIKE, SLIGHT = 4.0, 10.0
+# nats that the populations' log Z may lie below a flow's: they have met half of the mass
+SEEN = math.log(2)
 
 
 @dataclass
 class Survey:
-    """The maxima, populations of particles, and how far the maxima describe these. Half of the populations are kept apart."""
+    """The maxima, populations of particles, and how far the maxima describe these. Half of the
+    populations are kept apart.
+    """
 
     maxima: list[Laplace]
     reference: Reference
@@ -76,7 +82,9 @@ class Survey:
         return self._populations.estimate()
 
     def draws(self) -> Tensor:
-        """The other particles (N, D): maxima are looked for from these, and flows may learn from them."""
+        """The other particles (N, D): maxima are looked for from these, and flows may learn from
+        them.
+        """
         return self._populations.split()[0].particles.flatten(0, 1)
 
     @property
@@ -102,14 +110,18 @@ def survey(
     seed: int = 0,
     over: Callable[[], bool] = lambda: False,
 ) -> Survey:
-    """Climb from where `maxima` explain least, temper from a reference wider than all, climb from what is left, and widen it.
+    """Climb from where `maxima` explain least, temper from a reference wider than all, climb from
+    what is left, and widen it.
 
-    The reference has the moments of the maxima's Gaussians and of a normal around 0 that reaches to 30 times `scale`, twice
-    as wide. Where the particles end up about as wide as the reference, or show maxima that were not known, all is done
-    again from a wider one; where hardly a draw of it has a positive density, from one that reaches a third as far.
+    The reference has the moments of the maxima's Gaussians and of a normal around 0 that reaches to
+    30 times `scale`, twice as wide. Where the particles end up about as wide as the reference, or
+    show maxima that were not known, all is done again from a wider one; where hardly a draw of it
+    has a positive density, from one that reaches a third as far.
     """
     maxima = list(maxima)
-    climb_where_unexplained(maxima, target, size, scale=scale, seed=mix(seed, STREAM, ROUNDS), over=over)
+    climb_where_unexplained(
+        maxima, target, size, scale=scale, seed=mix(seed, STREAM, ROUNDS), over=over
+    )
     result = Survey(maxima, _reference(maxima, size, scale), seed)
     for _ in range(ROUNDS):
         known = len(result.maxima)
@@ -123,22 +135,32 @@ def survey(
         wider = _widened(result.reference, result.draws())
         if wider is None and len(result.maxima) <= known + known // 4:
             break
-        result.reference = _halfway(wider or result.reference, _reference(result.maxima, size, scale))
+        result.reference = _halfway(
+            wider or result.reference, _reference(result.maxima, size, scale)
+        )
     return result
 
 
 def agreement(survey: Survey, log_z: float, error: float) -> list[str]:
-    """Reasons against a value of log Z with its standard error: what the populations say of it, which know nothing of it.
+    """Reasons against a value of log Z with its standard error: what the populations say of it,
+    which know nothing of it.
 
-    They must not have met more mass than it says, within `APART` errors, nor less than half of it. And in many dimensions
-    they may miss modes much narrower than others, as climbs may: where such are known there may be more of them.
+    They must not have met more mass than it says, within `APART` errors, nor less than half of it.
+    And in many dimensions they may miss modes much narrower than others, as climbs may: where such
+    are known there may be more of them.
     """
     if not survey.complete:
-        return ["tempering from a wide start did not come to its end, so nothing but the flow vouches for its draws"]
+        return [
+            "tempering from a wide start did not come to its end, so nothing but the flow vouches"
+            " for its draws"
+        ]
     if _unlike(survey.maxima):
         return ["modes are of very unlike width, so that narrower ones may have been missed"]
     value, noise = survey.estimate()
-    said = f"log Z is {log_z:.3f} by the flow and {value:.3f} ± {noise:.3f} by tempering from a wide start"
+    said = (
+        f"log Z is {log_z:.3f} by the flow and {value:.3f} ± {noise:.3f} by tempering from a wide"
+        " start"
+    )
     if not noise <= NOISY:
         return [f"{said}, which is too rough to vouch for it"]
     apart = APART * math.hypot(noise, error)
@@ -150,7 +172,9 @@ def agreement(survey: Survey, log_z: float, error: float) -> list[str]:
 
 
 def _unlike(maxima: list[Laplace]) -> bool:
-    """Are there modes in many dimensions of which some take up next to nothing of the volume of others?"""
+    """Are there modes in many dimensions of which some take up next to nothing of the volume of
+    others?
+    """
     proper = [m for m in maxima if m.proper]
     top = max((m.log_z for m in proper), default=0.0)
     widths = [m.log_volume for m in proper if m.log_z > top - SLIGHT]
@@ -163,7 +187,9 @@ def _reference(maxima: list[Laplace], size: int, scale: float) -> Reference:
     means = [torch.zeros(size, dtype=torch.float64), *(m.mode.double() for m in maxima)]
     around = scale * max(LEAST_SD, RADIUS / math.sqrt(size)) * torch.eye(size, dtype=torch.float64)
     lowers = [around, *(m.lower.double() for m in maxima)]
-    weights = torch.tensor([share] + [(1 - share) / max(1, len(maxima))] * len(maxima), dtype=torch.float64)
+    weights = torch.tensor(
+        [share] + [(1 - share) / max(1, len(maxima))] * len(maxima), dtype=torch.float64
+    )
     mean, covariance = moments(weights, torch.stack(means), torch.stack(lowers))
     return Reference(mean, _root(WIDER**2 * covariance))
 
@@ -195,8 +221,12 @@ def _halfway(one: Reference, other: Reference) -> Reference:
     return Reference(mean, _root(covariance))
 
 
-def _explain(maxima: list[Laplace], particles: Tensor, target: LogDensity, over: Callable[[], bool]) -> float:
-    """Climb from particles (N, D) that no maximum accounts for, until that finds no other; the share accounted for."""
+def _explain(
+    maxima: list[Laplace], particles: Tensor, target: LogDensity, over: Callable[[], bool]
+) -> float:
+    """Climb from particles (N, D) that no maximum accounts for, until that finds no other; the
+    share accounted for.
+    """
     left = _unexplained(maxima, particles)
     for _ in range(0, CLIMBS, BATCH):
         if not len(left) or len(maxima) > MOST_MODES or over():

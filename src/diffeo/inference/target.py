@@ -1,4 +1,6 @@
-"""A user's log density as a function of unconstrained points, with every way in which it may go wrong accounted for."""
+"""A user's log density as a function of unconstrained points, with every way in which it may go
+wrong accounted for.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,25 @@ __all__ = ["Target"]
 
 
 _NO_GRADIENT = (
-    "the log density carries no gradient; compute it from its argument with PyTorch, without .detach(), .item() or numpy, "
-    "and if it is constant return 0 * x.sum(-1)"
+    "the log density carries no gradient; compute it from its argument with PyTorch, without"
+    " .detach(), .item() or numpy, and if it is constant return 0 * x.sum(-1)"
 )
 
 
 class Target:
     """u (B, D) -> log p(x) + log|det ∂x/∂u|, x = space.constrain(u): shape (B,), differentiable.
 
-    `log_density` takes values as `space` has them, a tensor (B, \\*event) or a dict of tensors, and returns (B,); a
-    function of single points is mapped over rows. It may be −inf outside its support. NaN, and a point that is not
-    finite itself, count as −inf; such rows have gradient zero. With `max_rows` it is never given more rows at once, with
-    `device` it gets them there; the values are back on the device of the points. Where `inside` is false the density is
-    zero by declaration: `log_density` never gets such rows.
+    `log_density` takes values as `space` has them, a tensor (B, \\*event) or a dict of tensors, and
+    returns (B,); a function of single points is mapped over rows. It may be −inf outside its
+    support. NaN, and a point that is not finite itself, count as −inf; such rows have gradient
+    zero. With `max_rows` it is never given more rows at once, with `device` it gets them there; the
+    values are back on the device of the points. Where `inside` is false the density is zero by
+    declaration: `log_density` never gets such rows.
 
-    Raises `InferenceError` when it raises (its exception is the cause), returns another shape, integers, +inf, or no
-    gradient where one is needed. Points of float32 are handed over as float64 if it takes only those, and the other way
-    round. The values returned have the wider dtype of the log density and the points.
+    Raises `InferenceError` when it raises (its exception is the cause), returns another shape,
+    integers, +inf, or no gradient where one is needed. Points of float32 are handed over as float64
+    if it takes only those, and the other way round. The values returned have the wider dtype of the
+    log density and the points.
 
     >>> import torch
     >>> from diffeo.inference import Space, Target
@@ -53,17 +57,26 @@ class Target:
         inside: Inside | None = None,
     ) -> None:
         if not callable(log_density):
-            raise ConfigError(f"a log density is a function of a batch of points, got {type(log_density).__name__}")
+            raise ConfigError(
+                "a log density is a function of a batch of points, got"
+                f" {type(log_density).__name__}"
+            )
         if max_rows is not None and max_rows < 1:
             raise ConfigError(f"max_rows must be at least 1, got {max_rows}")
         self.log_density, self.space, self.max_rows = log_density, space, max_rows
         self.device = None if device is None else torch.device(device)
-        """Where `log_density` gets its points, whatever device they come from; None leaves them where they are."""
+        """Where `log_density` gets its points, whatever device they come from; None leaves them
+        where they are.
+        """
         self.region = Region(inside)
         self.mode: Mode | None = None
-        """How `log_density` is called, found out at the first call from a handful of points that are not counted."""
+        """How `log_density` is called, found out at the first call from a handful of points that
+        are not counted.
+        """
         self.given: dict[torch.dtype, torch.dtype] = {}
-        """The dtype that `log_density` is given for points of a dtype: their own, or the other one if it takes only that."""
+        """The dtype that `log_density` is given for points of a dtype: their own, or the other one
+        if it takes only that.
+        """
         self.evaluations = 0
         """How many points the log density was evaluated at."""
         self.gradients = 0
@@ -85,14 +98,28 @@ class Target:
 
     def counts(self) -> dict[str, int]:
         """The counters by name."""
-        names = ("evaluations", "gradients", "nan_rows", "outside_rows", "declared_rows", "nan_gradients")
+        names = (
+            "evaluations",
+            "gradients",
+            "nan_rows",
+            "outside_rows",
+            "declared_rows",
+            "nan_gradients",
+        )
         return {name: getattr(self, name) for name in names}
 
-    def check(self, generator: torch.Generator | None = None, *, points: int = 8, dtype: torch.dtype | None = None) -> None:
+    def check(
+        self,
+        generator: torch.Generator | None = None,
+        *,
+        points: int = 8,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         """Evaluate a few points near 0 and raise `InferenceError` for what would spoil a long run.
 
-        Besides what a call raises: no finite value or gradient at any point, a value that differs from one evaluation
-        to the next, and one that depends on which points share the batch. The points are on the generator's device.
+        Besides what a call raises: no finite value or gradient at any point, a value that differs
+        from one evaluation to the next, and one that depends on which points share the batch. The
+        points are on the generator's device.
         """
         device = generator.device if generator is not None else None
         u = torch.randn(points, self.space.size, generator=generator, dtype=dtype, device=device)
@@ -105,8 +132,9 @@ class Target:
         finite = log_p.detach().isfinite()
         if not finite.any():
             raise InferenceError(
-                f"the log density is NaN or −inf at all {points} points tried near 0 (unconstrained), {self._first(u)}; "
-                "declare the supports of its parameters, or shift and scale them so that 0 is within reach"
+                f"the log density is NaN or −inf at all {points} points tried near 0"
+                f" (unconstrained), {self._first(u)}; declare the supports of its parameters, or"
+                " shift and scale them so that 0 is within reach"
             )
         self._check_gradient(u, log_p, finite)
         with torch.no_grad():
@@ -120,12 +148,16 @@ class Target:
             raise InferenceError(f"the gradient of the log density raised {said(error)}") from error
         if self.nan_gradients - before == int(finite.sum()):
             raise InferenceError(
-                f"the gradient of the log density is NaN or infinite at all points tried near 0, {self._first(u)}; "
-                "look for torch.where or sqrt with a branch or a zero whose derivative is infinite"
+                "the gradient of the log density is NaN or infinite at all points tried near 0,"
+                f" {self._first(u)}; look for torch.where or sqrt with a branch or a zero whose"
+                " derivative is infinite"
             )
         # The log-det depends on u whatever the log density does, so that is asked for by itself.
         value, _ = self.space.constrain(u.detach().to(self.given[u.dtype]))
-        leaves = [x.detach().requires_grad_() for x in (value.values() if isinstance(value, dict) else [value])]
+        leaves = [
+            x.detach().requires_grad_()
+            for x in (value.values() if isinstance(value, dict) else [value])
+        ]
         value = dict(zip(value, leaves, strict=True)) if isinstance(value, dict) else leaves[0]
         total = self._density(value, u).sum()
         if all(grad is None for grad in torch.autograd.grad(total, leaves, allow_unused=True)):
@@ -134,13 +166,15 @@ class Target:
     def _check_rows(self, u: Tensor, log_p: Tensor) -> None:
         if not _close(self(u), log_p):
             raise InferenceError(
-                "the log density differs from one evaluation to the next; draw its random numbers beforehand, and do not "
-                "subsample the data: importance weights need the same function every time"
+                "the log density differs from one evaluation to the next; draw its random numbers"
+                " beforehand, and do not subsample the data: importance weights need the same"
+                " function every time"
             )
         if len(u) > 1 and not _close(self(u[1::2]), log_p[1::2]):
             raise InferenceError(
-                "the log density of a point depends on the other points of its batch; reduce over the event only, "
-                "with .sum(-1) rather than .sum() or .mean(), and do not let data broadcast against the batch"
+                "the log density of a point depends on the other points of its batch; reduce over"
+                " the event only, with .sum(-1) rather than .sum() or .mean(), and do not let data"
+                " broadcast against the batch"
             )
 
     def _rows(self, u: Tensor) -> Tensor:
@@ -153,7 +187,12 @@ class Target:
         value, log_det = self.space.constrain(points.to(self.given.get(points.dtype, points.dtype)))
         declared = self.region.contains(value).to(points.device)
         log_p = self._inside(value, points, declared)
-        if torch.is_grad_enabled() and u.requires_grad and not log_p.requires_grad and bool(declared.any()):
+        if (
+            torch.is_grad_enabled()
+            and u.requires_grad
+            and not log_p.requires_grad
+            and bool(declared.any())
+        ):
             raise InferenceError(_NO_GRADIENT)
         usable = real & log_p.detach().isfinite()
         if not usable.all():
@@ -181,7 +220,9 @@ class Target:
         except Exception as error:
             if "requires grad" in str(error) and "numpy" in str(error):
                 raise InferenceError(_NO_GRADIENT) from error
-            raise InferenceError(f"the log density raised {said(error)}; the first of its points is {_show(value)}") from error
+            raise InferenceError(
+                f"the log density raised {said(error)}; the first of its points is {_show(value)}"
+            ) from error
         return self._accept(found, points)
 
     def _count(self, log_p: Tensor, real: Tensor, declared: Tensor, value: Value) -> None:
@@ -197,7 +238,9 @@ class Target:
         self.declared_rows += int((~declared).sum())
 
     def _settle(self, points: Tensor) -> None:
-        """Find out how the log density wants to be called; raises the first complaint when no way works."""
+        """Find out how the log density wants to be called; raises the first complaint when no way
+        works.
+        """
         first: InferenceError | None = None
         own = points.dtype
         for dtype in (own, torch.float32 if own == torch.float64 else torch.float64):
@@ -210,7 +253,9 @@ class Target:
                 self.mode, self.given[own] = choose_mode(self.log_density, value), dtype
                 return
             except InferenceError as error:
-                first = first or InferenceError(f"{error}; the first of its points is {_show(value)}")
+                first = first or InferenceError(
+                    f"{error}; the first of its points is {_show(value)}"
+                )
                 first.__cause__ = error.__cause__
         raise first or InferenceError("unreachable")
 
@@ -219,13 +264,20 @@ class Target:
         log_p = torch.as_tensor(found)
         if log_p.shape != (len(points),):
             shape = tuple(log_p.shape)
-            raise InferenceError(f"the log density returned shape {shape} for {len(points)} points; return one value per point")
+            raise InferenceError(
+                f"the log density returned shape {shape} for {len(points)} points; return one value"
+                " per point"
+            )
         if not log_p.is_floating_point():
-            raise InferenceError(f"the log density returned {log_p.dtype}; return floating-point numbers, in nats")
+            raise InferenceError(
+                f"the log density returned {log_p.dtype}; return floating-point numbers, in nats"
+            )
         return full_precision(log_p.to(points.device))
 
     def _clean(self, grad: Tensor | None, usable: Tensor) -> Tensor | None:
-        """Zero the gradients of rows that are of no use: 0 · ∞ within the user's function has made NaN of them."""
+        """Zero the gradients of rows that are of no use: 0 · ∞ within the user's function has made
+        NaN of them.
+        """
         if grad is None:  # autograd's own zero
             return None
         self.gradients += len(grad)

@@ -29,12 +29,14 @@ def climb_where_unexplained(
     seed: int = 0,
     over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Climb from where log p̃ is largest beside log Σ_i Z_i N(u; m_i, L_i L_iᵀ) of the known `maxima`, and add the new ones.
+    """Climb from where log p̃ is largest beside log Σ_i Z_i N(u; m_i, L_i L_iᵀ) of the known
+    `maxima`, and add the new ones.
 
-    In many dimensions the widest mode outshines narrower ones nearly everywhere, to the last digit of log p̃: climbs from
-    afar end there, and tempering loses the others on its way. They stand out only in regions around them, which a few in
-    thousands of draws meet that are spread as widely as modes lie apart. `target` takes (B, D); draws have the widths of
-    `laplace`, around 0, and those of the known maxima's places, around their mean.
+    In many dimensions the widest mode outshines narrower ones nearly everywhere, to the last digit
+    of log p̃: climbs from afar end there, and tempering loses the others on its way. They stand out
+    only in regions around them, which a few in thousands of draws meet that are spread as widely as
+    modes lie apart. `target` takes (B, D); draws have the widths of `laplace`, around 0, and those
+    of the known maxima's places, around their mean.
     """
     generator = torch.Generator().manual_seed(seed)
     quiet = 0
@@ -55,7 +57,10 @@ def climb_where_unexplained(
 
 def _spreads(maxima: list[Laplace], size: int, scale: float) -> list[tuple[Tensor, Tensor]]:
     """Means (D,) and standard deviations (D,) of the draws."""
-    spreads = [(torch.zeros(size).double(), torch.full((size,), width * scale).double()) for width in WIDTHS]
+    spreads = [
+        (torch.zeros(size).double(), torch.full((size,), width * scale).double())
+        for width in WIDTHS
+    ]
     if len(maxima) < 2:
         return spreads
     places = torch.stack([m.mode for m in maxima]).double()

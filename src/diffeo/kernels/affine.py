@@ -15,11 +15,14 @@ __all__ = ["affine"]
 
 
 def affine(log_scale: float, inverse: bool = False) -> Kernel:
-    """y = x exp(s) + t with s = b tanh(a / b), b = `log_scale`, params (a, t), or its inverse; log-det ±s."""
+    """y = x exp(s) + t with s = b tanh(a / b), b = `log_scale`, params (a, t), or its inverse;
+    log-det ±s.
+    """
 
     def twin(x: Tensor, params: Tensor) -> Pair:
         if traced():
-            return _affine(x, params, log_scale, inverse)  # these differentiate the formulas by themselves
+            # these differentiate the formulas by themselves
+            return _affine(x, params, log_scale, inverse)
         y, logdet = _Affine.apply(x, params, log_scale, inverse)  # type: ignore[no-untyped-call]
         return y, logdet
 
@@ -45,6 +48,10 @@ class _Affine(torch.autograd.Function):
         (by_y, by_logdet), (x, params) = grads, ctx.saved_tensors
         bend = torch.tanh(params[..., 0] / ctx.bound)
         by_x = by_y * ((-bend if ctx.inverse else bend) * ctx.bound).exp()
-        by_s = by_x * (params[..., 1] - x) - by_logdet if ctx.inverse else torch.addcmul(by_logdet, by_x, x)
+        by_s = (
+            by_x * (params[..., 1] - x) - by_logdet
+            if ctx.inverse
+            else torch.addcmul(by_logdet, by_x, x)
+        )
         by_shift = -by_x if ctx.inverse else by_y
         return by_x, torch.stack([by_s * (1 - bend * bend), by_shift], -1), None, None

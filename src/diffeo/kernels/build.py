@@ -1,6 +1,7 @@
 """Compiling the C++ kernels: once per machine, into the user's cache, by the system's own compiler.
 
-`python -m diffeo.kernels.build` compiles them for all instruction sets of this platform into the package, for a wheel.
+`python -m diffeo.kernels.build` compiles them for all instruction sets of this platform into the
+package, for a wheel.
 """
 
 from __future__ import annotations
@@ -27,9 +28,15 @@ __all__ = ["BuildError", "binary", "build", "capability"]
 
 SOURCES = Path(__file__).parent / "native"
 SHIPPED = SOURCES / "lib"  # what a wheel carries
-# One binary for each instruction set, named as PyTorch names them; the oldest that the stable ABI serves is 2.10.
-X86 = {"AVX512": "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx2 -mfma -mbmi2", "AVX2": "-mavx2 -mfma -mbmi2"}
-FLAGS = "-std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
+# One binary for each instruction set, named as PyTorch names them; the oldest that the stable ABI
+# serves is 2.10.
+X86 = {
+    "AVX512": "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx2 -mfma -mbmi2",
+    "AVX2": "-mavx2 -mfma -mbmi2",
+}
+FLAGS = (
+    "-std=c++20 -O2 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=fast"
+)
 ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 TIMEOUT = 120.0  # seconds, for a compiler or another process that compiles
 LONGEST = 1 << 16  # bytes of a compiler's messages that are looked at
@@ -46,7 +53,8 @@ def capability() -> str:
 
 
 def binary() -> Path:
-    """The compiled kernels for this processor: those that came with the package, or from the cache, compiled if need be.
+    """The compiled kernels for this processor: those that came with the package, or from the cache,
+    compiled if need be.
 
     Raises `BuildError`.
     """
@@ -61,19 +69,27 @@ def binary() -> Path:
                     build(path, capability())
     except OSError as error:
         where = error.filename or "the cache"
-        raise BuildError(f"{where} cannot be written ({error.strerror or error}): set DIFFEO_CACHE to a folder") from None
+        raise BuildError(
+            f"{where} cannot be written ({error.strerror or error}): set DIFFEO_CACHE to a folder"
+        ) from None
     return path
 
 
 def build(path: Path, instructions: str) -> None:
-    """Compile the kernels for one instruction set to `path`, which appears whole or not at all. Raises `BuildError`."""
+    """Compile the kernels for one instruction set to `path`, which appears whole or not at all.
+    Raises `BuildError`.
+    """
     compiler = _compiler()
     root = Path(torch.__file__).parent
     flags = [*FLAGS.split(), ABI, *X86.get(instructions, "").split(), f"-I{root / 'include'}"]
     end = time.monotonic() + TIMEOUT
     with tempfile.TemporaryDirectory(prefix=".build-", dir=path.parent) as folder:
-        objects = {source: Path(folder) / f"{source.stem}.o" for source in sorted(SOURCES.glob("*.cpp"))}
-        compile_all: list[list[str | Path]] = [[compiler, *flags, "-c", source, "-o", to] for source, to in objects.items()]
+        objects = {
+            source: Path(folder) / f"{source.stem}.o" for source in sorted(SOURCES.glob("*.cpp"))
+        }
+        compile_all: list[list[str | Path]] = [
+            [compiler, *flags, "-c", source, "-o", to] for source, to in objects.items()
+        ]
         _run(compile_all, Path(folder), end)
         linked = Path(folder) / path.name
         undefined = ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
@@ -112,12 +128,16 @@ def _run(commands: Sequence[Sequence[str | Path]], folder: Path, end: float) -> 
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str | Path], messages: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: Sequence[str | Path], messages: BinaryIO
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process with a group of its own, for a compiler starts others, which end with it."""
     words = [str(part) for part in command]
     devnull, apart = subprocess.DEVNULL, hasattr(os, "killpg")
     try:
-        process = subprocess.Popen(words, stdin=devnull, stdout=devnull, stderr=messages, start_new_session=apart)
+        process = subprocess.Popen(
+            words, stdin=devnull, stdout=devnull, stderr=messages, start_new_session=apart
+        )
     except OSError as error:
         raise BuildError(f"{words[0]} cannot be started ({error.strerror})") from None
     try:
@@ -144,7 +164,9 @@ def _check(process: subprocess.Popen[bytes], messages: BinaryIO, end: float) -> 
 
 
 def _key() -> str:
-    digest = hashlib.sha256(f"{torch.__version__} {platform.machine()} {FLAGS} {X86} {ABI}".encode())
+    digest = hashlib.sha256(
+        f"{torch.__version__} {platform.machine()} {FLAGS} {X86} {ABI}".encode()
+    )
     for source in sorted(SOURCES.iterdir()):
         if source.is_file():
             digest.update(source.name.encode() + source.read_bytes())

@@ -1,4 +1,6 @@
-"""Where compiled kernels lie: a folder that this user alone can write, and files in it that are as they were written."""
+"""Where compiled kernels lie: a folder that this user alone can write, and files in it that are as
+they were written.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,20 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for who writ
 
 
 def folder() -> Path:
-    """The cache of this user, made where it is missing; a temporary folder of this process where others could change it.
+    """The cache of this user, made where it is missing; a temporary folder of this process where
+    others could change it.
 
-    Code is loaded from it, so whoever can write there runs what he likes as this user. Raises OSError where it cannot be made.
+    Code is loaded from it, so whoever can write there runs what he likes as this user. Raises
+    OSError where it cannot be made.
     """
     path = _chosen()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = path.resolve()
     if danger := _danger(path):
-        return _private(f"{danger}: kernels are compiled for this process alone; set DIFFEO_CACHE to a folder of your own")
+        return _private(
+            f"{danger}: kernels are compiled for this process alone; set DIFFEO_CACHE to a folder"
+            " of your own"
+        )
     return path
 
 
@@ -50,8 +57,9 @@ def _chosen() -> Path:
 def _danger(path: Path) -> str | None:
     """Who else could change what is in the folder, or put another in its place.
 
-    A folder above may belong to root, and be open to all if it is sticky as /tmp is. One that a group may write is accepted,
-    as some systems give each user a group of his own: what a member puts in its place would be his and be seen here.
+    A folder above may belong to root, and be open to all if it is sticky as /tmp is. One that a
+    group may write is accepted, as some systems give each user a group of his own: what a member
+    puts in its place would be his and be seen here.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -79,7 +87,9 @@ def _private(reason: str) -> Path:
 
 
 def whole(path: Path) -> bool:
-    """Is the file there, as `publish` wrote it? Cut short it would end the process as soon as it is loaded."""
+    """Is the file there, as `publish` wrote it? Cut short it would end the process as soon as it is
+    loaded.
+    """
     content, digest = _content(path), _content(_digest(path))
     return content is not None and digest == hashlib.sha256(content).hexdigest().encode()
 
@@ -98,7 +108,9 @@ def _content(path: Path) -> bytes | None:
 
 
 def publish(made: Path, path: Path) -> None:
-    """Move a file, from the same disk, to `path` with its digest beside it: durably, and not readable before it is whole."""
+    """Move a file, from the same disk, to `path` with its digest beside it: durably, and not
+    readable before it is whole.
+    """
     digest = made.with_name(f"{made.name}.sha256")
     digest.write_text(sha256(made))
     for file, place in ((digest, _digest(path)), (made, path)):
@@ -111,10 +123,13 @@ def publish(made: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, seconds: float) -> Iterator[None]:
-    """One process at a time, as far as it can be had: after so many seconds, or where files cannot be locked, all go on."""
+    """One process at a time, as far as it can be had: after so many seconds, or where files cannot
+    be locked, all go on.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | NO_WAIT, 0o600)
-    except OSError:  # a link, or a disk that is full; whether the folder can be written is seen soon
+    # a link, or a disk that is full; whether the folder can be written is seen soon
+    except OSError:
         yield
         return
     with open(descriptor, "rb") as file:

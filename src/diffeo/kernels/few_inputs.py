@@ -12,16 +12,24 @@ from ..core.tracing import traced
 
 __all__ = ["few_inputs"]
 
-FEW = 32  # columns up to which a product is several times as fast when it is written the other way round
+# columns up to which a product is several times as fast when it is written the other way round
+FEW = 32
 
 
 def few_inputs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x Wᵀ + b for x (B, N), W (M, N), with the gradients W g and gᵀ x transposed where N is small.
 
-    BLAS libraries work through the rows of a result many columns at a time, and such results have few columns: for
-    N = 8, M = 128 and 1,024 rows each of the two takes a quarter of the time as (Wᵀ gᵀ)ᵀ and (xᵀ g)ᵀ.
+    BLAS libraries work through the rows of a result many columns at a time, and such results have
+    few columns: for N = 8, M = 128 and 1,024 rows each of the two takes a quarter of the time as
+    (Wᵀ gᵀ)ᵀ and (xᵀ g)ᵀ.
     """
-    if traced() or not torch.is_grad_enabled() or x.shape[-1] > FEW or x.dim() != 2 or torch.is_autocast_enabled(x.device.type):
+    if (
+        traced()
+        or not torch.is_grad_enabled()
+        or x.shape[-1] > FEW
+        or x.dim() != 2
+        or torch.is_autocast_enabled(x.device.type)
+    ):
         return F.linear(x, weight, bias)
     out: Tensor = _FewInputs.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return out

@@ -1,7 +1,8 @@
 """The mixture of logistics.
 
-With σ_i = σ(z_i), z_i = (x − μ_i) k_i, k_i = exp(−s_i), F = Σ π_i σ_i, R = 1 − F, and the shares u_i = π_i σ_i / F and
-o_i = π_i (1 − σ_i) / R: G = logit F = log F − log R has the slope Σ k_i (u_i (1 − σ_i) + o_i σ_i), a sum of positive terms.
+With σ_i = σ(z_i), z_i = (x − μ_i) k_i, k_i = exp(−s_i), F = Σ π_i σ_i, R = 1 − F, and the shares
+u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R: G = logit F = log F − log R has the slope Σ k_i (u_i
+(1 − σ_i) + o_i σ_i), a sum of positive terms.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ ITERATIONS = {
 
 @dataclass(frozen=True)
 class MixtureShape:
-    """What of a mixture is fixed at build time: components, bounds of a and s, the share ε of the identity."""
+    """What of a mixture is fixed at build time: components, bounds of a and s, the share ε of the
+    identity.
+    """
 
     components: int
     log_scale: float
@@ -38,11 +41,14 @@ class MixtureShape:
 
 
 def logistic_mixture(shape: MixtureShape, inverse: bool = False) -> Kernel:
-    """y = exp(a) [(1 − ε) G(x) + ε x] + t with params (a, t, logits of π, μ, s), or its inverse, and the log-derivative."""
+    """y = exp(a) [(1 − ε) G(x) + ε x] + t with params (a, t, logits of π, μ, s), or its inverse,
+    and the log-derivative.
+    """
 
     def twin(x: Tensor, params: Tensor) -> Pair:
         if traced():
-            return _Curve(shape, params).evaluate(x, inverse)  # these differentiate the formulas by themselves
+            # these differentiate the formulas by themselves
+            return _Curve(shape, params).evaluate(x, inverse)
         y, logdet = _LogisticMixture.apply(x, params, shape, inverse)  # type: ignore[no-untyped-call]
         return y, logdet
 
@@ -76,7 +82,11 @@ class _Curve:
         self.shape, self.floor, self.params = shape, shape.floor, params
         weights, means, widths = params[..., 2:].unflatten(-1, (3, shape.components)).unbind(-2)
         self.log_scale, self.shift = soft_clamp(params[..., 0], shape.log_scale), params[..., 1]
-        self.mixture: Mixture = (weights.log_softmax(-1), means, (-soft_clamp(widths, shape.log_width)).exp())
+        self.mixture: Mixture = (
+            weights.log_softmax(-1),
+            means,
+            (-soft_clamp(widths, shape.log_width)).exp(),
+        )
 
     def evaluate(self, x: Tensor, inverse: bool) -> Pair:
         if inverse:
@@ -90,7 +100,8 @@ class _Curve:
         target = (y - self.shift) * (-self.log_scale).exp()
         with torch.no_grad():
             x = self.solve(target)
-        # A Newton step of no length, whose derivative is dx = (dy − ∂f/∂θ dθ) / f'; the second makes second derivatives right.
+        # A Newton step of no length, whose derivative is dx = (dy − ∂f/∂θ dθ) / f'; the second
+        # makes second derivatives right.
         for _ in range(2 if torch.is_grad_enabled() else 0):
             value, slope = self.at(x)
             gap = target - value
@@ -98,11 +109,14 @@ class _Curve:
         return x
 
     def pull(self, x: Tensor, grad_y: Tensor, grad_l: Tensor, inverse: bool = False) -> Pair:
-        """From gradients by y and l = log dy/dx (of the inverse: by x and −l) those by x (by y) and by the parameters."""
+        """From gradients by y and l = log dy/dx (of the inverse: by x and −l) those by x (by y) and
+        by the parameters.
+        """
         shape, (log_pi, _, k), rest = self.shape, self.mixture, 1 - self.floor
         z, up, down, u, o = _shares(x, self.mixture)
         p, q = (k * u * down).sum(-1, keepdim=True), (k * o * up).sum(-1, keepdim=True)
-        by_z = u * down * (k * (down - up) - p) + o * up * (k * (down - up) + q)  # of the slope of G
+        # of the slope of G
+        by_z = u * down * (k * (down - up) - p) + o * up * (k * (down - up) + q)
         here = u * down + o * up  # of G
         height, slope = self.at(x)
         grow = self.log_scale.exp()
@@ -129,7 +143,9 @@ class _Curve:
         """The x where the curve has the value `target`: Newton's method in a bracket."""
         _, means, steepness = self.mixture
         # The curve lies between the straight lines that its components alone would give.
-        lines = (target.unsqueeze(-1) + (1 - self.floor) * means * steepness) / ((1 - self.floor) * steepness + self.floor)
+        lines = (target.unsqueeze(-1) + (1 - self.floor) * means * steepness) / (
+            (1 - self.floor) * steepness + self.floor
+        )
         low, high = lines.amin(-1), lines.amax(-1)
         x, last = 0.5 * (low + high), high - low
         for _ in range(ITERATIONS.get(target.dtype, 44)):
@@ -137,14 +153,15 @@ class _Curve:
             above = value > target
             low, high = torch.where(above, low, x), torch.where(above, x, high)
             step = (target - value) / slope
-            # Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead; a step within rounding is
-            # convergence, not a failure to halve.
+            # Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead;
+            # a step within rounding is convergence, not a failure to halve.
             small = step.abs() <= TOUCH * torch.finfo(x.dtype).eps * (1 + x.abs())
             good = (x + step >= low) & (x + step <= high) & ((step.abs() <= 0.5 * last) | small)
             moved = torch.where(good, x + step, 0.5 * (low + high))
             x, last = moved, (moved - x).abs()
         value, slope = self.at(x)
-        return x + (target - value) / slope  # a last step as it comes: the loop's may have been a bisection
+        # a last step as it comes: the loop's may have been a bisection
+        return x + (target - value) / slope
 
 
 def _logit_cdf(x: Tensor, mixture: Mixture) -> Pair:

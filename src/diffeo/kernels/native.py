@@ -35,8 +35,9 @@ _found: Kernels | None = None
 def kernels() -> Kernels:
     """The kernels in use, compiled and loaded on the first call.
 
-    The environment variable DIFFEO_KERNELS decides: `eager` never compiles, `native` insists (and raises `BuildError` where
-    that fails), `auto`, the default, compiles where it can, and warns where it cannot. Raises `ConfigError` for another value.
+    The environment variable DIFFEO_KERNELS decides: `eager` never compiles, `native` insists (and
+    raises `BuildError` where that fails), `auto`, the default, compiles where it can, and warns
+    where it cannot. Raises `ConfigError` for another value.
     """
     global _found
     if _found is None:
@@ -56,7 +57,9 @@ def _find(wish: str) -> Kernels:
     except (BuildError, OSError) as error:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
-        warnings.warn(f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2
+        )
         return Kernels(False, reason=str(error))
     ctypes.CDLL(path).diffeo_limit_threads(ctypes.c_int64(processors()))
     register()
@@ -64,8 +67,14 @@ def _find(wish: str) -> Kernels:
 
 
 def serves(x: Tensor) -> bool:
-    """Do compiled kernels take this tensor? Those of `torch.func` and other devices go to the twins."""
-    return x.device.type == "cpu" and not torch._C._are_functorch_transforms_active() and kernels().native
+    """Do compiled kernels take this tensor? Those of `torch.func` and other devices go to the
+    twins.
+    """
+    return (
+        x.device.type == "cpu"
+        and not torch._C._are_functorch_transforms_active()
+        and kernels().native
+    )
 
 
 def which() -> str:

@@ -1,4 +1,6 @@
-"""What PyTorch has to know of the compiled operators for `torch.compile` and `torch.export`: shapes and gradients."""
+"""What PyTorch has to know of the compiled operators for `torch.compile` and `torch.export`: shapes
+and gradients.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,27 @@ def _dense(x: Tensor) -> Tensor:
     return x if fine else x.contiguous()
 
 
-def _elementwise(x: Tensor, params: Tensor, map: str, settings: list[float], by_row: bool) -> tuple[Tensor, Tensor]:
+def _elementwise(
+    x: Tensor, params: Tensor, map: str, settings: list[float], by_row: bool
+) -> tuple[Tensor, Tensor]:
     y = _dense(torch.empty_like(_dense(x)))
     return y, x.new_empty(x.shape[0]) if by_row else torch.empty_like(y)
 
 
-def _elementwise_backward(grad_y: Tensor, grad_logdet: Tensor, x: Tensor, params: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _dense(torch.empty_like(_dense(x))), _dense_params(torch.empty_like(_dense_params(params)))
+def _elementwise_backward(
+    grad_y: Tensor, grad_logdet: Tensor, x: Tensor, params: Tensor, *_: Any
+) -> tuple[Tensor, Tensor]:
+    return _dense(torch.empty_like(_dense(x))), _dense_params(
+        torch.empty_like(_dense_params(params))
+    )
 
 
 def _dense_params(params: Tensor) -> Tensor:
-    return params if _dense(params[..., 0]).stride() == params[..., 0].stride() else params.contiguous()
+    return (
+        params
+        if _dense(params[..., 0]).stride() == params[..., 0].stride()
+        else params.contiguous()
+    )
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -38,7 +50,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _gradients(ctx: Any, *grads: Tensor) -> Grads:
-    return *torch.ops.diffeo.elementwise_backward(*grads, *ctx.saved_tensors, *ctx.rest), None, None, None
+    return (
+        *torch.ops.diffeo.elementwise_backward(*grads, *ctx.saved_tensors, *ctx.rest),
+        None,
+        None,
+        None,
+    )
 
 
 def _coupling(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -56,7 +73,12 @@ def _coupling_backward(
 ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     by_context = x.new_empty(x.shape[0], 0 if context is None else context.shape[1])
     weights, biases = (weights, biases) if rest[-1] else ([], [])
-    return torch.empty_like(x), by_context, [_like(w) for w in weights], [b.new_empty(b.shape) for b in biases]
+    return (
+        torch.empty_like(x),
+        by_context,
+        [_like(w) for w in weights],
+        [b.new_empty(b.shape) for b in biases],
+    )
 
 
 def _like(weight: Tensor) -> Tensor:
@@ -74,9 +96,20 @@ def _keep_coupling(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _coupling_gradients(ctx: Any, *grads: Tensor) -> Grads:
     x, context, *layers = ctx.saved_tensors
     weights, biases = layers[: ctx.half], layers[ctx.half :]
-    found = torch.ops.diffeo.coupling_backward(*grads, x, context, weights, biases, None, *ctx.rest, True, True)
+    found = torch.ops.diffeo.coupling_backward(
+        *grads, x, context, weights, biases, None, *ctx.rest, True, True
+    )
     by_x, by_context, by_weights, by_biases = found
-    return by_x, by_context if context is not None else None, by_weights, by_biases, None, None, None, None
+    return (
+        by_x,
+        by_context if context is not None else None,
+        by_weights,
+        by_biases,
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 _FAKES: dict[str, Callable[..., Any]] = {
@@ -93,4 +126,6 @@ def register() -> None:
     for name, fake in _FAKES.items():
         torch.library.register_fake(f"diffeo::{name}", fake)
     torch.library.register_autograd("diffeo::elementwise", _gradients, setup_context=_keep)
-    torch.library.register_autograd("diffeo::coupling", _coupling_gradients, setup_context=_keep_coupling)
+    torch.library.register_autograd(
+        "diffeo::coupling", _coupling_gradients, setup_context=_keep_coupling
+    )

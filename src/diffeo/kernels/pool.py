@@ -14,15 +14,18 @@ LARGE = 1 << 25  # bytes above which the C library gives freed memory back to th
 
 
 class Pool:
-    """Makes tensors; the memory of large ones, once nobody holds it, serves for the next of the same size.
+    """Makes tensors; the memory of large ones, once nobody holds it, serves for the next of the
+    same size.
 
-    Fresh pages of the system are filled with zeros as they are first touched. That takes longer than to fill them with
-    numbers: a quarter of a training step of 100 columns. What is held is at most what two steps took.
+    Fresh pages of the system are filled with zeros as they are first touched. That takes longer
+    than to fill them with numbers: a quarter of a training step of 100 columns. What is held is at
+    most what two steps took.
     """
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
-        self._lock = threading.RLock()  # memory comes back in any thread, also while this one takes some
+        # memory comes back in any thread, also while this one takes some
+        self._lock = threading.RLock()
 
     def empty(self, count: int, dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor (count,) in the memory of the CPU."""

@@ -14,7 +14,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def processors() -> int:
-    """The processors of the affinity mask, or as many as the CPU quota of the process's cgroups pays for, if those are fewer.
+    """The processors of the affinity mask, or as many as the CPU quota of the process's cgroups
+    pays for, if those are fewer.
 
     A quota of one and a half processors keeps two threads busy, though not all of the time.
     """
@@ -27,15 +28,20 @@ def _quotas() -> Iterator[float]:
     for mount, path in _cgroups():
         own = mount / path.lstrip("/")
         for folder in (own, *own.parents):
-            if folder.is_relative_to(mount):  # within a container the path may be that of the host; its own is the mount
+            # within a container the path may be that of the host; its own is the mount
+            if folder.is_relative_to(mount):
                 numbers = _numbers(folder / "cpu.max")  # version 2: QUOTA PERIOD, or `max PERIOD`
-                numbers = numbers or _numbers(folder / "cpu.cfs_quota_us") + _numbers(folder / "cpu.cfs_period_us")
+                numbers = numbers or _numbers(folder / "cpu.cfs_quota_us") + _numbers(
+                    folder / "cpu.cfs_period_us"
+                )
                 if len(numbers) == 2 and min(numbers) > 0:  # a quota of -1 is none
                     yield numbers[0] / numbers[1]
 
 
 def _cgroups() -> Iterator[tuple[Path, str]]:
-    """Where the system may have mounted those that know processors, and which of them this process is in."""
+    """Where the system may have mounted those that know processors, and which of them this process
+    is in.
+    """
     try:
         lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux

@@ -40,14 +40,16 @@ class Positive(Transform):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         info = torch.finfo(y.dtype)
-        y = y.clamp(math.log(info.tiny), math.log(info.max) - 1e-3)  # stay finite and positive however far out
+        # stay finite and positive however far out
+        y = y.clamp(math.log(info.tiny), math.log(info.max) - 1e-3)
         return y.exp(), sum_event(y)
 
 
 class Interval(Transform):
     """y = log(x − low) − log(high − x) for low < x < high; outside, the log-det is −inf.
 
-    log|det| = Σ log(high − low) − log(x − low) − log(high − x). Raises `ConfigError` unless low < high, both finite.
+    log|det| = Σ log(high − low) − log(x − low) − log(high − x). Raises `ConfigError` unless low <
+    high, both finite.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Interval(0.0, 1.0)(torch.tensor([[0.5]]))
@@ -75,7 +77,8 @@ class Interval(Transform):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         width = self.high - self.low
         # Measured from the nearer end, so that neither end loses digits; never exactly on an end.
-        near = torch.sigmoid(torch.where(y < 0, y, -y)) * width  # not −|y|, whose derivative at 0 is none
+        # not −|y|, whose derivative at 0 is none
+        near = torch.sigmoid(torch.where(y < 0, y, -y)) * width
         x = torch.where(y < 0, self.low + near, self.high - near)
         low, high = (torch.tensor(v, dtype=y.dtype, device=y.device) for v in (self.low, self.high))
         x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
@@ -87,9 +90,11 @@ class Interval(Transform):
 
 
 class Wrap(Transform):
-    """x on a circle [low, high), wrapped, then scaled onto [−bound, bound): log|det| = Σ log(2 bound / (high − low)).
+    """x on a circle [low, high), wrapped, then scaled onto [−bound, bound): log|det| = Σ log(2
+    bound / (high − low)).
 
-    Its inverse returns values in [low, high). Raises `ConfigError` unless low < high, both finite, and bound > 0.
+    Its inverse returns values in [low, high). Raises `ConfigError` unless low < high, both finite,
+    and bound > 0.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Wrap(0.0, 360.0, bound=1.0)(torch.tensor([[540.0]]))[0]
@@ -116,7 +121,9 @@ class Wrap(Transform):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         turn = torch.remainder((y / self.bound + 1) / 2, 1.0)
         x = self.low + (self.high - self.low) * turn
-        return torch.where(x >= self.high, self.low, x), sum_event(torch.full_like(y, -self.log_scale))
+        return torch.where(x >= self.high, self.low, x), sum_event(
+            torch.full_like(y, -self.log_scale)
+        )
 
     def extra_repr(self) -> str:
         return f"low={self.low}, high={self.high}, bound={self.bound}"

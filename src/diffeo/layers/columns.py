@@ -18,7 +18,8 @@ __all__ = ["Columns"]
 class Columns(Transform):
     """Applies a transform to the listed entries of a vector and leaves the others as they are.
 
-    Raises `ShapeError` when an index is repeated or negative, or when the transform changes the number of entries.
+    Raises `ShapeError` when an index is repeated or negative, or when the transform changes the
+    number of entries.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Columns([1], diffeo.layers.Positive())
@@ -35,10 +36,14 @@ class Columns(Transform):
         self.exact, self.context_shape = transform.exact, transform.context_shape
         self.any_dtype, self.settles_dtype = transform.any_dtype, transform.settles_dtype
         if not indices or len(set(indices)) != len(indices) or min(indices) < 0:
-            raise ShapeError(f"indices must be distinct and not negative, at least one: {list(indices)}")
+            raise ShapeError(
+                f"indices must be distinct and not negative, at least one: {list(indices)}"
+            )
         if transform.forward_shape((len(indices),)) != (len(indices),):
             raise ShapeError(f"{type(transform).__name__} changes the number of entries")
-        self.register_buffer("index", torch.tensor(self.indices, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "index", torch.tensor(self.indices, dtype=torch.long), persistent=False
+        )
 
     def support_of_columns(self) -> dict[int, Constraint] | None:
         """What the listed entries may be; None where the transform does not say."""
@@ -60,7 +65,9 @@ class Columns(Transform):
 
     def forward_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1 or max(self.indices) >= shape[0]:
-            raise ShapeError(f"entries {list(self.indices)} do not exist in events of shape {shape}")
+            raise ShapeError(
+                f"entries {list(self.indices)} do not exist in events of shape {shape}"
+            )
         return shape
 
     def inverse_shape(self, shape: Shape) -> Shape:

@@ -22,12 +22,14 @@ Kind = Literal["plain", "plu", "householder"]
 
 
 class Conv1x1(FixedShape):
-    """y_ij = W x_ij at every pixel, log|det| = HW log|det W|; W, (C, C), starts as a random rotation.
+    """y_ij = W x_ij at every pixel, log|det| = HW log|det W|; W, (C, C), starts as a random
+    rotation.
 
-    `kind="plain"`: W itself is learned, its determinant and inverse found anew each time. `"plu"`: W = P L U with P
-    fixed; log|det W| is a sum and stays bounded. `"householder"`: a product of C reflections, always a rotation, so
-    log|det| = 0. Always in float32 or float64, also under autocast. Glow, Kingma & Dhariwal 2018, arXiv:1807.03039;
-    Householder: Tomczak & Welling 2016, arXiv:1611.09630. Raises `ConfigError` for another `kind`.
+    `kind="plain"`: W itself is learned, its determinant and inverse found anew each time. `"plu"`:
+    W = P L U with P fixed; log|det W| is a sum and stays bounded. `"householder"`: a product of C
+    reflections, always a rotation, so log|det| = 0. Always in float32 or float64, also under
+    autocast. Glow, Kingma & Dhariwal 2018, arXiv:1807.03039; Householder: Tomczak & Welling 2016,
+    arXiv:1611.09630. Raises `ConfigError` for another `kind`.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Conv1x1((4, 8, 8))
@@ -37,7 +39,11 @@ class Conv1x1(FixedShape):
 
     def __init__(self, event_shape: int | Sequence[int], kind: Kind = "plu") -> None:
         super().__init__(event_shape)
-        kinds: dict[str, Callable[[int], _Matrix]] = {"plain": _Plain, "plu": _PLU, "householder": _Householder}
+        kinds: dict[str, Callable[[int], _Matrix]] = {
+            "plain": _Plain,
+            "plu": _PLU,
+            "householder": _Householder,
+        }
         self.kind = one_of("kind", kind, kinds)
         self.matrix: _Matrix = kinds[kind](self.event_shape[0])
         self.each = prod(self.event_shape[1:])
@@ -94,7 +100,9 @@ class _Plain(_Matrix):
 
 
 class _PLU(_Matrix):
-    """W = P L U: L unit lower, U upper triangular with diagonal ±exp(s), s softly bounded; P and the signs are fixed."""
+    """W = P L U: L unit lower, U upper triangular with diagonal ±exp(s), s softly bounded; P and
+    the signs are fixed.
+    """
 
     permutation: Tensor
     sign: Tensor
@@ -116,13 +124,19 @@ class _PLU(_Matrix):
 
     def inverse(self) -> tuple[Tensor, Tensor]:
         lower, upper, logdet = self._factors()
-        middle = torch.linalg.solve_triangular(lower, self.permutation.T, upper=False, unitriangular=True)
+        middle = torch.linalg.solve_triangular(
+            lower, self.permutation.T, upper=False, unitriangular=True
+        )
         return torch.linalg.solve_triangular(upper, middle, upper=True), -logdet
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
         log_diagonal = soft_clamp(self.log_diagonal, LOG_DIAGONAL)
         eye = torch.eye(len(log_diagonal), dtype=log_diagonal.dtype, device=log_diagonal.device)
-        return self.lower.tril(-1) + eye, self.upper.triu(1) + (self.sign * log_diagonal.exp()).diag(), log_diagonal.sum()
+        return (
+            self.lower.tril(-1) + eye,
+            self.upper.triu(1) + (self.sign * log_diagonal.exp()).diag(),
+            log_diagonal.sum(),
+        )
 
 
 class _Householder(_Matrix):

@@ -23,11 +23,12 @@ ByRow = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Coupling(FixedShape):
-    """y_A = x_A, y_B = T(x_B; θ(x_A, c)), log|det| = Σ log ∂T/∂x_B: a partition, a conditioner θ and a map T.
+    """y_A = x_A, y_B = T(x_B; θ(x_A, c)), log|det| = Σ log ∂T/∂x_B: a partition, a conditioner θ
+    and a map T.
 
-    The inverse evaluates the conditioner once more and never inverts it. NICE (arXiv:1410.8516) with `Additive`,
-    RealNVP (arXiv:1605.08803) with `Affine`, Neural Spline Flow (arXiv:1906.04032) with `RQSpline`. Raises `ShapeError`
-    when the partition cannot cut the event.
+    The inverse evaluates the conditioner once more and never inverts it. NICE (arXiv:1410.8516)
+    with `Additive`, RealNVP (arXiv:1605.08803) with `Affine`, Neural Spline Flow (arXiv:1906.04032)
+    with `RQSpline`. Raises `ShapeError` when the partition cannot cut the event.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Coupling((3,), diffeo.maps.Affine(), diffeo.conditioners.MLP((16,)))
@@ -55,35 +56,68 @@ class Coupling(FixedShape):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_pair(x, context)
         layers = self._in_one_call([], x, context, inverse=False)
-        return coupled(layers, x, context) if layers else self._by_parts(x, context, self.map.forward_by_row)
+        return (
+            coupled(layers, x, context)
+            if layers
+            else self._by_parts(x, context, self.map.forward_by_row)
+        )
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_pair(y, context)
         layers = self._in_one_call([], y, context, inverse=True)
-        return coupled(layers, y, context) if layers else self._by_parts(y, context, self.map.inverse_by_row)
+        return (
+            coupled(layers, y, context)
+            if layers
+            else self._by_parts(y, context, self.map.inverse_by_row)
+        )
 
-    def run(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor, int]:
+    def run(
+        self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    ) -> tuple[Tensor, Tensor, int]:
         self.check_pair(x, context)
         layers = self._in_one_call(following, x, context, inverse)
-        return (*coupled(layers, x, context), len(layers)) if layers else super().run(following, x, context, inverse)
+        return (
+            (*coupled(layers, x, context), len(layers))
+            if layers
+            else super().run(following, x, context, inverse)
+        )
 
-    def _in_one_call(self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool) -> list[Coupled]:
-        """This layer and those of the following that one call does together; none if it goes by parts."""
+    def _in_one_call(
+        self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    ) -> list[Coupled]:
+        """This layer and those of the following that one call does together; none if it goes by
+        parts.
+        """
         first = self._coupled(inverse)
         if first is None or not first.takes(x, context):
             return []
         found = [first]
         for layer in following:
-            own = layer._coupled(inverse) if isinstance(layer, Coupling) and layer.context_shape == self.context_shape else None
+            own = (
+                layer._coupled(inverse)
+                if isinstance(layer, Coupling) and layer.context_shape == self.context_shape
+                else None
+            )
             if own is None or not own.joins(first) or not own.takes(x, context):
                 break
             found.append(own)
         return found
 
     def _coupled(self, inverse: bool) -> Coupled | None:
-        """What one call for the whole layer needs, where there is one for this partition, network and map."""
-        kernel, cut, layers = self.map.kernel(inverse), self.partition.cut(self.event_shape), plain_layers(self.conditioner)
-        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        """What one call for the whole layer needs, where there is one for this partition, network
+        and map.
+        """
+        kernel, cut, layers = (
+            self.map.kernel(inverse),
+            self.partition.cut(self.event_shape),
+            plain_layers(self.conditioner),
+        )
+        hooks = (
+            self._forward_hooks,
+            self._forward_pre_hooks,
+            self._backward_hooks,
+            self._backward_pre_hooks,
+        )
         if kernel is None or cut is None or layers is None or any(hooks):
             return None
         return Coupled(kernel, cut, *layers)
@@ -94,12 +128,17 @@ class Coupling(FixedShape):
         return self.partition.merge(a, y), logdet
 
     def retrace(
-        self, y: Tensor, context: Tensor | None, grads: tuple[Tensor, Tensor], others: Sequence[Tensor]
+        self,
+        y: Tensor,
+        context: Tensor | None,
+        grads: tuple[Tensor, Tensor],
+        others: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
         """Through the inverse alone, so that the conditioner is evaluated once.
 
-        x_B = T⁻¹(y_B; θ) with log-derivative l' and its bend ∂l'/∂y_B. For gradients g by y_B and h by log|det|, that by
-        x_B is G = (g − h ∂l'/∂y_B) ∂y_B/∂x_B, and those by θ are those of −G x_B − h l' at fixed G and h.
+        x_B = T⁻¹(y_B; θ) with log-derivative l' and its bend ∂l'/∂y_B. For gradients g by y_B and h
+        by log|det|, that by x_B is G = (g − h ∂l'/∂y_B) ∂y_B/∂x_B, and those by θ are those of −G
+        x_B − h l' at fixed G and h.
         """
         layer, kernel = self._coupled(inverse=True), self.map.kernel()
         if layer is not None and kernel is not None and layer.takes(y, context):

@@ -20,15 +20,17 @@ __all__ = ["Dequantize", "VariationalDequantize"]
 
 
 class Dequantize(Transform):
-    """y = x + u, u ~ U[0, 1): a density on reals whose integral over [n, n + 1) bounds the probability of n.
+    """y = x + u, u ~ U[0, 1): a density on reals whose integral over [n, n + 1) bounds the
+    probability of n.
 
-    E_u log p(x + u) ≤ log P(x) (Theis et al. 2016, arXiv:1511.01844), hence `exact = False`: log-densities are terms of
-    a lower bound, −∞ for rows with a value between the integers; noise comes from torch's global generator. The inverse
-    rounds down to the integers.
+    E_u log p(x + u) ≤ log P(x) (Theis et al. 2016, arXiv:1511.01844), hence `exact = False`:
+    log-densities are terms of a lower bound, −∞ for rows with a value between the integers; noise
+    comes from torch's global generator. The inverse rounds down to the integers.
 
-    With `bits=n`, for images: x is uint8 with values below 2ⁿ, y = (x + u) / 2ⁿ lies in [0, 1), log|det| = −D n log 2,
-    and −∞ for rows with a value that is no level; the inverse returns uint8, values beyond the unit interval going to
-    the nearest level. Raises `ConfigError` unless 1 ≤ bits ≤ 8.
+    With `bits=n`, for images: x is uint8 with values below 2ⁿ, y = (x + u) / 2ⁿ lies in [0, 1),
+    log|det| = −D n log 2, and −∞ for rows with a value that is no level; the inverse returns uint8,
+    values beyond the unit interval going to the nearest level. Raises `ConfigError` unless 1 ≤ bits
+    ≤ 8.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Dequantize()
@@ -70,16 +72,19 @@ class Dequantize(Transform):
 
 
 class VariationalDequantize(Transform):
-    """y = (x + u) / 2ⁿ, u ~ q(u | x) in (0, 1), learned: log p(y) − log q(u | x) − D n log 2 bounds log P(x) from below.
+    """y = (x + u) / 2ⁿ, u ~ q(u | x) in (0, 1), learned: log p(y) − log q(u | x) − D n log 2 bounds
+    log P(x) from below.
 
-    `noise` is q: an exact conditional distribution whose events and contexts are images of one shape; it reads x scaled
-    to [−½, ½). The inverse is that of `Dequantize(bits=n)`. Flow++, Ho et al. 2019, arXiv:1902.00275. Raises `ShapeError`
-    or `ExactnessError` when `noise` does not fit.
+    `noise` is q: an exact conditional distribution whose events and contexts are images of one
+    shape; it reads x scaled to [−½, ½). The inverse is that of `Dequantize(bits=n)`. Flow++, Ho et
+    al. 2019, arXiv:1902.00275. Raises `ShapeError` or `ExactnessError` when `noise` does not fit.
 
     >>> import torch, diffeo
     >>> halves = diffeo.partitions.Checkerboard((1, 4, 4)), diffeo.conditioners.ConvNet(width=8)
-    >>> coupling = diffeo.layers.Coupling((1, 4, 4), diffeo.maps.Affine(), halves[1], halves[0], context_shape=(1, 4, 4))
-    >>> noise = diffeo.Flow(diffeo.Chain([diffeo.layers.Interval(0.0, 1.0), coupling]), diffeo.bases.Normal((1, 4, 4)))
+    >>> coupling = diffeo.layers.Coupling(
+    ...     (1, 4, 4), diffeo.maps.Affine(), halves[1], halves[0], context_shape=(1, 4, 4))
+    >>> chain = diffeo.Chain([diffeo.layers.Interval(0.0, 1.0), coupling])
+    >>> noise = diffeo.Flow(chain, diffeo.bases.Normal((1, 4, 4)))
     >>> layer = diffeo.layers.VariationalDequantize(noise)
     >>> layer(torch.zeros(5, 1, 4, 4, dtype=torch.uint8))[1].shape
     torch.Size([5])
@@ -93,7 +98,10 @@ class VariationalDequantize(Transform):
     def __init__(self, noise: Distribution, bits: int = 8) -> None:
         super().__init__()
         if getattr(noise, "context_shape", None) != noise.event_shape:
-            raise ShapeError(f"the noise must be conditional on the image: events and contexts of shape {noise.event_shape}")
+            raise ShapeError(
+                "the noise must be conditional on the image: events and contexts of shape"
+                f" {noise.event_shape}"
+            )
         if not getattr(noise, "exact", True):
             raise ExactnessError("the noise needs an exact density: it must not dequantise itself")
         self.noise, self.bits = noise, _checked(bits) or 8
@@ -146,7 +154,9 @@ def _wrong(x: Tensor, bits: int) -> Tensor | None:
 def _to_unit(x: Tensor, u: Tensor, bits: int, wrong: Tensor | None) -> tuple[Tensor, Tensor]:
     size = math.prod(x.shape[1:])
     logdet = x.new_full((x.shape[0],), -size * bits * math.log(2))
-    return _below_next(x, u) * 2.0**-bits, logdet if wrong is None else logdet.masked_fill(wrong, -math.inf)
+    return _below_next(x, u) * 2.0**-bits, (
+        logdet if wrong is None else logdet.masked_fill(wrong, -math.inf)
+    )
 
 
 def _from_unit(y: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,12 @@ __all__ = ["FactorOut"]
 
 
 class FactorOut(FixedShape):
-    """z = [x_B, f(x_A)], flattened: the last ⌈C/2⌉ channels of x (C, H, W) are latents already, `inner` = f does the rest.
+    """z = [x_B, f(x_A)], flattened: the last ⌈C/2⌉ channels of x (C, H, W) are latents already,
+    `inner` = f does the rest.
 
-    log|det| is that of f. The multi-scale architecture of RealNVP (Dinh et al. 2016, arXiv:1605.08803). A coupling
-    before it that transforms x_B given x_A is Glow's learned prior of the split. Raises `ShapeError` unless C ≥ 2.
+    log|det| is that of f. The multi-scale architecture of RealNVP (Dinh et al. 2016,
+    arXiv:1605.08803). A coupling before it that transforms x_B given x_A is Glow's learned prior of
+    the split. Raises `ShapeError` unless C ≥ 2.
 
     >>> import torch, diffeo
     >>> deeper = diffeo.Chain([diffeo.layers.Squeeze(), diffeo.layers.ActNorm((8, 4, 4))])
@@ -31,7 +33,10 @@ class FactorOut(FixedShape):
     def __init__(self, event_shape: Sequence[int], inner: Transform) -> None:
         super().__init__(event_shape)
         if len(self.event_shape) < 2 or self.event_shape[0] < 2:
-            raise ShapeError(f"channels can be factored out of events (C, ...) with at least 2 of them, not {self.event_shape}")
+            raise ShapeError(
+                "channels can be factored out of events (C, ...) with at least 2 of them, not"
+                f" {self.event_shape}"
+            )
         channels, *rest = self.event_shape
         self.kept: Shape = (channels // 2, *rest)
         self.done: Shape = (channels - channels // 2, *rest)

@@ -26,22 +26,30 @@ class FixedShape(Transform):
         return shape
 
     def check(self, x: Tensor, shape: Shape | None = None) -> None:
-        """Raise `ShapeError` unless x is (B, \\*shape), by default (B, \\*event): each direction asks first.
+        """Raise `ShapeError` unless x is (B, \\*shape), by default (B, \\*event): each direction
+        asks first.
 
-        A flow's rows have the right shape; a layer used alone must not broadcast, cut or resize others.
+        A flow's rows have the right shape; a layer used alone must not broadcast, cut or resize
+        others.
         """
         wanted = self.event_shape if shape is None else shape
         if x.shape[1:] != wanted:
-            raise ShapeError(f"{type(self).__name__} takes rows (B, *{wanted}), got {tuple(x.shape)}")
+            raise ShapeError(
+                f"{type(self).__name__} takes rows (B, *{wanted}), got {tuple(x.shape)}"
+            )
 
     def check_pair(self, x: Tensor, context: Tensor | None) -> None:
-        """The same for the rows and for a context that is read; raises `ContextError` unless it is (B, \\*context)."""
+        """The same for the rows and for a context that is read; raises `ContextError` unless it is
+        (B, \\*context).
+        """
         self.check(x)
         if self.context_shape is None:
             return
         if context is None or context.shape[1:] != self.context_shape:
             given = "none" if context is None else str(tuple(context.shape))
-            raise ContextError(f"{type(self).__name__} reads contexts (B, *{self.context_shape}), got {given}")
+            raise ContextError(
+                f"{type(self).__name__} reads contexts (B, *{self.context_shape}), got {given}"
+            )
 
     def inverse_shape(self, shape: Shape) -> Shape:
         return self.forward_shape(shape)

@@ -1,4 +1,6 @@
-"""Backpropagation through links whose inputs are not stored but found again by inverting; `Recompute` is the layer."""
+"""Backpropagation through links whose inputs are not stored but found again by inverting;
+`Recompute` is the layer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from ..core.transform import Transform
 __all__ = ["Step", "go", "invert"]
 
 Gradients = dict[Tensor, Tensor]  # of weights and of the context
-States = dict[int, RandomState]  # of the random number generators before a step that draws, by position
+# of the random number generators before a step that draws, by position
+States = dict[int, RandomState]
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,18 @@ def go(steps: Sequence[Step], x: Tensor, context: Tensor | None) -> tuple[Tensor
     return x, total
 
 
-def invert(steps: Sequence[Step], x: Tensor, context: Tensor | None, kept: set[int], tolerance: float) -> tuple[Tensor, Tensor]:
-    """x through `steps`, of which only x, the output and the inputs of the links in `kept` are stored for backward.
+def invert(
+    steps: Sequence[Step], x: Tensor, context: Tensor | None, kept: set[int], tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """x through `steps`, of which only x, the output and the inputs of the links in `kept` are
+    stored for backward.
 
-    Backward goes from the last step to the first, finds the input of each by its inverse and runs it once more with
-    gradients. The first step of every segment between two stored inputs is run on what was stored, so its output is known:
-    if it and the one found by inverting differ by more than `tolerance` (relative, the worst entry), the segment is
-    run again with all its inputs stored, and the links that spoil them are added to `kept`. So each gradient is right, and
-    from the next pass on such a link is one that is checkpointed.
+    Backward goes from the last step to the first, finds the input of each by its inverse and runs
+    it once more with gradients. The first step of every segment between two stored inputs is run on
+    what was stored, so its output is known: if it and the one found by inverting differ by more
+    than `tolerance` (relative, the worst entry), the segment is run again with all its inputs
+    stored, and the links that spoil them are added to `kept`. So each gradient is right, and from
+    the next pass on such a link is one that is checkpointed.
     """
     weights = dict.fromkeys(p for step in steps for p in step.link.parameters() if p.requires_grad)
     out: tuple[Tensor, Tensor] = _Invert.apply(_Run(steps, kept, tolerance), x, context, *weights)  # type: ignore[no-untyped-call]
@@ -70,7 +77,9 @@ class _Invert(torch.autograd.Function):
     """Weights are arguments, so that autograd, and whoever hooks into it, knows them."""
 
     @staticmethod
-    def forward(ctx: Any, run: _Run, x: Tensor, context: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, run: _Run, x: Tensor, context: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         ctx.run, ctx.precision = run, _precision(x)
         ctx.cuts = [i for i, step in enumerate(run.steps) if i == 0 or step.index in run.kept]
         alone = exclusive() if any(step.draws for step in run.steps) else contextlib.nullcontext()
@@ -84,13 +93,20 @@ class _Invert(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_logdet: Tensor) -> tuple[Any, ...]:
         context, y, *stored = ctx.saved_tensors
         starts, weights = stored[: len(ctx.cuts)], stored[len(ctx.cuts) :]
-        with torch.autocast(**ctx.precision), seeded(turn=ctx.turn) if ctx.states else contextlib.nullcontext():
+        with (
+            torch.autocast(**ctx.precision),
+            seeded(turn=ctx.turn) if ctx.states else contextlib.nullcontext(),
+        ):
             if torch.is_grad_enabled():  # derivatives of the gradients are wanted
                 # Under other names, for the context may be a function of x.
-                x, context = starts[0].view_as(starts[0]), None if context is None else context.view_as(context)
+                x, context = (
+                    starts[0].view_as(starts[0]),
+                    None if context is None else context.view_as(context),
+                )
                 back = _Backward(ctx.run, context, grad_logdet, ctx.states)
                 return None, *back.differentiable(x, grad, (x, context, *weights))
-            y, starts = y.detach(), [x.detach() for x in starts]  # stored tensors remember where they came from
+            # stored tensors remember where they came from
+            y, starts = y.detach(), [x.detach() for x in starts]
             if context is not None:
                 context = context.detach().requires_grad_(ctx.needs_input_grad[2])
             back, found = _Backward(ctx.run, context, grad_logdet, ctx.states), Gradients()
@@ -99,7 +115,12 @@ class _Invert(torch.autograd.Function):
                 grad, more = back.segment(range(start, stop), x, y, grad)
                 _add(found, more)
                 y = x
-        return None, grad, None if context is None else found.get(context), *(found.get(w) for w in weights)
+        return (
+            None,
+            grad,
+            None if context is None else found.get(context),
+            *(found.get(w) for w in weights),
+        )
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,12 @@ class _Run:
     kept: set[int]
     tolerance: float
 
-    def go(self, x: Tensor, context: Tensor | None, cuts: Sequence[int]) -> tuple[Tensor, Tensor, list[Tensor], States]:
-        """The output, the summed log-det, the inputs at `cuts`, and the states of the generators where a step draws."""
+    def go(
+        self, x: Tensor, context: Tensor | None, cuts: Sequence[int]
+    ) -> tuple[Tensor, Tensor, list[Tensor], States]:
+        """The output, the summed log-det, the inputs at `cuts`, and the states of the generators
+        where a step draws.
+        """
         starts, states, total = [], {}, None
         for i, step in enumerate(self.steps):
             if i in cuts:
@@ -133,7 +158,9 @@ class _Backward:
     states: Mapping[int, RandomState]
 
     def segment(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
-        """The gradients by x and by all else of the steps that lead from x to y, for the gradient by y."""
+        """The gradients by x and by all else of the steps that lead from x to y, for the gradient
+        by y.
+        """
         found: Gradients = {}
         here, back = y, grad
         for i in reversed(at[1:]):
@@ -146,7 +173,9 @@ class _Backward:
         return back, found
 
     def stored(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
-        """The same with the input of every step stored, and those that inverting does not find noted."""
+        """The same with the input of every step stored, and those that inverting does not find
+        noted.
+        """
         inputs = [x]
         for i in at[:-1]:
             inputs.append(self.redo(i, inputs[-1])[0])
@@ -162,11 +191,15 @@ class _Backward:
         return grad, found
 
     def retrace(self, i: int, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
-        """Step i, of which y came out: its input, and for the gradient by y those by the input and by all else."""
+        """Step i, of which y came out: its input, and for the gradient by y those by the input and
+        by all else.
+        """
         step, others = self.run.steps[i], self.others(i)
         if not step.inverse:
             self.draw_again(i)
-            shortcut = step.link.retrace(y, context_for(step.link, self.context), (grad, self.grad_logdet), others)
+            shortcut = step.link.retrace(
+                y, context_for(step.link, self.context), (grad, self.grad_logdet), others
+            )
             if shortcut is not None:
                 x, grad, rest = shortcut
                 return x, grad, _found(others, rest)
@@ -174,7 +207,9 @@ class _Backward:
         return x, *self.pull(i, x, grad)[1:]
 
     def pull(self, i: int, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
-        """Step i at x: its output, and for the gradient by that the gradients by x and by all else."""
+        """Step i at x: its output, and for the gradient by that the gradients by x and by all
+        else.
+        """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             y, logdet = self.redo(i, x)
@@ -186,11 +221,19 @@ class _Backward:
         """What step i depends on besides its input, and needs a gradient."""
         link = self.run.steps[i].link
         weights: list[Tensor] = [p for p in link.parameters() if p.requires_grad]
-        reads = self.context is not None and self.context.requires_grad and link.context_shape is not None
+        reads = (
+            self.context is not None
+            and self.context.requires_grad
+            and link.context_shape is not None
+        )
         return [*weights, self.context] if reads and self.context is not None else weights
 
-    def differentiable(self, x: Tensor, grad: Tensor, wanted: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The gradients by x and others as functions that can be differentiated again, with all stored, as a chain would."""
+    def differentiable(
+        self, x: Tensor, grad: Tensor, wanted: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        """The gradients by x and others as functions that can be differentiated again, with all
+        stored, as a chain would.
+        """
         y, total = x, torch.zeros_like(self.grad_logdet)
         for i in range(len(self.run.steps)):
             y, logdet = self.redo(i, y)
@@ -213,10 +256,14 @@ class _Backward:
             set_random_state(self.states[i])
 
     def close(self, found: Tensor, known: Tensor) -> bool:
-        """Is what inverting found right? In half precision networks jump by its rounding, whatever finer is asked for."""
+        """Is what inverting found right? In half precision networks jump by its rounding, whatever
+        finer is asked for.
+        """
         device = known.device.type
         half = torch.is_autocast_enabled(device)
-        limit = max(self.run.tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps if half else 0.0)
+        limit = max(
+            self.run.tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps if half else 0.0
+        )
         size = known.abs().nan_to_num(0.0, 0.0)
         gap = (found - known).abs() / torch.maximum(size, size.mean())
         right = (found == known) | known.isnan() | (gap <= limit)
@@ -224,8 +271,8 @@ class _Backward:
 
 
 def _precision(x: Tensor) -> dict[str, Any]:
-    """The arguments of `torch.autocast` that bring back what holds now, without its cache: a weight that was cast where there
-    are no gradients must not serve where there are."""
+    """The arguments of `torch.autocast` that bring back what holds now, without its cache: a weight
+    that was cast where there are no gradients must not serve where there are."""
     device = x.device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     return {"device_type": device, "enabled": enabled, "dtype": dtype, "cache_enabled": False}

@@ -17,11 +17,12 @@ __all__ = ["Logit"]
 
 
 class Logit(Transform):
-    """y = logit(α + (1 − 2α) x) for x in [0, 1], log|det| = Σ log(1 − 2α) + softplus(y) + softplus(−y).
+    """y = logit(α + (1 − 2α) x) for x in [0, 1], log|det| = Σ log(1 − 2α) + softplus(y) +
+    softplus(−y).
 
-    Outside [0, 1] the log-det is −inf. The inverse of a y beyond logit(α) or logit(1 − α) lies outside [0, 1]; a
-    `Dequantize` before it takes it to the nearest pixel. RealNVP's preprocessing, Dinh et al. 2016, arXiv:1605.08803,
-    with its α = 0.05. Raises `ConfigError` unless 0 < α < ½.
+    Outside [0, 1] the log-det is −inf. The inverse of a y beyond logit(α) or logit(1 − α) lies
+    outside [0, 1]; a `Dequantize` before it takes it to the nearest pixel. RealNVP's preprocessing,
+    Dinh et al. 2016, arXiv:1605.08803, with its α = 0.05. Raises `ConfigError` unless 0 < α < ½.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Logit()(torch.tensor([[0.5]]))[0]

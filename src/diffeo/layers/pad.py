@@ -18,10 +18,12 @@ __all__ = ["Pad"]
 
 
 class Pad(FixedShape):
-    """y = x with rows of noise u ~ N(0, 1) below and columns of it to the right, until `multiple` divides H and W.
+    """y = x with rows of noise u ~ N(0, 1) below and columns of it to the right, until `multiple`
+    divides H and W.
 
-    E_u [log p(x, u) − log N(u)] ≤ log p(x) (Huang et al. 2020, arXiv:2002.07101), hence `exact = False`; a flow that
-    leaves the noise alone loses nothing. The noise comes from torch's global generator. The inverse cuts it off.
+    E_u [log p(x, u) − log N(u)] ≤ log p(x) (Huang et al. 2020, arXiv:2002.07101), hence `exact =
+    False`; a flow that leaves the noise alone loses nothing. The noise comes from torch's global
+    generator. The inverse cuts it off.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Pad((1, 28, 28), multiple=8)(torch.zeros(5, 1, 28, 28))[0].shape
@@ -52,7 +54,9 @@ class Pad(FixedShape):
         return y[:, :, :height, :width], self._log_noise(y)
 
     def _log_noise(self, y: Tensor) -> Tensor:
-        """log N(u) (B,) of the margin alone: a difference of sums over the whole image would lose it to rounding."""
+        """log N(u) (B,) of the margin alone: a difference of sums over the whole image would lose
+        it to rounding.
+        """
         _, height, width = self.event_shape
         margin = y[:, :, height:], y[:, :, :height, width:]
         squares = sum_event(margin[0].square()) + sum_event(margin[1].square())

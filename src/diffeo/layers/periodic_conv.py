@@ -18,12 +18,14 @@ LOG_GAIN = 5.0  # every Fourier mode is scaled within exp(±5)
 
 
 class PeriodicConv(FixedShape):
-    """y = F⁻¹ exp(s) F x, channel by channel, log|det| = Σ_k s_k: a convolution over a torus (C, H, W) with any even kernel.
+    """y = F⁻¹ exp(s) F x, channel by channel, log|det| = Σ_k s_k: a convolution over a torus (C, H,
+    W) with any even kernel.
 
-    F is the discrete Fourier transform and s_k = s_{−k} a bounded learned number for each pair of modes ±k along each
-    axis, so the kernel is real, as large as the lattice and symmetric under reflections. The layer commutes with
-    translations, and starting from white noise it gives any such two-point function at once. The identity at first.
-    Periodic convolutions: Hoogeboom et al. 2019, arXiv:1901.11137. Raises `ShapeError` unless the event is (C, H, W).
+    F is the discrete Fourier transform and s_k = s_{−k} a bounded learned number for each pair of
+    modes ±k along each axis, so the kernel is real, as large as the lattice and symmetric under
+    reflections. The layer commutes with translations, and starting from white noise it gives any
+    such two-point function at once. The identity at first. Periodic convolutions: Hoogeboom et al.
+    2019, arXiv:1901.11137. Raises `ShapeError` unless the event is (C, H, W).
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.PeriodicConv((1, 8, 8))
@@ -43,7 +45,8 @@ class PeriodicConv(FixedShape):
         rows = torch.arange(height)
         self.register_buffer("mirror", torch.minimum(rows, height - rows), persistent=False)
         columns = torch.arange(width // 2 + 1)
-        twice = (columns > 0) & (2 * columns != width)  # the real transform leaves out the mirrored half
+        # the real transform leaves out the mirrored half
+        twice = (columns > 0) & (2 * columns != width)
         self.register_buffer("count", 1.0 + twice, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,8 @@ __all__ = ["Permute"]
 class Permute(FixedShape):
     """y_i = x_{order[i]} along the first axis of the event, log|det| = 0.
 
-    Raises `ShapeError` unless `order` is a permutation of 0..D−1. `Permute.random(6, seed=1)` draws one.
+    Raises `ShapeError` unless `order` is a permutation of 0..D−1. `Permute.random(6, seed=1)` draws
+    one.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Permute([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
@@ -26,10 +27,14 @@ class Permute(FixedShape):
     order: Tensor
     back: Tensor
 
-    def __init__(self, order: Sequence[int], event_shape: int | Sequence[int] | None = None) -> None:
+    def __init__(
+        self, order: Sequence[int], event_shape: int | Sequence[int] | None = None
+    ) -> None:
         super().__init__(len(order) if event_shape is None else event_shape)
         if sorted(order) != list(range(self.event_shape[0])):
-            raise ShapeError(f"order must be a permutation of 0..{self.event_shape[0] - 1}, got {list(order)}")
+            raise ShapeError(
+                f"order must be a permutation of 0..{self.event_shape[0] - 1}, got {list(order)}"
+            )
         index = torch.tensor(list(order), dtype=torch.long, device="cpu")
         self.register_buffer("order", index, persistent=False)
         self.register_buffer("back", index.argsort(), persistent=False)

@@ -15,7 +15,8 @@ __all__ = ["Pointwise"]
 
 
 class Pointwise(FixedShape):
-    """y_i = T(x_i; θ_i) with learned θ of shape (\\*event, P): the unconditional lift of an elementwise map.
+    """y_i = T(x_i; θ_i) with learned θ of shape (\\*event, P): the unconditional lift of an
+    elementwise map.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Pointwise((2,), diffeo.maps.RQSpline())
@@ -30,11 +31,15 @@ class Pointwise(FixedShape):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check(x)
-        return self.map.forward_by_row(full_precision(x), self.params.expand(x.shape[0], *self.params.shape))
+        return self.map.forward_by_row(
+            full_precision(x), self.params.expand(x.shape[0], *self.params.shape)
+        )
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check(y)
-        return self.map.inverse_by_row(full_precision(y), self.params.expand(y.shape[0], *self.params.shape))
+        return self.map.inverse_by_row(
+            full_precision(y), self.params.expand(y.shape[0], *self.params.shape)
+        )
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, map={self.map}"

@@ -1,4 +1,6 @@
-"""A fixed linear map that takes out of some columns what the others, or the context, determine of them."""
+"""A fixed linear map that takes out of some columns what the others, or the context, determine of
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +20,32 @@ from .fixed_shape import FixedShape
 
 __all__ = ["Regress"]
 
-EXACT = 1e-12  # share of the variance below which a column is determined: nothing of it is left to model
+# share of the variance below which a column is determined: nothing of it is left to model
+EXACT = 1e-12
 KEPT = 1e-4  # of such a column, in its standard deviations
 MOST_COLUMNS = 500  # with those of the context; the set-up takes the cube of it
 
 
 class Regress(FixedShape):
-    """y_j = (u_j − Σ_k w_jk u_k − Σ_l g_jl c_l − b_j) / r_j, u = (x − m)/s, for columns j taken out; y_j = x_j for others.
+    """y_j = (u_j − Σ_k w_jk u_k − Σ_l g_jl c_l − b_j) / r_j, u = (x − m)/s, for columns j taken
+    out; y_j = x_j for others.
 
-    w is strictly triangular in an order of the columns that `initialize` chooses, so log|det| = −Σ log s_j r_j over those
-    taken out. Not trained: w, g and b are least-squares regressions on the rows given, r their residual standard deviations.
-    Taken out are columns of whose variance less than `share` is left when the context and the columns before are known,
-    each coefficient shrunk by 1 − 1/t², t its ratio to its standard error, so that noise is not fitted. A column of which
-    less than 1e-6 standard deviations is left has no density: 1e-4 of it stays, and all where the context is needed for it.
+    w is strictly triangular in an order of the columns that `initialize` chooses, so log|det| = −Σ
+    log s_j r_j over those taken out. Not trained: w, g and b are least-squares regressions on the
+    rows given, r their residual standard deviations. Taken out are columns of whose variance less
+    than `share` is left when the context and the columns before are known, each coefficient shrunk
+    by 1 − 1/t², t its ratio to its standard error, so that noise is not fitted. A column of which
+    less than 1e-6 standard deviations is left has no density: 1e-4 of it stays, and all where the
+    context is needed for it.
 
-    `share=1` takes out all columns, unshrunk: the rows become standard normal if they are of the Gaussian of greatest
-    likelihood (with a ridge where the covariance is singular), linear in the context. Columns in `skip` are left alone. The
-    identity until `initialize`, and with more than 500 columns.
+    `share=1` takes out all columns, unshrunk: the rows become standard normal if they are of the
+    Gaussian of greatest likelihood (with a ridge where the covariance is singular), linear in the
+    context. Columns in `skip` are left alone. The identity until `initialize`, and with more than
+    500 columns.
 
-    It computes in the precision of its input, in which a float64 column keeps the digits of residuals of 1e-6 standard
-    deviations; a context comes in the precision of the model. Raises `ShapeError` for events that are no vectors,
-    `ConfigError` unless 0 < `share` ≤ 1.
+    It computes in the precision of its input, in which a float64 column keeps the digits of
+    residuals of 1e-6 standard deviations; a context comes in the precision of the model. Raises
+    `ShapeError` for events that are no vectors, `ConfigError` unless 0 < `share` ≤ 1.
 
     >>> import torch, diffeo
     >>> x, noise = torch.randn(2, 500, 1, generator=torch.Generator().manual_seed(0))
@@ -66,9 +73,14 @@ class Regress(FixedShape):
     ) -> None:
         super().__init__(event_shape)
         if len(self.event_shape) != 1:
-            raise ShapeError(f"Regress takes vectors (D,), not {self.event_shape}: put layers.Flatten before it")
+            raise ShapeError(
+                f"Regress takes vectors (D,), not {self.event_shape}: put layers.Flatten before it"
+            )
         size = self.event_shape[0]
-        self.share, self.skip = number("share", share, above=0, most=1), wholes("skip", skip, least=0, fewest=0)
+        self.share, self.skip = (
+            number("share", share, above=0, most=1),
+            wholes("skip", skip, least=0, fewest=0),
+        )
         self.context_shape = None if context_shape is None else as_shape(context_shape)
         contexts = 0 if self.context_shape is None else math.prod(self.context_shape)
         self.register_buffer("taken", torch.zeros(size, dtype=torch.bool))
@@ -76,7 +88,12 @@ class Regress(FixedShape):
         for name in ("scale", "residual"):
             self.register_buffer(name, torch.ones(size))
         # Two float32 numbers hold 48 bits of each, whatever dtype the model is moved to.
-        for name, shape in (("mean", (size,)), ("weight", (size, size)), ("gain", (size, contexts)), ("bias", (size,))):
+        for name, shape in (
+            ("mean", (size,)),
+            ("weight", (size, size)),
+            ("gain", (size, contexts)),
+            ("bias", (size,)),
+        ):
             self.register_buffer(name, torch.zeros(shape))
             self.register_buffer(f"{name}_rest", torch.zeros(shape))
 
@@ -92,12 +109,26 @@ class Regress(FixedShape):
         given = rows.new_zeros(len(rows), 0) if context is None else flat(context.double())
         centre, spread, fixed = centre_and_scale(given)
         live = torch.cat([~fixed, free])
-        columns = torch.where(live, torch.cat([(given - centre) / spread, (rows - mean) / scale], 1), 0.0)
-        taken, order, coefficients, residual = _regressions(columns, live, given.shape[1], self.share)
-        for name, value in {"taken": taken, "order": order, "scale": scale, "residual": residual}.items():
+        columns = torch.where(
+            live, torch.cat([(given - centre) / spread, (rows - mean) / scale], 1), 0.0
+        )
+        taken, order, coefficients, residual = _regressions(
+            columns, live, given.shape[1], self.share
+        )
+        for name, value in {
+            "taken": taken,
+            "order": order,
+            "scale": scale,
+            "residual": residual,
+        }.items():
             self.get_buffer(name).copy_(value)
         gain = coefficients[:, : given.shape[1]] / spread
-        parts = {"mean": mean, "weight": coefficients[:, given.shape[1] :], "gain": gain, "bias": -gain @ centre}
+        parts = {
+            "mean": mean,
+            "weight": coefficients[:, given.shape[1] :],
+            "gain": gain,
+            "bias": -gain @ centre,
+        }
         for name, value in parts.items():
             main, rest = self._halves(name)
             main.copy_(value)
@@ -108,7 +139,9 @@ class Regress(FixedShape):
         with torch.autocast(x.device.type, enabled=False):
             x = full_precision(x if x.is_floating_point() else x.double())
             u = self._standardised(x)
-            y = (u - u @ self._whole("weight", x.dtype).T - self._of_context(context, x.dtype)) / self.residual
+            y = (
+                u - u @ self._whole("weight", x.dtype).T - self._of_context(context, x.dtype)
+            ) / self.residual
             return torch.where(self.taken, y, x), (-self._log_scale()).expand(x.shape[0])
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -119,7 +152,9 @@ class Regress(FixedShape):
             known = torch.where(self.taken, residuals, self._standardised(y))[:, self.order]
             weight = self._whole("weight", y.dtype)[self.order][:, self.order]
             unit = torch.eye(len(weight), dtype=weight.dtype, device=weight.device) - weight
-            u = solve_triangular(unit, known.T, upper=False, unitriangular=True).T[:, self.order.argsort()]
+            u = solve_triangular(unit, known.T, upper=False, unitriangular=True).T[
+                :, self.order.argsort()
+            ]
             x = u * self.scale + self.mean_rest + self.mean
             return torch.where(self.taken, x, y), self._log_scale().expand(y.shape[0])
 
@@ -129,7 +164,11 @@ class Regress(FixedShape):
     def _of_context(self, context: Tensor | None, dtype: torch.dtype) -> Tensor:
         """What a column is expected to be, in its standard deviations, for what the context is."""
         bias = self._whole("bias", dtype)
-        return bias if context is None else bias + flat(context.to(dtype)) @ self._whole("gain", dtype).T
+        return (
+            bias
+            if context is None
+            else bias + flat(context.to(dtype)) @ self._whole("gain", dtype).T
+        )
 
     def _log_scale(self) -> Tensor:
         """Σ log s_j r_j over the columns taken out."""
@@ -147,10 +186,14 @@ class Regress(FixedShape):
         return f"{self.event_shape}, share={self.share}"
 
 
-def _regressions(columns: Tensor, live: Tensor, contexts: int, share: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which columns are taken out (D,), their order (D,), coefficients (D, C + D) and residual standard deviations (D,).
+def _regressions(
+    columns: Tensor, live: Tensor, contexts: int, share: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which columns are taken out (D,), their order (D,), coefficients (D, C + D) and residual
+    standard deviations (D,).
 
-    `columns` (N, C + D) are standardised, those of the context first; columns that are not `live` take no part.
+    `columns` (N, C + D) are standardised, those of the context first; columns that are not `live`
+    take no part.
     """
     rows, count = columns.shape
     size = count - contexts
@@ -164,15 +207,19 @@ def _regressions(columns: Tensor, live: Tensor, contexts: int, share: float) -> 
     if whole:
         taken, shrunk = live, lower
     else:
-        squares = rows * lower.square() * left / left[:, None]  # of the ratios of coefficients to their standard errors
+        # of the ratios of coefficients to their standard errors
+        squares = rows * lower.square() * left / left[:, None]
         shrunk = lower * (1 - 1 / squares.clamp_min(1))
         known = place + 1.0  # coefficients and a mean, to be estimated from so many rows
-        unseen = left * rows / (rows - known).clamp_min(1e-9) * (1 + known / rows)  # of the variance, in rows to come
+        # of the variance, in rows to come
+        unseen = left * rows / (rows - known).clamp_min(1e-9) * (1 + known / rows)
         known_enough = rows > 2 * known  # or any column would be determined
         exact = live & (left < EXACT)
         taken = live & (unseen < share) & ~exact & known_enough
     eye = torch.eye(count, dtype=left.dtype, device=left.device)
-    residuals = solve_triangular(lower[order][:, order] + eye, eye, upper=False, unitriangular=True)[place][:, place]
+    residuals = solve_triangular(
+        lower[order][:, order] + eye, eye, upper=False, unitriangular=True
+    )[place][:, place]
     coefficients, spread = shrunk @ residuals, left.sqrt()
     if not whole:
         alone = exact & known_enough & ~(coefficients[:, :contexts].abs() > KEPT).any(1)
@@ -180,11 +227,18 @@ def _regressions(columns: Tensor, live: Tensor, contexts: int, share: float) -> 
         coefficients = torch.where(exact[:, None], (1 - KEPT) * coefficients, coefficients)
     taken, coefficients, spread = taken[contexts:], coefficients[contexts:], spread[contexts:]
     events = order[contexts:] - contexts
-    return taken, events, torch.where(taken[:, None], coefficients, 0.0), torch.where(taken, spread, 1.0)
+    return (
+        taken,
+        events,
+        torch.where(taken[:, None], coefficients, 0.0),
+        torch.where(taken, spread, 1.0),
+    )
 
 
 def _likeliest(columns: Tensor, live: Tensor, contexts: int) -> Tensor:
-    """The correlations of the Gaussian of greatest likelihood, with the ridge on its diagonal if one is needed."""
+    """The correlations of the Gaussian of greatest likelihood, with the ridge on its diagonal if
+    one is needed.
+    """
     some = live.nonzero().flatten()
     fitted = Gaussian.fit(columns[:, some].cpu().numpy()).correlation
     products = torch.zeros(len(live), len(live), dtype=columns.dtype, device=columns.device)
@@ -195,8 +249,8 @@ def _likeliest(columns: Tensor, live: Tensor, contexts: int) -> Tensor:
 def _decompose(products: Tensor, live: Tensor, contexts: int) -> tuple[Tensor, Tensor, Tensor]:
     """L − I, the diagonal of D and the order of a pivoted L D Lᵀ of the products (K, K).
 
-    The columns of the context come first, and of the others always the one of which most is left: what others determine
-    comes last. A column of which nothing is left explains nothing.
+    The columns of the context come first, and of the others always the one of which most is left:
+    what others determine comes last. A column of which nothing is left explains nothing.
     """
     count = len(products)
     left, lower = products.clone(), torch.zeros_like(products)

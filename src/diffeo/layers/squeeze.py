@@ -13,7 +13,8 @@ __all__ = ["Squeeze"]
 
 
 class Squeeze(Transform):
-    """(B, C, H, W) <-> (B, Cf², H/f, W/f): every f×f block of pixels becomes channels, log|det| = 0.
+    """(B, C, H, W) <-> (B, Cf², H/f, W/f): every f×f block of pixels becomes channels, log|det| =
+    0.
 
     RealNVP, Dinh et al. 2016, arXiv:1605.08803. Raises `ShapeError` unless f divides H and W.
 
@@ -33,7 +34,8 @@ class Squeeze(Transform):
         batch, channels, height, width = x.shape
         f = self.factor
         blocks = x.reshape(batch, channels, height // f, f, width // f, f).permute(0, 2, 4, 1, 3, 5)
-        # In memory, channels come last from here on: convolutions on CPUs are up to three times as fast.
+        # In memory, channels come last from here on: convolutions on CPUs are up to three times as
+        # fast.
         y = blocks.reshape(batch, height // f, width // f, channels * f * f).movedim(-1, 1)
         return y, x.new_zeros(x.shape[0])
 
@@ -41,19 +43,30 @@ class Squeeze(Transform):
         self.inverse_shape(tuple(y.shape[1:]))
         batch, channels, height, width = y.shape
         f = self.factor
-        blocks = y.movedim(1, -1).reshape(batch, height, width, channels // f**2, f, f).permute(0, 3, 1, 4, 2, 5)
-        return blocks.reshape(batch, channels // f**2, height * f, width * f), y.new_zeros(y.shape[0])
+        blocks = (
+            y.movedim(1, -1)
+            .reshape(batch, height, width, channels // f**2, f, f)
+            .permute(0, 3, 1, 4, 2, 5)
+        )
+        return blocks.reshape(batch, channels // f**2, height * f, width * f), y.new_zeros(
+            y.shape[0]
+        )
 
     def forward_shape(self, shape: Shape) -> Shape:
         f = self.factor
         if len(shape) != 3 or shape[1] % f or shape[2] % f:
-            raise ShapeError(f"height and width of an image (C, H, W) must be multiples of {f}, got {shape}: pad it")
+            raise ShapeError(
+                f"height and width of an image (C, H, W) must be multiples of {f}, got {shape}:"
+                " pad it"
+            )
         return (shape[0] * f * f, shape[1] // f, shape[2] // f)
 
     def inverse_shape(self, shape: Shape) -> Shape:
         f = self.factor
         if len(shape) != 3 or shape[0] % (f * f):
-            raise ShapeError(f"an image (C, H, W) with a multiple of {f * f} channels is needed, got {shape}")
+            raise ShapeError(
+                f"an image (C, H, W) with a multiple of {f * f} channels is needed, got {shape}"
+            )
         return (shape[0] // (f * f), shape[1] * f, shape[2] * f)
 
     def extra_repr(self) -> str:

@@ -22,10 +22,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Standardize(FixedShape):
     """y = (x − mean) / sd per entry, log|det| = −Σ log sd; fitted by `initialize`, then constant.
 
-    It computes in the precision of its input and hands on its own (float32, unless the model was moved): the mean is
-    kept as two numbers, so float64 input of 1.7e9 ± 1 loses nothing. `data_dtype="float64"` makes the inverse return
-    float64, which tables use. Entries in `skip` pass unchanged. Entries constant in the training data are named in a
-    warning and only centred. Raises `ConfigError` for another `data_dtype` or an entry to skip that there is not.
+    It computes in the precision of its input and hands on its own (float32, unless the model was
+    moved): the mean is kept as two numbers, so float64 input of 1.7e9 ± 1 loses nothing.
+    `data_dtype="float64"` makes the inverse return float64, which tables use. Entries in `skip`
+    pass unchanged. Entries constant in the training data are named in a warning and only centred.
+    Raises `ConfigError` for another `data_dtype` or an entry to skip that there is not.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Standardize((1,))
@@ -49,7 +50,9 @@ class Standardize(FixedShape):
     ) -> None:
         super().__init__(event_shape)
         self.skip = wholes("skip", skip, least=0, fewest=0)
-        self.data_dtype = None if data_dtype is None else DTYPES[one_of("data_dtype", data_dtype, DTYPES)]
+        self.data_dtype = (
+            None if data_dtype is None else DTYPES[one_of("data_dtype", data_dtype, DTYPES)]
+        )
         for name, value in (("mean", 0.0), ("mean_rest", 0.0), ("scale", 1.0)):
             self.register_buffer(name, torch.full(self.event_shape, value))
 
@@ -59,7 +62,9 @@ class Standardize(FixedShape):
         mean[list(self.skip)], scale[list(self.skip)], constant[list(self.skip)] = 0.0, 1.0, False
         if bool(constant.any()):
             where = constant.flatten().nonzero().flatten().tolist()
-            warnings.warn(f"entries {where} are constant in the training data: only centred", stacklevel=2)
+            warnings.warn(
+                f"entries {where} are constant in the training data: only centred", stacklevel=2
+            )
         self.mean.copy_(mean)
         self.mean_rest.copy_(mean - self.mean)
         self.scale.copy_(scale)

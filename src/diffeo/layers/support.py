@@ -17,9 +17,11 @@ __all__ = ["support"]
 
 
 def support(transform: Transform, event_shape: Shape, bounded: frozenset[int]) -> Constraint | None:
-    """The constraint on events of this shape, or None where it follows from more than the links nearest the data.
+    """The constraint on events of this shape, or None where it follows from more than the links
+    nearest the data.
 
-    `bounded` are the entries of which the base distribution does not take every real number: those of circles may be so.
+    `bounded` are the entries of which the base distribution does not take every real number: those
+    of circles may be so.
     """
     links = list(transform) if isinstance(transform, Links) else [transform]
     first = links[0].support if links else None
@@ -27,17 +29,27 @@ def support(transform: Transform, event_shape: Shape, bounded: frozenset[int]) -
     if any(part.support is not None for link in links[front:] for part in _parts(link)):
         return None
     if first is not None:
-        return constraints.independent(first, len(event_shape)) if not bounded or _is_circle(first) else None
+        return (
+            constraints.independent(first, len(event_shape))
+            if not bounded or _is_circle(first)
+            else None
+        )
     if not bounded <= {i for i, entry in entries.items() if _is_circle(entry)}:
         return None
     if not entries:
         return constraints.independent(constraints.real, len(event_shape))
     each = [entries.get(i, constraints.real) for i in range(event_shape[0])]
-    return constraints.independent(each[0], 1) if all(entry is each[0] for entry in each) else Each(each)
+    return (
+        constraints.independent(each[0], 1)
+        if all(entry is each[0] for entry in each)
+        else Each(each)
+    )
 
 
 def _columns(links: Sequence[Transform]) -> tuple[int, dict[int, Constraint]]:
-    """How many links at the front say what some of the columns may be, each of other columns, and what."""
+    """How many links at the front say what some of the columns may be, each of other columns, and
+    what.
+    """
     entries: dict[int, Constraint] = {}
     for count, link in enumerate(links):
         own = link.support_of_columns() if isinstance(link, Columns) else None

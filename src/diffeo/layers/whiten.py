@@ -17,12 +17,14 @@ __all__ = ["Whiten"]
 
 
 class Whiten(FixedShape):
-    """y = L⁻¹ (x − μ) with L lower triangular, log|det| = −Σ log L_ii: N(μ, L Lᵀ) becomes N(0, I). Not trained.
+    """y = L⁻¹ (x − μ) with L lower triangular, log|det| = −Σ log L_ii: N(μ, L Lᵀ) becomes N(0, I).
+    Not trained.
 
-    The identity until `place` or `initialize` (mean and covariance of a batch, with a little of the variances added to
-    the diagonal) sets it; both are part of the state. With `data_dtype="float64"` it takes and returns float64, computes
-    in it, and hands on the model's own dtype: for coordinates of very unlike scales. Raises `ShapeError` for events that
-    are no vectors.
+    The identity until `place` or `initialize` (mean and covariance of a batch, with a little of the
+    variances added to the diagonal) sets it; both are part of the state. With
+    `data_dtype="float64"` it takes and returns float64, computes in it, and hands on the model's
+    own dtype: for coordinates of very unlike scales. Raises `ShapeError` for events that are no
+    vectors.
 
     >>> import torch, diffeo
     >>> layer = diffeo.layers.Whiten(2)
@@ -35,12 +37,16 @@ class Whiten(FixedShape):
     lower: Tensor
     _like: Tensor
 
-    def __init__(self, event_shape: int | Sequence[int], *, data_dtype: Literal["float64"] | None = None) -> None:
+    def __init__(
+        self, event_shape: int | Sequence[int], *, data_dtype: Literal["float64"] | None = None
+    ) -> None:
         super().__init__(event_shape)
         self.data_dtype = None if data_dtype is None else torch.float64
         self.any_dtype = self.settles_dtype = data_dtype is not None
         if len(self.event_shape) != 1:
-            raise ShapeError(f"Whiten takes vectors (D,), not {self.event_shape}: put layers.Flatten before it")
+            raise ShapeError(
+                f"Whiten takes vectors (D,), not {self.event_shape}: put layers.Flatten before it"
+            )
         self.register_buffer("mean", torch.zeros(self.event_shape, dtype=self.data_dtype))
         self.register_buffer("lower", torch.eye(self.event_shape[0], dtype=self.data_dtype))
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # has the model's dtype

@@ -16,10 +16,12 @@ __all__ = ["Affine"]
 
 @dataclass(frozen=True)
 class Affine(ElementwiseMap):
-    """y = x · exp(s) + t with s = b tanh(a / b), b = `log_scale`: scales lie within exp(±b) and are 1 at a = 0.
+    """y = x · exp(s) + t with s = b tanh(a / b), b = `log_scale`: scales lie within exp(±b) and are
+    1 at a = 0.
 
-    Parameters (a, t). RealNVP (Dinh et al. 2016, arXiv:1605.08803); the bound keeps deep stacks finite and invertible
-    (Andrade 2024, arXiv:2402.16408). Raises `ConfigError` unless 0 < log_scale.
+    Parameters (a, t). RealNVP (Dinh et al. 2016, arXiv:1605.08803); the bound keeps deep stacks
+    finite and invertible (Andrade 2024, arXiv:2402.16408). Raises `ConfigError` unless 0 <
+    log_scale.
 
     >>> import torch, diffeo
     >>> diffeo.maps.Affine().forward(torch.tensor([3.0]), torch.tensor([[0.0, 1.0]]))

@@ -14,10 +14,12 @@ __all__ = ["ElementwiseMap"]
 
 
 class ElementwiseMap(ABC):
-    """A strictly increasing scalar function with P parameters per entry, all-zero parameters being the identity.
+    """A strictly increasing scalar function with P parameters per entry, all-zero parameters being
+    the identity.
 
-    A subclass is a frozen dataclass: hashable, printable, JSON-able, owner of no tensors. It knows one scalar and its
-    parameters, nothing of batches, masks or networks. To write one: one file here, one line in `tests/cases.py`.
+    A subclass is a frozen dataclass: hashable, printable, JSON-able, owner of no tensors. It knows
+    one scalar and its parameters, nothing of batches, masks or networks. To write one: one file
+    here, one line in `tests/cases.py`.
     """
 
     @property
@@ -34,11 +36,15 @@ class ElementwiseMap(ABC):
         """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""
 
     def kernel(self, inverse: bool = False) -> Kernel | None:
-        """The compiled kernel that is the whole of `forward`, or of `inverse`; None for a map that has none."""
+        """The compiled kernel that is the whole of `forward`, or of `inverse`; None for a map that
+        has none.
+        """
         return None
 
     def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` with the log-derivatives summed over all but the batch axis: (B,). Compiled kernels sum as they go."""
+        """`forward` with the log-derivatives summed over all but the batch axis: (B,). Compiled
+        kernels sum as they go.
+        """
         if kernel := self.kernel():
             return kernel(x, params, by_row=True)
         y, logdet = self.forward(x, params)
@@ -52,9 +58,11 @@ class ElementwiseMap(ABC):
         return x, sum_event(logdet)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (\\*S), a plain number without a graph.
+        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (\\*S), a plain number without a
+        graph.
 
-        Path gradients need it (`diffeo.inference`). By autograd, unless a map knows it at less cost.
+        Path gradients need it (`diffeo.inference`). By autograd, unless a map knows it at less
+        cost.
         """
         with torch.enable_grad():
             y = y if y.requires_grad else y.detach().requires_grad_()

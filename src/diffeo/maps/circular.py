@@ -16,11 +16,12 @@ __all__ = ["CircularSpline"]
 
 @dataclass(frozen=True)
 class CircularSpline(ElementwiseMap):
-    """A monotone rational-quadratic spline of the circle [low, high), followed by a rotation (P = 3K + 1).
+    """A monotone rational-quadratic spline of the circle [low, high), followed by a rotation (P =
+    3K + 1).
 
-    The two ends share one derivative, so the density is continuous across the seam; the last parameter is the angle of
-    the rotation. Inputs are wrapped into [low, high). Rezende et al. 2020, arXiv:2002.02428. Raises `ConfigError` as
-    `RQSpline` does.
+    The two ends share one derivative, so the density is continuous across the seam; the last
+    parameter is the angle of the rotation. Inputs are wrapped into [low, high). Rezende et al.
+    2020, arXiv:2002.02428. Raises `ConfigError` as `RQSpline` does.
 
     >>> import torch, diffeo
     >>> circle = diffeo.maps.CircularSpline(bins=4, low=0.0, high=360.0)
@@ -36,7 +37,9 @@ class CircularSpline(ElementwiseMap):
     _shape: SplineShape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        shape = spline_shape(self.bins, self.low, self.high, "periodic", self.min_bin, self.log_slope)
+        shape = spline_shape(
+            self.bins, self.low, self.high, "periodic", self.min_bin, self.log_slope
+        )
         object.__setattr__(self, "_shape", shape)
 
     @property
@@ -48,7 +51,9 @@ class CircularSpline(ElementwiseMap):
         return self._wrap(y + params[..., -1]), logdet
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return rq_spline(self._shape, inverse=True)(self._wrap(y - params[..., -1]), params[..., :-1])
+        return rq_spline(self._shape, inverse=True)(
+            self._wrap(y - params[..., -1]), params[..., :-1]
+        )
 
     def forward_by_row(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         y, logdet = rq_spline(self._shape)(self._wrap(x), params[..., :-1], by_row=True)

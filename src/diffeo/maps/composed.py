@@ -15,9 +15,11 @@ __all__ = ["Composed"]
 
 @dataclass(frozen=True)
 class Composed(ElementwiseMap):
-    """y = T_n(… T_1(x)), its parameters those of T_1, T_2, … side by side, its log-derivative their sum.
+    """y = T_n(… T_1(x)), its parameters those of T_1, T_2, … side by side, its log-derivative their
+    sum.
 
-    A spline behind an affine map, for instance, bends what lies within its box wherever the box is moved to.
+    A spline behind an affine map, for instance, bends what lies within its box wherever the box is
+    moved to.
 
     >>> import torch, diffeo
     >>> both = diffeo.maps.Composed((diffeo.maps.Affine(), diffeo.maps.RQSpline(bins=4)))

@@ -25,13 +25,15 @@ class CubicSpline(ElementwiseMap):
 
         y = y_k + h_k (a ξ + (3 − 2a − b) ξ² + (a + b − 2) ξ³)
 
-    Parameters are K raw widths and K raw log-slopes (P = 2K). A derivative between bins is the least of twice their slopes and
-    the derivative of the parabola through the three knots; at the ends it is 1, so the tails continue it and the density is
-    continuous everywhere. So that 1 is not too steep for them, the slopes of the two end bins are at least ½. Slopes of bins
-    have mean 1 and lie within exp(±2 `log_slope`), those inside the bins between half the least and twice the largest. The
-    inverse is Newton's method in a bracket, a fixed number of steps, with the gradients, those of its log-det too, of the
-    implicit function theorem. Durkan et al. 2019, arXiv:1906.02145, where heights are a softmax and the end derivatives
-    free. Raises `ConfigError` when bins < 2, the box is empty, `log_slope` is not positive, or `min_bin`, the least share of
+    Parameters are K raw widths and K raw log-slopes (P = 2K). A derivative between bins is the
+    least of twice their slopes and the derivative of the parabola through the three knots; at the
+    ends it is 1, so the tails continue it and the density is continuous everywhere. So that 1 is
+    not too steep for them, the slopes of the two end bins are at least ½. Slopes of bins have mean
+    1 and lie within exp(±2 `log_slope`), those inside the bins between half the least and twice the
+    largest. The inverse is Newton's method in a bracket, a fixed number of steps, with the
+    gradients, those of its log-det too, of the implicit function theorem. Durkan et al. 2019,
+    arXiv:1906.02145, where heights are a softmax and the end derivatives free. Raises `ConfigError`
+    when bins < 2, the box is empty, `log_slope` is not positive, or `min_bin`, the least share of
     the box that all widths have together, is not in (0, 1).
 
     >>> import torch, diffeo
@@ -72,9 +74,12 @@ class CubicSpline(ElementwiseMap):
     def _bin(self, at: Tensor, params: Tensor, inverse: bool) -> tuple[Bin, Tensor, _Cubic]:
         """The bin of each entry, its mean slope and the cubic in it."""
         widths = shares(params[..., : self.bins], self.min_bin)
-        # Between two slopes a bin is monotone, with room to spare, while both are at most twice its mean slope.
+        # Between two slopes a bin is monotone, with room to spare, while both are at most twice its
+        # mean slope.
         least = F.pad(widths.new_zeros(self.bins - 2), (1, 1), value=0.5)
-        slopes = least + (1 - least) * mean_one(params[..., self.bins :], widths * (1 - least), self.log_slope)
+        slopes = least + (1 - least) * mean_one(
+            params[..., self.bins :], widths * (1 - least), self.log_slope
+        )
         derivatives = F.pad(_steffen(widths, slopes), (1, 1), value=1.0)
         bin_ = find_bin(at, widths, widths * slopes, inverse=inverse)
         slope = take(slopes, bin_.number)
@@ -83,7 +88,9 @@ class CubicSpline(ElementwiseMap):
 
 
 def _steffen(widths: Tensor, slopes: Tensor) -> Tensor:
-    """Derivatives at the inner knots, at most twice the slopes on either side and at least the smaller one."""
+    """Derivatives at the inner knots, at most twice the slopes on either side and at least the
+    smaller one.
+    """
     left, right = slopes[..., :-1], slopes[..., 1:]
     before, after = widths[..., :-1], widths[..., 1:]
     parabola = (left * after + right * before) / (before + after)
@@ -91,7 +98,9 @@ def _steffen(widths: Tensor, slopes: Tensor) -> Tensor:
 
 
 class _Cubic(NamedTuple):
-    """The cubic from (0, 0) to (1, 1) with slopes a and b at its ends, both in (0, 2]: its slope is at least min(a, b, ½)."""
+    """The cubic from (0, 0) to (1, 1) with slopes a and b at its ends, both in (0, 2]: its slope is
+    at least min(a, b, ½).
+    """
 
     a: Tensor
     b: Tensor
@@ -106,8 +115,8 @@ class _Cubic(NamedTuple):
     def inverse(self, value: Tensor) -> Tensor:
         with torch.no_grad():
             xi = self._solve(value)
-        # Newton steps whose length is zero but whose derivatives are not: the implicit function theorem. One gives first
-        # derivatives, two give second ones.
+        # Newton steps whose length is zero but whose derivatives are not: the implicit function
+        # theorem. One gives first derivatives, two give second ones.
         for _ in range(2):
             gap = value - self.value(xi)
             xi = xi + (gap - gap.detach()) / self.slope(xi)
@@ -124,7 +133,9 @@ class _Cubic(NamedTuple):
         return xi
 
     def _guess(self, value: Tensor) -> Tensor:
-        """The inverse of the rational quadratic with the same ends and slopes, within 0.06 of the cubic's."""
+        """The inverse of the rational quadratic with the same ends and slopes, within 0.06 of the
+        cubic's.
+        """
         bend = self.a + self.b - 2
         half = self.a - value * bend
         root = (half * half + 4 * value * (1 - self.a + value * bend)).clamp_min(0).sqrt()

@@ -1,4 +1,6 @@
-"""What the piecewise-polynomial splines share: their settings, the box, knots, and the bin that a point falls into."""
+"""What the piecewise-polynomial splines share: their settings, the box, knots, and the bin that a
+point falls into.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ __all__ = ["Bin", "check_spline", "find_bin", "mean_one", "on_box", "shares", "t
 
 
 class Bin(NamedTuple):
-    """The bin of each entry: its number (*S, 1), left knot (x0, y0), width and height (*S), as parts of the box."""
+    """The bin of each entry: its number (*S, 1), left knot (x0, y0), width and height (*S), as
+    parts of the box.
+    """
 
     number: Tensor
     x0: Tensor
@@ -26,7 +30,14 @@ class Bin(NamedTuple):
     height: Tensor
 
 
-def check_spline(bins: int, low: float, high: float, log_slope: float, min_bin: float | None = None, fewest: int = 2) -> None:
+def check_spline(
+    bins: int,
+    low: float,
+    high: float,
+    log_slope: float,
+    min_bin: float | None = None,
+    fewest: int = 2,
+) -> None:
     """Check the settings of a spline; raises `ConfigError`."""
     whole("bins", bins, least=fewest)
     if not number("low", low) < number("high", high):
@@ -37,11 +48,17 @@ def check_spline(bins: int, low: float, high: float, log_slope: float, min_bin: 
 
 
 def on_box(
-    curve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, params: Tensor, low: float, high: float
+    curve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    x: Tensor,
+    params: Tensor,
+    low: float,
+    high: float,
 ) -> tuple[Tensor, Tensor]:
-    """Apply a curve of [0, 1], given as (u, params) -> value and log-slope, to [low, high]; the identity outside.
+    """Apply a curve of [0, 1], given as (u, params) -> value and log-slope, to [low, high]; the
+    identity outside.
 
-    Entries outside, NaN among them, meet the curve as the middle of the box, so that their gradients are finite.
+    Entries outside, NaN among them, meet the curve as the middle of the box, so that their
+    gradients are finite.
     """
     inside = (x >= low) & (x <= high)
     at = torch.where(inside, x, 0.5 * (low + high))
@@ -69,8 +86,9 @@ def find_bin(at: Tensor, widths: Tensor, heights: Tensor, *, inverse: bool) -> B
 
 
 def _apart(left: Tensor, right: Tensor) -> Tensor:
-    # Differences of knots, not the sizes that they are sums of, so that a bin ends where the next begins; extreme settings
-    # may make bins that rounding closes, and nothing may be divided by their zero.
+    # Differences of knots, not the sizes that they are sums of, so that a bin ends where the next
+    # begins; extreme settings may make bins that rounding closes, and nothing may be divided by
+    # their zero.
     return (right - left).clamp_min(torch.finfo(left.dtype).eps)
 
 

@@ -15,13 +15,16 @@ __all__ = ["LinearSpline"]
 
 @dataclass(frozen=True)
 class LinearSpline(ElementwiseMap):
-    """A piecewise-linear CDF: y = y_k + s_k (x − x_k) in bin k of K equal ones on [low, high], the identity outside.
+    """A piecewise-linear CDF: y = y_k + s_k (x − x_k) in bin k of K equal ones on [low, high], the
+    identity outside.
 
-    Parameters are K raw log-slopes (P = K); the slopes have mean 1 and lie within exp(±2 `log_slope`). Müller et al. 2019,
-    arXiv:1808.03856. The density is constant in each bin and **jumps** at the knots, the ends of the box among them; at a knot
-    the log-det is that of the bin on the right, at `high` that of the last bin. So values are continuous and the two
-    directions' log-dets agree except within rounding of a knot. The bins stay equal: a knot moved across a point would make
-    its density jump. Raises `ConfigError` when bins < 2, the box is empty or `log_slope` is not positive.
+    Parameters are K raw log-slopes (P = K); the slopes have mean 1 and lie within exp(±2
+    `log_slope`). Müller et al. 2019, arXiv:1808.03856. The density is constant in each bin and
+    **jumps** at the knots, the ends of the box among them; at a knot the log-det is that of the bin
+    on the right, at `high` that of the last bin. So values are continuous and the two directions'
+    log-dets agree except within rounding of a knot. The bins stay equal: a knot moved across a
+    point would make its density jump. Raises `ConfigError` when bins < 2, the box is empty or
+    `log_slope` is not positive.
 
     >>> import torch, diffeo
     >>> spline = diffeo.maps.LinearSpline(bins=4, low=-4.0, high=4.0)

@@ -15,12 +15,14 @@ __all__ = ["LogisticMixture"]
 
 @dataclass(frozen=True)
 class LogisticMixture(ElementwiseMap):
-    """y = exp(a) [(1 − ε) logit F(x) + ε x] + t, F(x) = Σ_i π_i σ((x − μ_i) exp(−s_i)), a mixture of K logistics.
+    """y = exp(a) [(1 − ε) logit F(x) + ε x] + t, F(x) = Σ_i π_i σ((x − μ_i) exp(−s_i)), a mixture
+    of K logistics.
 
-    Parameters (a, t, K logits of π, K μ, K s), P = 2 + 3K; |a| ≤ `log_scale` and |s_i| ≤ `log_width`, softly. The share ε
-    = `floor` of the identity, which the paper does not have, keeps the slope above ε exp(a) between components far
-    apart, so that float32 can invert. The inverse is Newton's method in a bracket, a fixed number of steps; its gradients,
-    those of its log-det too, come from the implicit function theorem. Flow++, Ho et al. 2019, arXiv:1902.00275. Raises
+    Parameters (a, t, K logits of π, K μ, K s), P = 2 + 3K; |a| ≤ `log_scale` and |s_i| ≤
+    `log_width`, softly. The share ε = `floor` of the identity, which the paper does not have, keeps
+    the slope above ε exp(a) between components far apart, so that float32 can invert. The inverse
+    is Newton's method in a bracket, a fixed number of steps; its gradients, those of its log-det
+    too, come from the implicit function theorem. Flow++, Ho et al. 2019, arXiv:1902.00275. Raises
     `ConfigError` unless there is at least one component, both bounds are positive and 0 < ε < 1.
 
     >>> import torch, diffeo
@@ -41,7 +43,9 @@ class LogisticMixture(ElementwiseMap):
         number("log_scale", self.log_scale, above=0)
         number("log_width", self.log_width, above=0)
         number("floor", self.floor, above=0, below=1)
-        shape = MixtureShape(self.components, float(self.log_scale), float(self.log_width), float(self.floor))
+        shape = MixtureShape(
+            self.components, float(self.log_scale), float(self.log_width), float(self.floor)
+        )
         object.__setattr__(self, "_shape", shape)
 
     @property

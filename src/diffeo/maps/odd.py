@@ -14,10 +14,11 @@ __all__ = ["Odd"]
 
 @dataclass(frozen=True)
 class Odd(ElementwiseMap):
-    """y = sign(x) T(|x|) with T a map of [0, ∞) onto itself, such as a spline on [0, B]: T(−x) = −T(x).
+    """y = sign(x) T(|x|) with T a map of [0, ∞) onto itself, such as a spline on [0, B]: T(−x) =
+    −T(x).
 
-    For densities that do not change when all signs do (Z2 symmetry): with a conditioner whose parameters are even in
-    its input, the whole coupling commutes with x → −x.
+    For densities that do not change when all signs do (Z2 symmetry): with a conditioner whose
+    parameters are even in its input, the whole coupling commutes with x → −x.
 
     >>> import torch, diffeo
     >>> spline = diffeo.maps.Odd(diffeo.maps.RQSpline(bins=4, low=0.0, high=3.0, ends="free"))

@@ -17,15 +17,16 @@ __all__ = ["RQSpline"]
 
 @dataclass(frozen=True)
 class RQSpline(ElementwiseMap):
-    """A monotone rational-quadratic spline of K bins on the box [low, high], the identity outside it.
+    """A monotone rational-quadratic spline of K bins on the box [low, high], the identity outside
+    it.
 
-    With `ends="linear"` the derivative at both ends is 1, so the identity tails continue it smoothly (P = 3K − 1). With
-    `ends="free"` the end derivatives are learned too (P = 3K + 1): for data or a base on exactly that box.
-    Durkan et al. 2019, arXiv:1906.04032; the slope inside a bin is bounded below and above (docs/numbers.md), so that
-    float32 can invert it.
+    With `ends="linear"` the derivative at both ends is 1, so the identity tails continue it
+    smoothly (P = 3K − 1). With `ends="free"` the end derivatives are learned too (P = 3K + 1): for
+    data or a base on exactly that box. Durkan et al. 2019, arXiv:1906.04032; the slope inside a bin
+    is bounded below and above (docs/numbers.md), so that float32 can invert it.
 
-    Raises `ConfigError` when bins < 2, the box is empty, or `min_bin`, the least share of the box that all bins have
-    together, is not in (0, 1).
+    Raises `ConfigError` when bins < 2, the box is empty, or `min_bin`, the least share of the box
+    that all bins have together, is not in (0, 1).
 
     >>> import torch, diffeo
     >>> spline = diffeo.maps.RQSpline(bins=4, low=-3.0, high=3.0)
@@ -44,7 +45,11 @@ class RQSpline(ElementwiseMap):
     def __post_init__(self) -> None:
         one_of("ends", self.ends, ["linear", "free"])
         edges: Literal["unit", "free"] = "unit" if self.ends == "linear" else "free"
-        object.__setattr__(self, "_shape", spline_shape(self.bins, self.low, self.high, edges, self.min_bin, self.log_slope))
+        object.__setattr__(
+            self,
+            "_shape",
+            spline_shape(self.bins, self.low, self.high, edges, self.min_bin, self.log_slope),
+        )
 
     @property
     def num_params(self) -> int:
@@ -64,7 +69,12 @@ class RQSpline(ElementwiseMap):
 
 
 def spline_shape(
-    bins: int, low: float, high: float, edges: Literal["unit", "free", "periodic"], min_bin: float, log_slope: float
+    bins: int,
+    low: float,
+    high: float,
+    edges: Literal["unit", "free", "periodic"],
+    min_bin: float,
+    log_slope: float,
 ) -> SplineShape:
     """Check the settings of a rational-quadratic spline; raises `ConfigError`."""
     check_spline(bins, low, high, log_slope, min_bin)

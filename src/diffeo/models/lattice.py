@@ -1,4 +1,6 @@
-"""Flows over fields on a periodic lattice: checkerboard couplings, with the symmetries of the action built in."""
+"""Flows over fields on a periodic lattice: checkerboard couplings, with the symmetries of the
+action built in.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,15 @@ def lattice(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """RealNVP of a field φ (C, H, W) on a torus (Albergo et al. 2021, arXiv:2101.08176): couplings between the colours of a
-    checkerboard, convolutions with periodic boundaries, base N(0, 1).
+    """RealNVP of a field φ (C, H, W) on a torus (Albergo et al. 2021, arXiv:2101.08176): couplings
+    between the colours of a checkerboard, convolutions with periodic boundaries, base N(0, 1).
 
-    With the default settings it is that of the paper. `symmetric` makes log q(−φ) = log q(φ) exactly (Z2 symmetry: odd
-    maps, shifts odd and scales even in the conditioning sites). `spectrum` puts a `PeriodicConv` before the base, so
-    that the flow starts from a free field with a learned two-point function. `map="spline"` adds, every other
-    pair of couplings, rational-quadratic splines on [−bound, bound], mirrored where `symmetric`.
-    Raises `ShapeError` unless H and W are even, `ContextError` for a context.
+    With the default settings it is that of the paper. `symmetric` makes log q(−φ) = log q(φ)
+    exactly (Z2 symmetry: odd maps, shifts odd and scales even in the conditioning sites).
+    `spectrum` puts a `PeriodicConv` before the base, so that the flow starts from a free field with
+    a learned two-point function. `map="spline"` adds, every other pair of couplings,
+    rational-quadratic splines on [−bound, bound], mirrored where `symmetric`. Raises `ShapeError`
+    unless H and W are even, `ContextError` for a context.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
@@ -73,8 +76,12 @@ def lattice(
     return Flow(chained([*body, PeriodicConv(shape)] if spectrum else body, memory), Normal(shape))
 
 
-def _map(splined: bool, symmetric: bool, log_scale: float, bins: int, bound: float) -> tuple[ElementwiseMap, tuple[int, ...]]:
+def _map(
+    splined: bool, symmetric: bool, log_scale: float, bins: int, bound: float
+) -> tuple[ElementwiseMap, tuple[int, ...]]:
     """A map, and which of its parameters are odd under a change of sign."""
     if not splined:
         return Affine(log_scale), (1,)
-    return (Odd(RQSpline(bins, 0.0, bound, ends="free")) if symmetric else RQSpline(bins, -bound, bound)), ()
+    return (
+        Odd(RQSpline(bins, 0.0, bound, ends="free")) if symmetric else RQSpline(bins, -bound, bound)
+    ), ()

@@ -32,14 +32,17 @@ def nice(
     regress: float | None = None,
     seed: int = 0,
 ) -> Flow:
-    """NICE (Dinh et al. 2014, arXiv:1410.8516): y_B = x_B + t(x_A), volume-preserving, then a learned diagonal scale.
+    """NICE (Dinh et al. 2014, arXiv:1410.8516): y_B = x_B + t(x_A), volume-preserving, then a
+    learned diagonal scale.
 
-    `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
-    float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
+    `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with
+    it, samples are float64 in the data's own units. Raises `ShapeError` unless `event_shape` is
+    (D,).
 
-    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`). `regress=0.01` takes out of
-    columns, before all couplings, what others or the context determine, where at most that share of the variance is left
-    (`layers.Regress`); 0 leaves all as they are, and `fit` chooses where none is given.
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+    `regress=0.01` takes out of columns, before all couplings, what others or the context determine,
+    where at most that share of the variance is left (`layers.Regress`); 0 leaves all as they are,
+    and `fit` chooses where none is given.
 
     >>> import torch, diffeo
     >>> diffeo.models.nice((3,)).log_prob(torch.zeros(3)).item()

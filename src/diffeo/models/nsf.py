@@ -1,4 +1,6 @@
-"""Neural Spline Flow: spline couplings, rational-quadratic ones unless another kind is asked for."""
+"""Neural Spline Flow: spline couplings, rational-quadratic ones unless another kind is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,16 @@ from typing import Literal
 from ..core.settings import one_of
 from ..flow import Flow
 from ..layers.recompute import Memory
-from ..maps import Affine, CircularSpline, Composed, CubicSpline, ElementwiseMap, LinearSpline, QuadraticSpline, RQSpline
+from ..maps import (
+    Affine,
+    CircularSpline,
+    Composed,
+    CubicSpline,
+    ElementwiseMap,
+    LinearSpline,
+    QuadraticSpline,
+    RQSpline,
+)
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel
 
@@ -51,19 +62,23 @@ def nsf(
     regress: float | None = None,
     seed: int = 0,
 ) -> Flow:
-    """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): y_B = a monotone spline of x_B with knots from x_A.
+    """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): y_B = a monotone spline of x_B
+    with knots from x_A.
 
-    The splines have `bins` bins on [−bound, bound] (after standardisation) and identity tails; besides the paper's rational
-    quadratics, `spline` can be "linear" or "quadratic" (Müller et al. 2019, arXiv:1808.03856) or "cubic" (Durkan et al. 2019,
-    arXiv:1906.02145). `affine` scales and shifts before every spline, so that what lies beyond the box depends on x_A too:
-    a banana's ends. `mixing="lu"` puts an LU linear map before every coupling but the first, as the paper does. `supports`
-    names the kind of each column (`real`, `positive`, `interval:0:1`, `circular:0:360`, `integer`); with it, samples are
-    float64 in the data's own units. Circular columns have rational-quadratic splines of the circle (Rezende et al. 2020,
-    arXiv:2002.02428) and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
+    The splines have `bins` bins on [−bound, bound] (after standardisation) and identity tails;
+    besides the paper's rational quadratics, `spline` can be "linear" or "quadratic" (Müller et al.
+    2019, arXiv:1808.03856) or "cubic" (Durkan et al. 2019, arXiv:1906.02145). `affine` scales and
+    shifts before every spline, so that what lies beyond the box depends on x_A too: a banana's
+    ends. `mixing="lu"` puts an LU linear map before every coupling but the first, as the paper
+    does. `supports` names the kind of each column (`real`, `positive`, `interval:0:1`,
+    `circular:0:360`, `integer`); with it, samples are float64 in the data's own units. Circular
+    columns have rational-quadratic splines of the circle (Rezende et al. 2020, arXiv:2002.02428)
+    and a uniform base. Raises `ShapeError` unless `event_shape` is (D,).
 
-    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`). `regress=0.01` takes out of
-    columns, before all couplings, what others or the context determine, where at most that share of the variance is left
-    (`layers.Regress`); 0 leaves all as they are, and `fit` chooses where none is given.
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+    `regress=0.01` takes out of columns, before all couplings, what others or the context determine,
+    where at most that share of the variance is left (`layers.Regress`); 0 leaves all as they are,
+    and `fit` chooses where none is given.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.nsf(event_shape=(3,), supports=["real", "positive", "circular:0:360"])

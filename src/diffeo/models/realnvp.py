@@ -32,17 +32,20 @@ def realnvp(
     regress: float | None = None,
     seed: int = 0,
 ) -> Flow:
-    """RealNVP (Dinh et al. 2016, arXiv:1605.08803): y_B = x_B exp(s(x_A)) + t(x_A), |s| ≤ `log_scale`.
+    """RealNVP (Dinh et al. 2016, arXiv:1605.08803): y_B = x_B exp(s(x_A)) + t(x_A), |s| ≤
+    `log_scale`.
 
-    The default bound costs no likelihood on the tables of docs/results.md and, against 2, makes the worst float32
-    round trip far from the data a hundred times smaller.
+    The default bound costs no likelihood on the tables of docs/results.md and, against 2, makes the
+    worst float32 round trip far from the data a hundred times smaller.
 
-    `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with it, samples are
-    float64 in the data's own units. Raises `ShapeError` unless `event_shape` is (D,).
+    `supports` names the kind of each column (`real`, `positive`, `interval:0:1`, `integer`); with
+    it, samples are float64 in the data's own units. Raises `ShapeError` unless `event_shape` is
+    (D,).
 
-    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`). `regress=0.01` takes out of
-    columns, before all couplings, what others or the context determine, where at most that share of the variance is left
-    (`layers.Regress`); 0 leaves all as they are, and `fit` chooses where none is given.
+    `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
+    `regress=0.01` takes out of columns, before all couplings, what others or the context determine,
+    where at most that share of the variance is left (`layers.Regress`); 0 leaves all as they are,
+    and `fit` chooses where none is given.
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.realnvp((3,), context_shape=(2,))

@@ -20,11 +20,13 @@ LEAST: dict[str, int | None] = {"seed": None, "heads": 0}  # all other whole num
 
 
 def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
-    """Decorate a model function: seed its weights by its `seed`, and note name and arguments in `flow.recipe`.
+    """Decorate a model function: seed its weights by its `seed`, and note name and arguments in
+    `flow.recipe`.
 
-    The weights are the same in threads as alone, and the global generators are left as they were. Arguments must be
-    numbers, strings, booleans, None or sequences of these, which JSON can hold. Raises `ConfigError` for one that is not of
-    the type it is annotated with, and for a seed that is not of 64 bits.
+    The weights are the same in threads as alone, and the global generators are left as they were.
+    Arguments must be numbers, strings, booleans, None or sequences of these, which JSON can hold.
+    Raises `ConfigError` for one that is not of the type it is annotated with, and for a seed that
+    is not of 64 bits.
     """
     signature, hints = inspect.signature(build), get_type_hints(build)
 
@@ -32,7 +34,9 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Flow:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        settings = {name: _checked(name, value, hints[name]) for name, value in bound.arguments.items()}
+        settings = {
+            name: _checked(name, value, hints[name]) for name, value in bound.arguments.items()
+        }
         with seeded(settings["seed"]):
             flow = build(**settings)  # type: ignore[call-arg]
         flow.recipe = {"model": build.__name__, "args": settings}
@@ -42,14 +46,21 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
 
 
 def either(vectors: Callable[..., Flow], images: Callable[..., Flow]) -> Callable[..., Flow]:
-    """One model name for two kinds of event: `vectors` builds it for (D,), `images` for (C, H, W); other shapes raise there."""
+    """One model name for two kinds of event: `vectors` builds it for (D,), `images` for (C, H, W);
+    other shapes raise there.
+    """
 
     @functools.wraps(vectors)
-    def build(event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None, **settings: Any) -> Flow:
+    def build(
+        event_shape: int | Sequence[int],
+        context_shape: int | Sequence[int] | None = None,
+        **settings: Any,
+    ) -> Flow:
         return kind(build, event_shape)(event_shape, context_shape, **settings)
 
     build.__doc__ = (
-        f"For vectors, event_shape=(D,):\n\n{vectors.__doc__}\n\nFor images, event_shape=(C, H, W):\n\n{images.__doc__}"
+        f"For vectors, event_shape=(D,):\n\n{vectors.__doc__}\n\nFor images, event_shape=(C, H,"
+        f" W):\n\n{images.__doc__}"
     )
     build.__kinds__ = (vectors, images)  # type: ignore[attr-defined]
     del build.__wrapped__

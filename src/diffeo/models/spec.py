@@ -1,4 +1,6 @@
-"""What a model is called, what builds it, and how much a stranger's file of its weights may ask for."""
+"""What a model is called, what builds it, and how much a stranger's file of its weights may ask
+for.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,10 @@ class Held(NamedTuple):
 class ModelSpec:
     """A model of the registry.
 
-    `repeats` are groups of settings that multiply to a number of layers in networks, each of which has `each` tensors or
-    more: a file must hold as many. `keeps_list` says of an event (and the other settings) how many entries each layer
-    keeps a list of, as many as it has weights or fewer; 0 where weights know nothing of the size of an event.
+    `repeats` are groups of settings that multiply to a number of layers in networks, each of which
+    has `each` tensors or more: a file must hold as many. `keeps_list` says of an event (and the
+    other settings) how many entries each layer keeps a list of, as many as it has weights or fewer;
+    0 where weights know nothing of the size of an event.
     """
 
     name: str
@@ -46,8 +49,12 @@ class ModelSpec:
     keeps_list: Callable[[list[int], Mapping[str, Any]], int] = lambda event, args: 0
 
     def check(self, args: Mapping[str, Any], held: Held) -> None:
-        """Raise `ConfigError` where arguments ask for more than a file accounts for. Integers only: nothing is built."""
-        event = args["event_shape"] if isinstance(args["event_shape"], list) else [args["event_shape"]]
+        """Raise `ConfigError` where arguments ask for more than a file accounts for. Integers only:
+        nothing is built.
+        """
+        event = (
+            args["event_shape"] if isinstance(args["event_shape"], list) else [args["event_shape"]]
+        )
         self._check_event(event, args, held)
         for name, value in args.items():
             if name not in ("seed", "event_shape"):
@@ -55,16 +62,31 @@ class ModelSpec:
         for group in self.repeats:
             wanted = self.each * prod(_count(name, args.get(name)) for name in group)
             if wanted > min(held.tensors, MAX_TENSORS):
-                said = ", ".join(f"{name}={printable(args[name], 40)}" for name in group if args.get(name) is not None)
-                raise ConfigError(f"{said or 'its usual size'} is larger than the weights account for: {held.tensors} tensors")
+                said = ", ".join(
+                    f"{name}={printable(args[name], 40)}"
+                    for name in group
+                    if args.get(name) is not None
+                )
+                raise ConfigError(
+                    f"{said or 'its usual size'} is larger than the weights account for:"
+                    f" {held.tensors} tensors"
+                )
 
     def _check_event(self, event: list[int], args: Mapping[str, Any], held: Held) -> None:
-        possible = len(event) <= MAX_AXES and max(event, default=0) <= max(held.longest, MAX_SIDE) and prod(event) <= MAX_PIXELS
+        possible = (
+            len(event) <= MAX_AXES
+            and max(event, default=0) <= max(held.longest, MAX_SIDE)
+            and prod(event) <= MAX_PIXELS
+        )
         listed = self.keeps_list(event, args) if possible else 0
         layers = args.get("layers") or 1
-        accounted = listed <= max(held.longest, SMALL) and layers * listed <= 2 * held.elements + SMALL
+        accounted = (
+            listed <= max(held.longest, SMALL) and layers * listed <= 2 * held.elements + SMALL
+        )
         if not possible or not accounted:
-            raise ConfigError(f"event_shape={printable(event, 60)} is larger than the weights account for")
+            raise ConfigError(
+                f"event_shape={printable(event, 60)} is larger than the weights account for"
+            )
 
 
 def _check_sizes(name: str, value: Any, most: int) -> None:
@@ -78,7 +100,9 @@ def _check_sizes(name: str, value: Any, most: int) -> None:
 
 
 def _count(name: str, value: Any) -> int:
-    """How many layers a setting asks for: as many as it says, or as a network with these hidden layers has."""
+    """How many layers a setting asks for: as many as it says, or as a network with these hidden
+    layers has.
+    """
     if value is None:
         return 1
     if isinstance(value, list):

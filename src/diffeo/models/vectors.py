@@ -1,4 +1,6 @@
-"""What the models of vectors share: the front that takes data with units, the base, the couplings between them."""
+"""What the models of vectors share: the front that takes data with units, the base, the couplings
+between them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,18 @@ from ..core.shapes import Shape, as_shape
 from ..core.support import Kind, Support
 from ..core.transform import Transform
 from ..flow import Flow
-from ..layers import Columns, Coupling, Dequantize, Interval, LULinear, Permute, Positive, Regress, Standardize, Wrap
+from ..layers import (
+    Columns,
+    Coupling,
+    Dequantize,
+    Interval,
+    LULinear,
+    Permute,
+    Positive,
+    Regress,
+    Standardize,
+    Wrap,
+)
 from ..layers.recompute import Memory, chained
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Indices, Partition, alternating, random
@@ -29,7 +42,9 @@ BaseName = Literal["normal", "student_t", "mixture", "uniform"]
 
 @dataclass(frozen=True)
 class VectorModel:
-    """The frame around the couplings of a vector model: [front, (regress,) standardise, (mixing, coupling) × layers], base."""
+    """The frame around the couplings of a vector model: [front, (regress,) standardise, (mixing,
+    coupling) × layers], base.
+    """
 
     event_shape: int | Sequence[int]
     context_shape: int | Sequence[int] | None
@@ -47,15 +62,26 @@ class VectorModel:
     regress: float | None = None
 
     def build(
-        self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None = None, last: Sequence[Transform] = ()
+        self,
+        layers: int,
+        map: ElementwiseMap,
+        circular: ElementwiseMap | None = None,
+        last: Sequence[Transform] = (),
     ) -> Flow:
         """Assemble the flow. `circular`, a map of circles, is for the columns that are circles."""
         self.check(layers)
         if circular is None and self.circles:
-            raise ConfigError(f"columns {self.circles} are circular: of the vector models, nsf can do circles")
+            raise ConfigError(
+                f"columns {self.circles} are circular: of the vector models, nsf can do circles"
+            )
         chain = [*self.front(), *self.body(layers, map, circular), *last]
         embedding = None if self.context is None else StandardizeContext(self.context)
-        return Flow(chained(chain, self.memory), self.base_distribution(), context_shape=self.context, embedding=embedding)
+        return Flow(
+            chained(chain, self.memory),
+            self.base_distribution(),
+            context_shape=self.context,
+            embedding=embedding,
+        )
 
     def check(self, layers: int) -> None:
         """Raise `ConfigError` for settings that the parts would not see, or see late."""
@@ -80,7 +106,9 @@ class VectorModel:
     def kinds(self) -> list[Support]:
         texts = ["real"] * self.size if self.supports is None else list(self.supports)
         if len(texts) != self.size:
-            raise ConfigError(f"{len(texts)} supports for a vector of {self.size} entries: give one each")
+            raise ConfigError(
+                f"{len(texts)} supports for a vector of {self.size} entries: give one each"
+            )
         return [Support.parse(text) for text in texts]
 
     def of_kind(self, kind: Kind) -> list[int]:
@@ -111,10 +139,15 @@ class VectorModel:
         skip = self.circles
         if self.regress:
             yield Regress(self.size, self.context, share=self.regress, skip=self.circles)
-            skip = list(range(self.size)) if self.regress >= 1 else skip  # it has standardised them all
-        yield Standardize(self.size, skip=skip, data_dtype="float64" if self.supports is not None else None)
+            # it has standardised them all
+            skip = list(range(self.size)) if self.regress >= 1 else skip
+        yield Standardize(
+            self.size, skip=skip, data_dtype="float64" if self.supports is not None else None
+        )
 
-    def body(self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None) -> Iterator[Transform]:
+    def body(
+        self, layers: int, map: ElementwiseMap, circular: ElementwiseMap | None
+    ) -> Iterator[Transform]:
         for layer in range(layers):
             if self.lines:
                 if layer and self.mixing != "none":
@@ -154,7 +187,9 @@ class VectorModel:
         if not self.residual:
             return MLP(tuple(self.hidden), self.activation, self.dropout)
         if len(set(self.hidden)) != 1:
-            raise ConfigError(f"a residual conditioner has one width: hidden={list(self.hidden)} has several")
+            raise ConfigError(
+                f"a residual conditioner has one width: hidden={list(self.hidden)} has several"
+            )
         return ResidualMLP(self.hidden[0], len(self.hidden), self.activation, self.dropout)
 
     def base_distribution(self) -> Base:
@@ -170,7 +205,11 @@ class VectorModel:
         if not self.circles:
             return real(self.size)
         circle = Uniform(len(self.circles), -self.bound, self.bound)
-        return Product([(self.lines, real(len(self.lines))), (self.circles, circle)]) if self.lines else circle
+        return (
+            Product([(self.lines, real(len(self.lines))), (self.circles, circle)])
+            if self.lines
+            else circle
+        )
 
 
 def _random_half(n: int, flip: bool, seed: int) -> list[int]:

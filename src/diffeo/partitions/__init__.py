@@ -7,4 +7,13 @@ from .halves import Halves
 from .indices import Indices, alternating, random
 from .tokens import Tokens
 
-__all__ = ["Channels", "Checkerboard", "Halves", "Indices", "Partition", "Tokens", "alternating", "random"]
+__all__ = [
+    "Channels",
+    "Checkerboard",
+    "Halves",
+    "Indices",
+    "Partition",
+    "Tokens",
+    "alternating",
+    "random",
+]

@@ -13,7 +13,9 @@ __all__ = ["Partition"]
 
 
 class Partition(nn.Module, ABC):
-    """How an event is cut into the part that conditions and the part that is transformed; `merge(*split(x)) == x`."""
+    """How an event is cut into the part that conditions and the part that is transformed;
+    `merge(*split(x)) == x`.
+    """
 
     @abstractmethod
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,10 +30,13 @@ class Partition(nn.Module, ABC):
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
 
     def cut(self, event_shape: Shape) -> Cut | None:
-        """Where both parts are entries of a vector or channels of an image: those that condition, then those transformed. None
-        for other partitions, and always where `mute` does something."""
+        """Where both parts are entries of a vector or channels of an image: those that condition,
+        then those transformed. None for other partitions, and always where `mute` does
+        something."""
         return None
 
     def mute(self, params: Tensor) -> Tensor:
-        """Zero the parameters of places in the transformed part that hold no entry: zero parameters are the identity."""
+        """Zero the parameters of places in the transformed part that hold no entry: zero parameters
+        are the identity.
+        """
         return params

@@ -15,9 +15,11 @@ __all__ = ["Channels"]
 
 
 class Channels(Partition):
-    """An image's first ⌊C/2⌋ channels condition the rest; with `flip` the last ⌈C/2⌉ condition the first.
+    """An image's first ⌊C/2⌋ channels condition the rest; with `flip` the last ⌈C/2⌉ condition the
+    first.
 
-    Both parts are views. RealNVP's channel-wise mask (Dinh et al. 2016, arXiv:1605.08803) and Glow's split.
+    Both parts are views. RealNVP's channel-wise mask (Dinh et al. 2016, arXiv:1605.08803) and
+    Glow's split.
 
     >>> import torch, diffeo
     >>> a, b = diffeo.partitions.Channels().split(torch.zeros(5, 3, 4, 4))
@@ -39,8 +41,14 @@ class Channels(Partition):
 
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         if len(event_shape) != 3 or event_shape[0] < 2:
-            mend = "put layers.Squeeze() before it or use Checkerboard" if len(event_shape) == 3 else "vectors are for Halves"
-            raise ShapeError(f"Channels cuts images (C, H, W) of at least 2 channels, not {event_shape}: {mend}")
+            mend = (
+                "put layers.Squeeze() before it or use Checkerboard"
+                if len(event_shape) == 3
+                else "vectors are for Halves"
+            )
+            raise ShapeError(
+                f"Channels cuts images (C, H, W) of at least 2 channels, not {event_shape}: {mend}"
+            )
         channels, *grid = event_shape
         first, second = (channels // 2, *grid), (channels - channels // 2, *grid)
         return (second, first) if self.flip else (first, second)

@@ -19,13 +19,14 @@ __all__ = ["Checkerboard"]
 class Checkerboard(Partition):
     """Pixels with i + j even condition those with i + j odd, with `flip` the other way round.
 
-    Each 2×2 block is folded into channels, so both parts are images (2C, ⌈H/2⌉, ⌈W/2⌉) and no work is thrown away on
-    masked pixels. Where H or W is odd, the places without a pixel are zeros to the conditioner, and the map is the
-    identity there. RealNVP, Dinh et al. 2016, arXiv:1605.08803. Raises `ShapeError` unless the event is (C, H, W) with
-    at least two pixels.
+    Each 2×2 block is folded into channels, so both parts are images (2C, ⌈H/2⌉, ⌈W/2⌉) and no work
+    is thrown away on masked pixels. Where H or W is odd, the places without a pixel are zeros to
+    the conditioner, and the map is the identity there. RealNVP, Dinh et al. 2016, arXiv:1605.08803.
+    Raises `ShapeError` unless the event is (C, H, W) with at least two pixels.
 
     >>> import torch, diffeo
-    >>> diffeo.partitions.Checkerboard((1, 2, 2)).split(torch.arange(4.0).view(1, 1, 2, 2))[1].flatten()
+    >>> board = diffeo.partitions.Checkerboard((1, 2, 2))
+    >>> board.split(torch.arange(4.0).view(1, 1, 2, 2))[1].flatten()
     tensor([1., 2.])
     """
 
@@ -36,13 +37,22 @@ class Checkerboard(Partition):
         super().__init__()
         self.event_shape, self.flip = as_shape(event_shape), flag("flip", flip)
         if len(self.event_shape) != 3 or self.event_shape[1] * self.event_shape[2] < 2:
-            raise ShapeError(f"Checkerboard cuts images (C, H, W) of at least 2 pixels, not {self.event_shape}")
+            raise ShapeError(
+                f"Checkerboard cuts images (C, H, W) of at least 2 pixels, not {self.event_shape}"
+            )
         channels, height, width = self.event_shape
         self.odd = (height % 2, width % 2)
         self.folded = (2 * channels, (height + 1) // 2, (width + 1) // 2)
-        # Which rows and columns of the folded image hold pixels, for each of the two pixels of a block that are transformed.
-        of_rows, of_columns = torch.tensor([[0], [1]]), torch.tensor([[0], [1]] if flip else [[1], [0]])
-        rows, columns = 2 * torch.arange(self.folded[1]) + of_rows < height, 2 * torch.arange(self.folded[2]) + of_columns < width
+        # Which rows and columns of the folded image hold pixels, for each of the two pixels of a
+        # block that are transformed.
+        of_rows, of_columns = (
+            torch.tensor([[0], [1]]),
+            torch.tensor([[0], [1]] if flip else [[1], [0]]),
+        )
+        rows, columns = (
+            2 * torch.arange(self.folded[1]) + of_rows < height,
+            2 * torch.arange(self.folded[2]) + of_columns < width,
+        )
         self.register_buffer("rows", rows[:, None, :, None, None], persistent=False)
         self.register_buffer("columns", columns[:, None, None, :, None], persistent=False)
 
@@ -56,21 +66,34 @@ class Checkerboard(Partition):
 
     def merge(self, a: Tensor, b: Tensor) -> Tensor:
         if a.shape[1:] != self.folded or b.shape[1:] != self.folded:
-            raise ShapeError(f"the parts of a checkerboard of {self.event_shape} are images of shape {self.folded}")
-        (upper, lower), (right, left) = (part.chunk(2, 1) for part in ((b, a) if self.flip else (a, b)))
-        blocks: Tensor = torch.stack([upper, right, left, lower], 2).unflatten(2, (2, 2)).permute(0, 1, 4, 2, 5, 3)
+            raise ShapeError(
+                f"the parts of a checkerboard of {self.event_shape} are images of shape"
+                f" {self.folded}"
+            )
+        (upper, lower), (right, left) = (
+            part.chunk(2, 1) for part in ((b, a) if self.flip else (a, b))
+        )
+        blocks: Tensor = (
+            torch.stack([upper, right, left, lower], 2)
+            .unflatten(2, (2, 2))
+            .permute(0, 1, 4, 2, 5, 3)
+        )
         _, height, width = self.event_shape
         return blocks.flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
 
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         if event_shape != self.event_shape:
-            raise ShapeError(f"this checkerboard cuts images of shape {self.event_shape}, not {event_shape}")
+            raise ShapeError(
+                f"this checkerboard cuts images of shape {self.event_shape}, not {event_shape}"
+            )
         return self.folded, self.folded
 
     def mute(self, params: Tensor) -> Tensor:
         if not any(self.odd):
             return params
-        of_pixels: Tensor = params.unflatten(1, (2, -1)).where(self.rows & self.columns, params.new_zeros(()))
+        of_pixels: Tensor = params.unflatten(1, (2, -1)).where(
+            self.rows & self.columns, params.new_zeros(())
+        )
         return of_pixels.flatten(1, 2)
 
     def extra_repr(self) -> str:

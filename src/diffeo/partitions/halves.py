@@ -15,10 +15,11 @@ __all__ = ["Halves"]
 
 
 class Halves(Partition):
-    """A vector's first ⌊D/2⌋ entries condition the rest; with `flip` the last ⌈D/2⌉ condition the first.
+    """A vector's first ⌊D/2⌋ entries condition the rest; with `flip` the last ⌈D/2⌉ condition the
+    first.
 
-    Both parts are views. A vector of one entry is transformed whole, conditioned by nothing (but the context), with or
-    without `flip`.
+    Both parts are views. A vector of one entry is transformed whole, conditioned by nothing (but
+    the context), with or without `flip`.
 
     >>> import torch, diffeo
     >>> diffeo.partitions.Halves().split(torch.arange(3.0)[None])
@@ -39,7 +40,10 @@ class Halves(Partition):
 
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         if len(event_shape) != 1 or event_shape[0] < 1:
-            raise ShapeError(f"Halves cuts vectors (D,), not {event_shape}: put layers.Flatten({event_shape}) before it")
+            raise ShapeError(
+                f"Halves cuts vectors (D,), not {event_shape}: put layers.Flatten({event_shape})"
+                " before it"
+            )
         size = event_shape[0]
         cut = size // 2
         first, second = (cut,), (size - cut,)

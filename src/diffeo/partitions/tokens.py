@@ -20,35 +20,56 @@ By = Literal["channels", "checkerboard", "rows", "columns"]
 
 
 class Tokens(Partition):
-    """Cuts tokens (N, D) that lie on a grid (h, w), N = hw: every other row, column or square, or half of the channels.
+    """Cuts tokens (N, D) that lie on a grid (h, w), N = hw: every other row, column or square, or
+    half of the channels.
 
-    `by="channels"` transforms a random half of every token's D entries, drawn by `seed`; the others transform the odd
-    rows, the odd columns, or the tokens with i + j odd. `flip` exchanges the two parts. The partitions of Jet, Kolesnikov
-    et al. 2024, arXiv:2412.15129. Raises `ConfigError` for another `by`, `ShapeError` where nothing would be transformed.
+    `by="channels"` transforms a random half of every token's D entries, drawn by `seed`; the others
+    transform the odd rows, the odd columns, or the tokens with i + j odd. `flip` exchanges the two
+    parts. The partitions of Jet, Kolesnikov et al. 2024, arXiv:2412.15129. Raises `ConfigError` for
+    another `by`, `ShapeError` where nothing would be transformed.
 
     >>> import torch, diffeo
-    >>> diffeo.partitions.Tokens((2, 2), by="rows").split(torch.arange(4.0).view(1, 4, 1))[1].flatten()
+    >>> rows = diffeo.partitions.Tokens((2, 2), by="rows")
+    >>> rows.split(torch.arange(4.0).view(1, 4, 1))[1].flatten()
     tensor([2., 3.])
     """
 
     def __init__(
-        self, grid: Sequence[int], by: By = "channels", size: int | None = None, flip: bool = False, seed: int = 0
+        self,
+        grid: Sequence[int],
+        by: By = "channels",
+        size: int | None = None,
+        flip: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         rows, columns = (whole(f"grid[{i}]", grid[i]) for i in range(2))
-        self.grid, self.by, self.flip = (rows, columns), one_of("by", by, get_args(By)), flag("flip", flip)
+        self.grid, self.by, self.flip = (
+            (rows, columns),
+            one_of("by", by, get_args(By)),
+            flag("flip", flip),
+        )
         self.count = self.grid[0] * self.grid[1]
         if by == "channels":
             if size is None:
-                raise ConfigError("tokens cut by channels need the size of a token: Tokens(grid, 'channels', size=D)")
-            order = torch.randperm(whole("size", size), generator=torch.Generator().manual_seed(seed), device="cpu").tolist()
+                raise ConfigError(
+                    "tokens cut by channels need the size of a token: Tokens(grid, 'channels',"
+                    " size=D)"
+                )
+            order = torch.randperm(
+                whole("size", size), generator=torch.Generator().manual_seed(seed), device="cpu"
+            ).tolist()
             chosen = order[: size // 2] if flip and size > 1 else order[size // 2 :]
         else:
             chosen = self._places(by)
         self.index = Indices(size if by == "channels" and size else self.count, chosen)
 
     def _places(self, by: str) -> list[int]:
-        rules = {"rows": lambda i, j: i, "columns": lambda i, j: j, "checkerboard": lambda i, j: i + j}
+        rules = {
+            "rows": lambda i, j: i,
+            "columns": lambda i, j: j,
+            "checkerboard": lambda i, j: i + j,
+        }
         places = [(i, j) for i in range(self.grid[0]) for j in range(self.grid[1])]
         return [k for k, (i, j) in enumerate(places) if rules[by](i, j) % 2 != int(self.flip)]
 

@@ -1,4 +1,6 @@
-"""Reports of a training run and of a posterior: one HTML file with figures, baselines and pictures that works offline."""
+"""Reports of a training run and of a posterior: one HTML file with figures, baselines and pictures
+that works offline.
+"""
 
 from .baselines import baselines
 from .build import build_report

@@ -1,4 +1,6 @@
-"""What a flow has to beat: a full-covariance Gaussian and a kernel density estimate, in the data's own units."""
+"""What a flow has to beat: a full-covariance Gaussian and a kernel density estimate, in the data's
+own units.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ KDE_ROWS = 10_000  # held-out rows that the kernel density estimate is asked abo
 
 @dataclass(frozen=True)
 class Score:
-    """Log-densities (n,) of the held-out rows `rows` (n,), and in `note` how the baseline was made."""
+    """Log-densities (n,) of the held-out rows `rows` (n,), and in `note` how the baseline was
+    made.
+    """
 
     log_prob: Floats
     rows: NDArray[np.int64]
@@ -43,11 +47,12 @@ def baselines(
     context: tuple[Floats, Floats] | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Fit a Gaussian and a kernel density estimate on `train` (N, D), score `held_out` (M, D): nats per row, own units.
+    """Fit a Gaussian and a kernel density estimate on `train` (N, D), score `held_out` (M, D): nats
+    per row, own units.
 
-    Integer columns of `supports` get uniform noise as the flow adds it, circular ones are wrapped. With `context`, a pair
-    (N, C), (M, C), densities are conditional ones, p(x, c) / p(c). Returns for each of `gaussian` and `kde` a dict of
-    `nll`, `nll_se`, `rows` and `note`.
+    Integer columns of `supports` get uniform noise as the flow adds it, circular ones are wrapped.
+    With `context`, a pair (N, C), (M, C), densities are conditional ones, p(x, c) / p(c). Returns
+    for each of `gaussian` and `kde` a dict of `nll`, `nll_se`, `rows` and `note`.
 
     >>> rows = np.random.default_rng(0).normal(size=(500, 2))
     >>> bool(abs(baselines(rows[:400], rows[400:])["gaussian"]["nll"] - 2.84) < 0.3)
@@ -73,7 +78,11 @@ def score_baselines(
         known, asked = np.hstack((known, context[0])), np.hstack((asked, context[1]))
     some = _some(len(asked), KDE_ROWS, seed)
     gaussian, kde = Gaussian.fit(known, given), KernelDensity.fit(known, given, seed=seed)
-    cut = f"; scored on {len(some):,} of {len(asked):,} held-out rows" if len(some) < len(asked) else ""
+    cut = (
+        f"; scored on {len(some):,} of {len(asked):,} held-out rows"
+        if len(some) < len(asked)
+        else ""
+    )
     return {
         "gaussian": Score(gaussian.log_prob(asked), np.arange(len(asked)), gaussian.note),
         "kde": Score(kde.log_prob(asked[some]), some, kde.note + cut),
@@ -81,12 +90,16 @@ def score_baselines(
 
 
 def prepare(x: Floats, supports: Sequence[str] | None, seed: int) -> Floats:
-    """Integers dequantised with the very noise that a flow draws from `seed`, circles wrapped; the rest as it is."""
+    """Integers dequantised with the very noise that a flow draws from `seed`, circles wrapped; the
+    rest as it is.
+    """
     x = np.array(x, dtype=np.float64)
     kinds = [Support.parse(text) for text in supports or []]
     whole = [i for i, kind in enumerate(kinds) if kind.kind == "integer"]
     if whole:
-        x[:, whole] = np.minimum(x[:, whole] + _noise(len(x), len(whole), seed), np.nextafter(x[:, whole] + 1, -np.inf))
+        x[:, whole] = np.minimum(
+            x[:, whole] + _noise(len(x), len(whole), seed), np.nextafter(x[:, whole] + 1, -np.inf)
+        )
     for i, kind in enumerate(kinds):
         if kind.kind == "circular" and kind.low is not None and kind.high is not None:
             x[:, i] = kind.low + np.remainder(x[:, i] - kind.low, kind.high - kind.low)
@@ -95,7 +108,11 @@ def prepare(x: Floats, supports: Sequence[str] | None, seed: int) -> Floats:
 
 def score(log_prob: Floats) -> tuple[float, float]:
     """Mean negative log-density and its standard error (NaN for a single row)."""
-    error = float(log_prob.std(ddof=1) / len(log_prob) ** 0.5) if len(log_prob) > 1 and np.isfinite(log_prob).all() else np.nan
+    error = (
+        float(log_prob.std(ddof=1) / len(log_prob) ** 0.5)
+        if len(log_prob) > 1 and np.isfinite(log_prob).all()
+        else np.nan
+    )
     return float(-log_prob.mean()), error
 
 

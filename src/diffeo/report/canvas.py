@@ -1,4 +1,6 @@
-"""What all pictures share: how they look, what their axes span, and matplotlib without pyplot turned into data URIs."""
+"""What all pictures share: how they look, what their axes span, and matplotlib without pyplot
+turned into data URIs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DATA", "GREY", "SAMPLES", "bin_edges", "canvas", "data_uri", "png", "robust_range", "svg"]
+__all__ = [
+    "DATA",
+    "GREY",
+    "SAMPLES",
+    "bin_edges",
+    "canvas",
+    "data_uri",
+    "png",
+    "robust_range",
+    "svg",
+]
 
 Floats = NDArray[np.float64]
 DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
@@ -40,7 +52,8 @@ def canvas(width: float, height: float, *, placed: bool = False) -> Iterator[Any
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a column name in a script that the font lacks is no reason to stop
+        # a column name in a script that the font lacks is no reason to stop
+        warnings.simplefilter("ignore")
         yield Figure(figsize=(width, height), layout=None if placed else "constrained")
 
 
@@ -70,7 +83,10 @@ def robust_range(values: Floats) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
     margin = 0.1 * (high - low)
-    low, high = max(float(values.min()), low - 2 * margin), min(float(values.max()), high + 2 * margin)
+    low, high = (
+        max(float(values.min()), low - 2 * margin),
+        min(float(values.max()), high + 2 * margin),
+    )
     if high <= low:
         size = max(abs(low), 1e-300)
         return low - 0.5 * size, low + 0.5 * size

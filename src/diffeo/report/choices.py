@@ -33,32 +33,53 @@ def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tupl
     sizes = (result.rows.get("train", 0), len(table))  # `fit` and the command size things by either
     recommended = [recommend(max(1, n), len(schema.columns), len(schema.context)) for n in sizes]
     advice = [Advice(one.as_dict(), one.reasons) for one in recommended]
-    return [*settings(flow, result, advice), ("Rows", _rows(table, result, held)), ("Columns", _columns(table))]
+    return [
+        *settings(flow, result, advice),
+        ("Rows", _rows(table, result, held)),
+        ("Columns", _columns(table)),
+    ]
 
 
 def settings(flow: Flow, result: FitResult, advice: Sequence[Advice]) -> list[tuple[str, Grid]]:
-    """Titled tables of how the model was built and trained, with a reason beside what was recommended."""
+    """Titled tables of how the model was built and trained, with a reason beside what was
+    recommended.
+    """
     recipe = flow.recipe or {}
-    args = {k: v for k, v in recipe.get("args", {}).items() if k not in ("event_shape", "context_shape", "supports")}
+    args = {
+        k: v
+        for k, v in recipe.get("args", {}).items()
+        if k not in ("event_shape", "context_shape", "supports")
+    }
     parameters = f"{sum(p.numel() for p in flow.parameters()):,}"
     model = {"model": recipe.get("model", "built by hand"), "parameters": parameters, **args}
     training = {
         "steps done": f"{result.steps:,} in {result.seconds:.0f} s",
-        "stopped by": {"limit": "the limit of steps or time", "patience": "no more gain on validation rows"}.get(
-            result.stopped, result.stopped
-        ),
+        "stopped by": {
+            "limit": "the limit of steps or time",
+            "patience": "no more gain on validation rows",
+        }.get(result.stopped, result.stopped),
         "weights kept": f"those of step {int(result.best.get('step', result.steps)):,}",
         **result.settings,
     }
     return [("Model", _settings(model, advice)), ("Training", _settings(training, advice))]
 
 
-def closing(made: Sequence[tuple[str, Part]], checkup: Any, usage: tuple[str, str]) -> list[Section]:
-    """The last sections of every report: the choices made, the checkup, and lines of `usage` in shell and Python."""
+def closing(
+    made: Sequence[tuple[str, Part]], checkup: Any, usage: tuple[str, str]
+) -> list[Section]:
+    """The last sections of every report: the choices made, the checkup, and lines of `usage` in
+    shell and Python.
+    """
     tables: list[Part] = [part for name, made_of in made for part in (Heading(name), made_of)]
-    found = checkup_part(checkup) or Words(["No checkup was run: the command diffeo check runs one."])
+    found = checkup_part(checkup) or Words(
+        ["No checkup was run: the command diffeo check runs one."]
+    )
     lines: list[Part] = [Heading("Shell"), Code(usage[0]), Heading("Python"), Code(usage[1])]
-    return [Section("Choices made", tables), Section("Checkup", [found]), Section("How to use the model", lines)]
+    return [
+        Section("Choices made", tables),
+        Section("Checkup", [found]),
+        Section("How to use the model", lines),
+    ]
 
 
 def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
@@ -78,7 +99,11 @@ def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
         "x = torch.from_numpy(table.values)",
     ]
     if conditional:
-        python += ["c = torch.from_numpy(table.context)", "log_p = flow.log_prob(x, c)", "samples = flow.sample((), c)"]
+        python += [
+            "c = torch.from_numpy(table.context)",
+            "log_p = flow.log_prob(x, c)",
+            "samples = flow.sample((), c)",
+        ]
     else:
         python += ["log_p = flow.log_prob(x)", "samples = flow.sample((1000,))"]
     return "\n".join(shell), "\n".join(python)
@@ -89,14 +114,21 @@ def checkup_part(checkup: Any) -> Pictured | None:
     if checkup is None:
         return None
     if isinstance(checkup, dict):
-        lines = [(str(k), _plain(v)) for k, v in checkup.items() if k not in ("ok", "verdict", "layers", "problems")]
+        lines = [
+            (str(k), _plain(v))
+            for k, v in checkup.items()
+            if k not in ("ok", "verdict", "layers", "problems")
+        ]
         return Pictured(None, [str(checkup.get("verdict", ""))], Grid(("measured", "found"), lines))
     found = [(str(label), str(value)) for label, value in checkup.lines()]
     return Pictured(None, [str(checkup.verdict)], Grid(("measured", "found"), found))
 
 
 def _settings(values: dict[str, Any], advice: Sequence[Advice]) -> Grid:
-    rows = [(name.replace("_", " "), _plain(value), _reason(name, value, advice)) for name, value in values.items()]
+    rows = [
+        (name.replace("_", " "), _plain(value), _reason(name, value, advice))
+        for name, value in values.items()
+    ]
     rows = [row for row in rows if row[1]]
     if not any(why for _, _, why in rows):
         return Grid(("setting", "value"), [row[:2] for row in rows])
@@ -140,7 +172,9 @@ def _columns(table: Table) -> Grid:
         rows.append((f"and {len(schema.columns) - MOST_COLUMNS:,} more", "", "modelled"))
     rows += [(c.name, c.support, "context: conditioned on") for c in schema.context[:MOST_COLUMNS]]
     aside = list(schema.set_aside.items())
-    rows += [(name, "constant", f"set aside: always {value:g}") for name, value in aside[:MOST_COLUMNS]]
+    rows += [
+        (name, "constant", f"set aside: always {value:g}") for name, value in aside[:MOST_COLUMNS]
+    ]
     if len(aside) > MOST_COLUMNS:
         rows.append((f"and {len(aside) - MOST_COLUMNS:,} more", "constant", "set aside"))
     return Grid(("column", "kind", "use"), rows)

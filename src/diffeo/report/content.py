@@ -1,4 +1,6 @@
-"""What a report says, before it is laid out: plain text, figures and pictures, nothing of it HTML yet."""
+"""What a report says, before it is laid out: plain text, figures and pictures, nothing of it HTML
+yet.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of words: a header and rows of the same length. `strong` holds the numbers of the rows that stand out."""
+    """A table of words: a header and rows of the same length. `strong` holds the numbers of the
+    rows that stand out.
+    """
 
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -66,7 +70,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Cards side by side, as many in a row as there is room for: plots, larger tiles, small ones, or strips, one a row."""
+    """Cards side by side, as many in a row as there is room for: plots, larger tiles, small ones,
+    or strips, one a row.
+    """
 
     cards: Sequence[Card]
     kind: Literal["plots", "tiles", "small", "strips"] = "plots"
@@ -128,7 +134,8 @@ def cut(text: str, limit: int = 160) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A figure for people: `digits` decimals, or significant ones where that would be all noughts or too long.
+    """A figure for people: `digits` decimals, or significant ones where that would be all noughts
+    or too long.
 
     >>> number(-12.34567), number(1.5e9), number(float("nan"))
     ('−12.3457', '1.500e+09', 'n/a')

@@ -22,13 +22,25 @@ ADVISED = ("batch_size", "lr", "weight_decay", "steps", "patience")
 MOST_CLASSES = 1_000
 
 
-def image_choices(flow: Flow, images: Images, result: FitResult, held: int) -> list[tuple[str, Part]]:
+def image_choices(
+    flow: Flow, images: Images, result: FitResult, held: int
+) -> list[tuple[str, Part]]:
     """Titled tables: model, training, images, classes."""
-    sizes = (result.rows.get("train", 0), len(images))  # either may have been asked for a recommendation
+    # either may have been asked for a recommendation
+    sizes = (result.rows.get("train", 0), len(images))
     recommended = [asdict(recommend_images(max(1, n), prod(images.event_shape))) for n in sizes]
-    advice = [Advice({k: one[k] for k in ADVISED}, usual="as recommended for so many images") for one in recommended]
-    classes: list[tuple[str, Part]] = [] if images.labels is None else [("Classes", _classes(images))]
-    return [*settings(flow, result, advice), ("Images", _images(flow, images, result, held)), *classes]
+    advice = [
+        Advice({k: one[k] for k in ADVISED}, usual="as recommended for so many images")
+        for one in recommended
+    ]
+    classes: list[tuple[str, Part]] = (
+        [] if images.labels is None else [("Classes", _classes(images))]
+    )
+    return [
+        *settings(flow, result, advice),
+        ("Images", _images(flow, images, result, held)),
+        *classes,
+    ]
 
 
 def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
@@ -42,11 +54,17 @@ def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
         f"diffeo reconstruct {name} images/ -o r.png           # what the coarse scales determine",
     ]
     if bits is None:
-        shell = ["# the command works on pixels of whole numbers: a model of real-valued images is used from Python"]
+        shell = [
+            "# the command works on pixels of whole numbers: a model of real-valued images is used"
+            " from Python"
+        ]
     context, drawn = "", "flow.sample((64,), temperature=0.7)"
     if conditional:
         context = ", torch.tensor(images.labels)"
-        drawn = f"flow.sample((), torch.arange({getattr(flow.embedding, 'classes', 1)}))  # one of each class"
+        drawn = (
+            f"flow.sample((), torch.arange({getattr(flow.embedding, 'classes', 1)}))  # one of each"
+            " class"
+        )
     python = [
         "import diffeo, torch",
         f"flow = diffeo.load({str(folder)!r})",
@@ -71,10 +89,18 @@ def _images(flow: Flow, images: Images, result: FitResult, held: int) -> Grid:
     ]
     if images.labels is None:
         return Grid(("", "value"), [*rows, ("labels", "none")])
-    return Grid(("", "value"), [*rows, ("labels", "conditioned on" if flow.context_shape == () else "not used")])
+    return Grid(
+        ("", "value"),
+        [*rows, ("labels", "conditioned on" if flow.context_shape == () else "not used")],
+    )
 
 
 def _classes(images: Images) -> Fold:
-    counts = np.bincount(images.labels if images.labels is not None else [], minlength=len(images.classes))
+    counts = np.bincount(
+        images.labels if images.labels is not None else [], minlength=len(images.classes)
+    )
     rows = [(name, f"{n:,}") for name, n in zip(images.classes, counts, strict=False)]
-    return Fold(f"{len(images.classes):,} classes, and how many images each has", Grid(("class", "images"), rows[:MOST_CLASSES]))
+    return Fold(
+        f"{len(images.classes):,} classes, and how many images each has",
+        Grid(("class", "images"), rows[:MOST_CLASSES]),
+    )

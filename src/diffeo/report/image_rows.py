@@ -32,7 +32,9 @@ COUNTED_AT_MOST = 2**28  # of large images as well: as many bytes
 
 @dataclass(frozen=True)
 class Scored:
-    """Some images with their contexts, log-densities (N,) in nats, latents (N, D), and where they stood in the source."""
+    """Some images with their contexts, log-densities (N,) in nats, latents (N, D), and where they
+    stood in the source.
+    """
 
     images: Images
     context: Tensor | None
@@ -66,13 +68,24 @@ class Scored:
 def collect(
     flow: Flow, images: Images, result: FitResult, held_out: Images | None, seed: int
 ) -> tuple[Scored, Scored | None, Numbers]:
-    """A sample of training images, held-out images (None when there are none), and the numbers of all training images.
+    """A sample of training images, held-out images (None when there are none), and the numbers of
+    all training images.
 
-    Raises `DataError` when the images lack labels that the flow needs, or have values that it does not know.
+    Raises `DataError` when the images lack labels that the flow needs, or have values that it does
+    not know.
     """
-    train, (source, held) = parted(images, result, None if held_out is None else _renumbered(flow, held_out, images))
+    train, (source, held) = parted(
+        images, result, None if held_out is None else _renumbered(flow, held_out, images)
+    )
     size = math.prod(images.event_shape)
-    training = _measure(flow, images, some(train, _limit(TRAINING, size, 1_000), seed), len(train), "training", result)
+    training = _measure(
+        flow,
+        images,
+        some(train, _limit(TRAINING, size, 1_000), seed),
+        len(train),
+        "training",
+        result,
+    )
     if not len(held):
         return training, None, train
     chosen = some(held, _limit(HELD_OUT, size, MOST), seed)
@@ -84,7 +97,10 @@ def contexts(flow: Flow, images: Images) -> Tensor | None:
     if flow.context_shape != ():
         return None
     if images.labels is None:
-        raise DataError(f"{images.source}: these images have no labels, and the flow is conditional on their class")
+        raise DataError(
+            f"{images.source}: these images have no labels, and the flow is conditional on their"
+            " class"
+        )
     return images.tensors()[1]
 
 
@@ -109,11 +125,16 @@ def _limit(values: int, size: int, most: int) -> int:
 
 
 @torch.no_grad()
-def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, result: FitResult) -> Scored:
+def _measure(
+    flow: Flow, images: Images, index: Numbers, total: int, what: str, result: FitResult
+) -> Scored:
     """As validation in training does it: the same noise, drawn for the same passes."""
     chosen = images.subset(index)
     _check(flow, chosen)
-    context, size = contexts(flow, chosen), int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape))
+    context, size = (
+        contexts(flow, chosen),
+        int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape)),
+    )
     x, _ = chosen.tensors()
     logs: list[Tensor] = []
     latents: list[Tensor] = []
@@ -131,4 +152,7 @@ def _measure(flow: Flow, images: Images, index: Numbers, total: int, what: str, 
 def _check(flow: Flow, images: Images) -> None:
     bits, top = flow.bits, int(images.pixels.max(initial=0))
     if bits is not None and top >= 2**bits:
-        raise DataError(f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read with bits={bits}")
+        raise DataError(
+            f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read"
+            f" with bits={bits}"
+        )

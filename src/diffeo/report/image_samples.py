@@ -25,7 +25,15 @@ WIDTH = 320  # pixels that a grid has on the page
 MOST_CLASSES = 12
 
 
-def samples(folder: Path, flow: Flow, images: Images, result: FitResult, train: Numbers, bits: int, seed: int) -> list[Part]:
+def samples(
+    folder: Path,
+    flow: Flow,
+    images: Images,
+    result: FitResult,
+    train: Numbers,
+    bits: int,
+    seed: int,
+) -> list[Part]:
     """Grids of training images and of samples at two temperatures, and the course of training."""
     across = int(np.clip(WIDTH // max(40, *images.event_shape[1:]), 3, 8))
     shown = None if flow.context_shape != () else _classes(flow, images)
@@ -34,12 +42,20 @@ def samples(folder: Path, flow: Flow, images: Images, result: FitResult, train: 
     cards = [
         Card(name, tiles(pixels, bits, across), alt=name)
         for name, pixels in zip(
-            ("training images", "samples, temperature 1", f"samples, temperature {COOL}"), [real, *drawn], strict=True
+            ("training images", "samples, temperature 1", f"samples, temperature {COOL}"),
+            [real, *drawn],
+            strict=True,
         )
     ]
-    words = [f"Samples at both temperatures start from the same noise, scaled down at {COOL}: more typical, less varied."]
+    words = [
+        f"Samples at both temperatures start from the same noise, scaled down at {COOL}: more"
+        " typical, less varied."
+    ]
     if shown is not None:
-        words.append(f"Classes row by row: {', '.join(cut(_name(images, k), 30) for k in shown)}{_omitted(flow, shown)}.")
+        words.append(
+            "Classes row by row:"
+            f" {', '.join(cut(_name(images, k), 30) for k in shown)}{_omitted(flow, shown)}."
+        )
     return [Words(words), Cards(cards, "tiles"), *_course(folder, images, result)]
 
 
@@ -62,8 +78,12 @@ def _name(images: Images, label: int) -> str:
     return images.classes[label] if label < len(images.classes) else str(label)
 
 
-def _training(images: Images, train: Numbers, across: int, shown: list[int] | None, bits: int, seed: int) -> Pixels:
-    """Training images for a grid: as chosen by seed, or one row for each class, filled up where it has fewer."""
+def _training(
+    images: Images, train: Numbers, across: int, shown: list[int] | None, bits: int, seed: int
+) -> Pixels:
+    """Training images for a grid: as chosen by seed, or one row for each class, filled up where it
+    has fewer.
+    """
     if shown is None or images.labels is None:
         return np.asarray(images.subset(some(train, across**2, seed)).pixels)
     labels, rows = np.asarray(images.labels)[train], []
@@ -74,10 +94,14 @@ def _training(images: Images, train: Numbers, across: int, shown: list[int] | No
 
 
 @torch.no_grad()
-def _draw(flow: Flow, across: int, shown: list[int] | None, bits: int, temperature: float, seed: int) -> Pixels:
+def _draw(
+    flow: Flow, across: int, shown: list[int] | None, bits: int, temperature: float, seed: int
+) -> Pixels:
     contexts = None if shown is None else torch.tensor(shown).repeat_interleave(across)
     count = across**2 if contexts is None else len(contexts)
-    z = flow.base.sample((count,), temperature=temperature, generator=torch.Generator().manual_seed(seed))
+    z = flow.base.sample(
+        (count,), temperature=temperature, generator=torch.Generator().manual_seed(seed)
+    )
     return as_pixels(latents.decode_all(flow, z, contexts), bits)
 
 
@@ -86,5 +110,8 @@ def _course(folder: Path, images: Images, result: FitResult) -> list[Part]:
     cards = course(folder, steps, images.event_shape)
     if len(cards) < 2:
         return []
-    words = "The same noise at every step, as training drew it into the folder samples: its first tiles."
+    words = (
+        "The same noise at every step, as training drew it into the folder samples: its first"
+        " tiles."
+    )
     return [Heading("The course of training"), Words([words]), Cards(cards, "small")]

@@ -33,14 +33,16 @@ def build_image_report(
     checkup: Any = None,
     seed: int = 0,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write `folder/report.html` about a flow that `fit` trained on `images`; return its path and the headline figures.
+    """Write `folder/report.html` about a flow that `fit` trained on `images`; return its path and
+    the headline figures.
 
-    Held-out images are those of `held_out`, else the validation images of `result`; a class-conditional flow takes the
-    labels. `checkup` is a `diffeo.checkup.Checkup` (or its dict). The figures: `nll`, `nll_se` (nats per image),
-    `bits_per_dim`, `bits_per_dim_se`, `rows`, `split` ("held-out" or "training"), `bound`; and, when images of `bits` bits
-    were held out, for `uniform` and `histogram` the same and `difference` (how much better the flow is, bits per
-    dimension), `difference_se`, `note`. Raises `DataError` for images that the flow does not fit, `OSError` when it cannot
-    write.
+    Held-out images are those of `held_out`, else the validation images of `result`; a
+    class-conditional flow takes the labels. `checkup` is a `diffeo.checkup.Checkup` (or its dict).
+    The figures: `nll`, `nll_se` (nats per image), `bits_per_dim`, `bits_per_dim_se`, `rows`,
+    `split` ("held-out" or "training"), `bound`; and, when images of `bits` bits were held out, for
+    `uniform` and `histogram` the same and `difference` (how much better the flow is, bits per
+    dimension), `difference_se`, `note`. Raises `DataError` for images that the flow does not fit,
+    `OSError` when it cannot write.
     """
     folder = Path(folder)
     training, held, train = collect(flow, images, result, held_out, seed)
@@ -78,11 +80,14 @@ def _page(
 
 def _loss(result: FitResult, per_bit: float) -> Pictured:
     best = result.best.get("step") if "nll" in result.best else None
-    picture = plots.loss_curves(result.history, best, label="bits per dimension", scale=1 / per_bit, rows="images")
+    picture = plots.loss_curves(
+        result.history, best, label="bits per dimension", scale=1 / per_bit, rows="images"
+    )
     if picture is None:
         return Pictured(None, ["The run left no losses to draw."])
     words = (
-        "Training losses are averages over batches, with dropout if there is any; validation losses are of the averaged weights."
+        "Training losses are averages over batches, with dropout if there is any; validation losses"
+        " are of the averaged weights."
     )
     return Pictured(picture, [words], alt="loss curves")
 
@@ -93,7 +98,10 @@ def _tags(flow: Flow, images: Images, result: FitResult, held: Scored | None) ->
     given = [f"conditional on {len(images.classes):,} classes"] if flow.context_shape == () else []
     return [
         (flow.recipe or {}).get("model", "flow"),
-        f"{height} × {width} {'grey' if channels == 1 else 'RGB'} images, {'real-valued' if bits is None else f'{bits} bits'}",
+        (
+            f"{height} × {width} {'grey' if channels == 1 else 'RGB'} images,"
+            f" {'real-valued' if bits is None else f'{bits} bits'}"
+        ),
         *given,
         f"{result.rows.get('train', 0):,} training images",
         f"{0 if held is None else held.total:,} held-out images",

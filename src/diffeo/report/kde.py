@@ -34,9 +34,11 @@ class Scaling:
 
 @dataclass(frozen=True)
 class KernelDensity:
-    """p(x) = mean over centres c of N(w(x); w(c), h²) · |det dw/dx|, w standardising or whitening the columns.
+    """p(x) = mean over centres c of N(w(x); w(c), h²) · |det dw/dx|, w standardising or whitening
+    the columns.
 
-    With `given` > 0 the last columns are conditioned on: the joint estimate over the marginal one, of the same kernel.
+    With `given` > 0 the last columns are conditioned on: the joint estimate over the marginal one,
+    of the same kernel.
     """
 
     space: Gaussian | Scaling
@@ -49,17 +51,29 @@ class KernelDensity:
 
     @classmethod
     def fit(cls, x: Floats, given: int = 0, *, seed: int = 0) -> Self:
-        """Choose space and bandwidth by the likelihood of held-out folds of x (N, D); at most 5,000 rows get a kernel."""
+        """Choose space and bandwidth by the likelihood of held-out folds of x (N, D); at most 5,000
+        rows get a kernel.
+        """
         rows = np.random.default_rng(seed).permutation(len(x))[:CENTRES]
         x_few = x[rows[:CHOICE_ROWS]]
         free = x.shape[1] - given
-        spaces = [False, *([True] if not given and 1 < free <= WIDEST and len(x_few) >= 2 * free else [])]
+        spaces = [
+            False,
+            *([True] if not given and 1 < free <= WIDEST and len(x_few) >= 2 * free else []),
+        ]
         totals = np.array([_held_out(x_few, white, given) for white in spaces])
         best, k = np.unravel_index(totals.argmax(), totals.shape)
         # The best width shrinks as n^(−1/(D+4)): from the rows of a fold to all centres.
         shrink = (len(rows) / (0.8 * len(x_few))) ** (-1 / (x.shape[1] + 4))
         space, width = _space(x, spaces[best]), float(BANDWIDTHS[k] * min(shrink, 1.0))
-        return cls(space, spaces[best], space.whiten(x[rows])[0], width, given, _note(spaces[best], width, len(rows), len(x)))
+        return cls(
+            space,
+            spaces[best],
+            space.whiten(x[rows])[0],
+            width,
+            given,
+            _note(spaces[best], width, len(rows), len(x)),
+        )
 
     def log_prob(self, x: Floats) -> Floats:
         """Log-density (M,) of rows x (M, D) in nats, in the data's own units."""
@@ -72,7 +86,10 @@ class KernelDensity:
 
 def _note(white: bool, width: float, centres: int, rows: int) -> str:
     cut = f", {centres:,} of {rows:,} training rows as centres" if centres < rows else ""
-    return f"bandwidth {width:.3g} on {'whitened' if white else 'standardised'} columns, chosen by cross-validation{cut}"
+    return (
+        f"bandwidth {width:.3g} on {'whitened' if white else 'standardised'} columns, chosen by"
+        f" cross-validation{cut}"
+    )
 
 
 def _space(x: Floats, white: bool) -> Gaussian | Scaling:
@@ -82,7 +99,8 @@ def _space(x: Floats, white: bool) -> Gaussian | Scaling:
 def _held_out(x: Floats, white: bool, given: int) -> Floats:
     """Total log-density of held-out folds for each bandwidth."""
     if len(x) < 2:
-        return -np.abs(np.log(BANDWIDTHS))  # a single row says nothing about widths: about its own unit
+        # a single row says nothing about widths: about its own unit
+        return -np.abs(np.log(BANDWIDTHS))
     total = np.zeros(len(BANDWIDTHS))
     whole = None if white else _space(x, False)
     for fit, held in folds(len(x), 5):
@@ -115,5 +133,7 @@ def _squares(a: Floats, b: Floats) -> Floats:
 def _log_sum(squares: Floats, h: float) -> Floats:
     nearest = squares.min(1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        total = np.log(np.exp((nearest - squares) / (2 * h * h)).sum(1)) - nearest[:, 0] / (2 * h * h)
+        total = np.log(np.exp((nearest - squares) / (2 * h * h)).sum(1)) - nearest[:, 0] / (
+            2 * h * h
+        )
     return np.asarray(total)

@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 from ..bases import Normal, Product, StudentT, Uniform
 from ..core.distribution import Distribution
 
-__all__ = ["critical", "ks_normal", "ks_normals", "ks_two", "most_dependent", "normal_scores", "ranks_correlation", "unusual"]
+__all__ = [
+    "critical",
+    "ks_normal",
+    "ks_normals",
+    "ks_two",
+    "most_dependent",
+    "normal_scores",
+    "ranks_correlation",
+    "unusual",
+]
 
 Floats = NDArray[np.float64]
 
 
 def ks_two(a: Floats, b: Floats) -> float:
-    """Two-sample Kolmogorov–Smirnov statistic: the largest gap between the distribution functions of a (N,) and b (M,)."""
+    """Two-sample Kolmogorov–Smirnov statistic: the largest gap between the distribution functions
+    of a (N,) and b (M,).
+    """
     if not len(a) or not len(b):
         return float("nan")
     a, b = np.sort(a), np.sort(b)
@@ -42,13 +53,17 @@ def ks_normals(z: Floats) -> Floats:
 
 
 def critical(n: int, m: int | None = None) -> float:
-    """The KS statistic that equal distributions exceed one time in twenty, for n rows (against m rows)."""
+    """The KS statistic that equal distributions exceed one time in twenty, for n rows (against m
+    rows).
+    """
     effective = n if m is None else n * m / max(1, n + m)
     return float(1.358 / np.sqrt(max(effective, 1e-9)))
 
 
 def ranks_correlation(x: Floats) -> Floats:
-    """Spearman's rank correlations (D, D) of the columns of x (N, D); zero for constant columns, and on the diagonal."""
+    """Spearman's rank correlations (D, D) of the columns of x (N, D); zero for constant columns,
+    and on the diagonal.
+    """
     from scipy.stats import rankdata
 
     ranks = rankdata(x, axis=0)
@@ -59,7 +74,9 @@ def ranks_correlation(x: Floats) -> Floats:
 
 
 def most_dependent(correlation: Floats, count: int = 5) -> list[int]:
-    """Columns of the strongest pair, then one by one the column that depends most on one already chosen."""
+    """Columns of the strongest pair, then one by one the column that depends most on one already
+    chosen.
+    """
     strength = np.abs(correlation)
     if len(strength) <= count:
         return list(range(len(strength)))
@@ -72,10 +89,11 @@ def most_dependent(correlation: Floats, count: int = 5) -> list[int]:
 
 
 def normal_scores(base: Distribution, z: Floats) -> tuple[Floats, list[str]]:
-    """Latents (N, K) that would be standard normal if they followed `base`, and what each of the K columns is.
+    """Latents (N, K) that would be standard normal if they followed `base`, and what each of the K
+    columns is.
 
-    Entries with a uniform or Student t base pass through its distribution function first. Entries of other bases, such as
-    mixtures, are left out.
+    Entries with a uniform or Student t base pass through its distribution function first. Entries
+    of other bases, such as mixtures, are left out.
     """
     columns: dict[int, tuple[Floats, str]] = {}
     for indices, part in _parts(base):
@@ -83,14 +101,20 @@ def normal_scores(base: Distribution, z: Floats) -> tuple[Floats, list[str]]:
             if (scored := _scores(part, z[:, i])) is not None:
                 columns[i] = (
                     scored,
-                    f"z{i}" if isinstance(part, Normal) else f"z{i} ({type(part).__name__} base, as normal scores)",
+                    f"z{i}"
+                    if isinstance(part, Normal)
+                    else f"z{i} ({type(part).__name__} base, as normal scores)",
                 )
     order = sorted(columns)
-    return np.stack([columns[i][0] for i in order], 1) if order else np.empty((len(z), 0)), [columns[i][1] for i in order]
+    return np.stack([columns[i][0] for i in order], 1) if order else np.empty((len(z), 0)), [
+        columns[i][1] for i in order
+    ]
 
 
 def unusual(rows: Floats, reference: Floats) -> NDArray[np.int64]:
-    """For each of rows (M, D) the column that lies farthest from the median of `reference`, in robust units of spread."""
+    """For each of rows (M, D) the column that lies farthest from the median of `reference`, in
+    robust units of spread.
+    """
     middle = np.median(reference, axis=0)
     spread = np.median(np.abs(reference - middle), axis=0) * 1.4826
     fallback = np.abs(reference - middle).mean(0)

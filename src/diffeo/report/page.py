@@ -8,7 +8,21 @@ from pathlib import Path
 from string import Template
 
 from ..core.files import write_atomic
-from .content import Beside, Card, Cards, Code, Fold, Grid, Heading, Page, Part, Pictured, Section, Words, cut
+from .content import (
+    Beside,
+    Card,
+    Cards,
+    Code,
+    Fold,
+    Grid,
+    Heading,
+    Page,
+    Part,
+    Pictured,
+    Section,
+    Words,
+    cut,
+)
 from .style import CSS
 
 __all__ = ["render", "write_report"]
@@ -47,7 +61,8 @@ def render(page: Page) -> str:
 
 def _body(page: Page) -> Iterator[str]:
     yield f"<header><h1>{escape(page.title)}</h1><p class='source'>{escape(page.source)}</p>"
-    yield f"<p class='tags'>{''.join(f'<span>{escape(cut(tag))}</span>' for tag in page.tags)}</p></header>"
+    tags = "".join(f"<span>{escape(cut(tag))}</span>" for tag in page.tags)
+    yield f"<p class='tags'>{tags}</p></header>"
     yield from map(_section, page.sections)
 
 
@@ -68,17 +83,24 @@ def _part(part: Part) -> str:
             return _table(part)
         case Pictured():
             picture = _image(part.picture, part.alt) if part.picture else ""
-            return _part(Words(part.words)) + picture + (_table(part.grid) if part.grid is not None else "")
+            return (
+                _part(Words(part.words))
+                + picture
+                + (_table(part.grid) if part.grid is not None else "")
+            )
         case Cards():
             return f"<div class='cards {part.kind}'>{''.join(map(_card, part.cards))}</div>"
         case Heading():
             return f"<h3>{escape(part.text)}</h3>"
         case Fold():
-            return f"<details><summary>{escape(part.summary)}</summary>{_table(part.grid)}</details>"
+            return (
+                f"<details><summary>{escape(part.summary)}</summary>{_table(part.grid)}</details>"
+            )
         case Code():
             return f"<pre>{escape(part.text)}</pre>"
         case Beside():
-            return f"<div class='beside'>{''.join(f'<div>{_parts(column)}</div>' for column in part.columns)}</div>"
+            columns = "".join(f"<div>{_parts(column)}</div>" for column in part.columns)
+            return f"<div class='beside'>{columns}</div>"
 
 
 def _image(uri: str, alt: str) -> str:
@@ -86,18 +108,25 @@ def _image(uri: str, alt: str) -> str:
 
 
 def _card(card: Card) -> str:
+    marked = " class=off" if card.strong else ""
     return (
-        f"<figure><img src='{escape(card.picture)}' alt='{escape(card.alt)}'><figcaption><b>{escape(cut(card.name, 80))}</b> "
-        f"<span{' class=off' if card.strong else ''}>{escape(card.caption)}</span></figcaption></figure>"
+        f"<figure><img src='{escape(card.picture)}' alt='{escape(card.alt)}'>"
+        f"<figcaption><b>{escape(cut(card.name, 80))}</b> "
+        f"<span{marked}>{escape(card.caption)}</span></figcaption></figure>"
     )
 
 
 def _table(grid: Grid) -> str:
     head = "".join(f"<th>{escape(cut(cell, 40))}</th>" for cell in grid.header)
     rows = "".join(_row(row, i in grid.strong) for i, row in enumerate(grid.rows))
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return (
+        "<div"
+        f" class='wide'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _row(cells: tuple[str, ...], strong: bool) -> str:
-    inner = "".join(f"<td{' class=n' if len(cell) <= 24 else ''}>{escape(cut(cell))}</td>" for cell in cells)
+    inner = "".join(
+        f"<td{' class=n' if len(cell) <= 24 else ''}>{escape(cut(cell))}</td>" for cell in cells
+    )
     return f"<tr{' class=strong' if strong else ''}>{inner}</tr>"

@@ -10,13 +10,17 @@ __all__ = ["independent_pixels"]
 BLOCK = 2**22  # counts, or values, held at a time
 
 
-def independent_pixels(train: NDArray[np.uint8], asked: NDArray[np.uint8], levels: int) -> NDArray[np.float64]:
-    """log Π_d (count_d(x_d) + 1) / (N + levels) in nats (M,), exact probabilities of images `asked` (M, D).
+def independent_pixels(
+    train: NDArray[np.uint8], asked: NDArray[np.uint8], levels: int
+) -> NDArray[np.float64]:
+    """log Π_d (count_d(x_d) + 1) / (N + levels) in nats (M,), exact probabilities of images `asked`
+    (M, D).
 
-    count_d(v) says how many of the training images `train` (N, D) have value v in pixel d; one more is added for every
-    value (Laplace), so that none is impossible. Values lie in 0 .. levels − 1.
+    count_d(v) says how many of the training images `train` (N, D) have value v in pixel d; one more
+    is added for every value (Laplace), so that none is impossible. Values lie in 0 .. levels − 1.
 
-    >>> independent_pixels(np.array([[0], [0], [1]], np.uint8), np.array([[0], [3]], np.uint8), 4).round(4)
+    >>> train, test = np.array([[0], [0], [1]], np.uint8), np.array([[0], [3]], np.uint8)
+    >>> independent_pixels(train, test, 4).round(4)
     array([-0.8473, -1.9459])
     """
     total = np.zeros(len(asked))
@@ -31,5 +35,7 @@ def _block(train: NDArray[np.uint8], asked: NDArray[np.uint8], levels: int) -> N
     columns = train.shape[1]
     offsets = np.arange(columns) * levels  # the counts of all pixels in one row, pixel by pixel
     counts = np.bincount((train + offsets).ravel(), minlength=columns * levels)
-    found: NDArray[np.float64] = np.log((counts[asked + offsets] + 1) / (len(train) + levels)).sum(1)
+    found: NDArray[np.float64] = np.log((counts[asked + offsets] + 1) / (len(train) + levels)).sum(
+        1
+    )
     return found

@@ -1,4 +1,6 @@
-"""The pictures: matplotlib without pyplot, as data URIs on a white ground (legible on dark pages too)."""
+"""The pictures: matplotlib without pyplot, as data URIs on a white ground (legible on dark pages
+too).
+"""
 
 from __future__ import annotations
 
@@ -27,22 +29,40 @@ def loss_curves(
     rows: str = "rows",
     floor: tuple[float, str] | None = None,
 ) -> str | None:
-    """Training and validation loss against step, the step of the weights kept marked; None when there is nothing to draw.
+    """Training and validation loss against step, the step of the weights kept marked; None when
+    there is nothing to draw.
 
-    Losses in nats per row are drawn times `scale`, with the axis `label`; `floor`, a level and its name, as a dotted line.
+    Losses in nats per row are drawn times `scale`, with the axis `label`; `floor`, a level and its
+    name, as a dotted line.
     """
     lines = {key: _curve(history, key, scale) for key in ("train", "valid")}
     if all(len(steps) == 0 for steps, _ in lines.values()):
         return None
     with canvas(8.0, 3.4) as figure:
         axes = figure.subplots()
-        for key, colour, name in (("train", DATA, "training batches"), ("valid", SAMPLES, f"validation {rows}")):
+        for key, colour, name in (
+            ("train", DATA, "training batches"),
+            ("valid", SAMPLES, f"validation {rows}"),
+        ):
             steps, values = lines[key]
             if len(steps):
-                axes.plot(steps, values, color=colour, label=name, linewidth=1.6, marker="o" if len(steps) < 3 else None)
+                axes.plot(
+                    steps,
+                    values,
+                    color=colour,
+                    label=name,
+                    linewidth=1.6,
+                    marker="o" if len(steps) < 3 else None,
+                )
         _band(axes, history, scale)
         if best_step is not None:
-            axes.axvline(best_step, color=GREY, linestyle="--", linewidth=1, label=f"weights kept: step {int(best_step):,}")
+            axes.axvline(
+                best_step,
+                color=GREY,
+                linestyle="--",
+                linewidth=1,
+                label=f"weights kept: step {int(best_step):,}",
+            )
         curves = [values for _, values in lines.values() if len(values)]
         if floor is not None:
             axes.axhline(floor[0], color=GREY, linestyle=":", linewidth=1.2, label=floor[1])
@@ -51,7 +71,9 @@ def loss_curves(
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.1)
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.1
+        )
         return svg(figure)
 
 
@@ -64,7 +86,10 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
     with canvas(2.8, 1.75, placed=True) as figure:
         axes = figure.add_axes((0.08, 0.26 if label else 0.16, 0.84, 0.72 if label else 0.82))
         widths = np.diff(np.log(edges)) if log else np.diff(edges)
-        heights = [np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths for v in (data, samples)]
+        heights = [
+            np.histogram((v - offset) / factor, edges)[0] / max(1, len(v)) / widths
+            for v in (data, samples)
+        ]
         axes.stairs(heights[0], edges, fill=True, color=DATA, alpha=0.45)
         axes.stairs(heights[1], edges, color=SAMPLES, linewidth=1.5)
         if log:
@@ -79,15 +104,19 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
         return svg(figure)
 
 
-def corner(data: Floats, samples: Floats | None, names: Sequence[str], rho: tuple[Floats, ...]) -> str:
-    """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho` of both above it.
+def corner(
+    data: Floats, samples: Floats | None, names: Sequence[str], rho: tuple[Floats, ...]
+) -> str:
+    """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho`
+    of both above it.
 
     Without samples only what is of the data is drawn.
     """
     n = len(names)
     width, height = max(NARROWEST, CELL * n + 1.1), CELL * n + 0.8
     spare = 0.5 * (width - CELL * n - 1.1)
-    with canvas(width, height, placed=True) as figure:  # the general layout engine takes a second for this
+    # the general layout engine takes a second for this
+    with canvas(width, height, placed=True) as figure:
         grid = figure.add_gridspec(
             n,
             n,
@@ -100,12 +129,21 @@ def corner(data: Floats, samples: Floats | None, names: Sequence[str], rho: tupl
         )
         limits = [robust_range(data[:, i]) for i in range(n)]
         units = [_units(*each) for each in limits]
-        scaled = [np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1) for v in (data, samples) if v is not None]
-        edges = [((low - u[0]) / u[1], (high - u[0]) / u[1]) for (low, high), u in zip(limits, units, strict=True)]
+        scaled = [
+            np.stack([(v[:, i] - u[0]) / u[1] for i, u in enumerate(units)], 1)
+            for v in (data, samples)
+            if v is not None
+        ]
+        edges = [
+            ((low - u[0]) / u[1], (high - u[0]) / u[1])
+            for (low, high), u in zip(limits, units, strict=True)
+        ]
         for i in range(n):
             for j in range(n):
                 if j > i:
-                    _correlations(figure, grid[i, j].get_position(figure), [float(r[i, j]) for r in rho])
+                    _correlations(
+                        figure, grid[i, j].get_position(figure), [float(r[i, j]) for r in rho]
+                    )
                     continue
                 axes = figure.add_subplot(grid[i, j])
                 _cell(axes, i, j, scaled, edges)
@@ -119,7 +157,9 @@ def corner(data: Floats, samples: Floats | None, names: Sequence[str], rho: tupl
 
 
 def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], axis: str) -> str:
-    """The same quantity of two groups (N,), (M,) on common bins: one as a filled histogram, the other as a line."""
+    """The same quantity of two groups (N,), (M,) on common bins: one as a filled histogram, the
+    other as a line.
+    """
     groups = [g[np.isfinite(g)] for g in (filled, line) if g is not None]
     edges, _ = bin_edges(np.concatenate(groups))
     with canvas(8.0, 2.9) as figure:
@@ -131,7 +171,9 @@ def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], axi
         axes.set_xlabel(axis, parse_math=False)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.1)
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.1
+        )
         return svg(figure)
 
 
@@ -146,7 +188,9 @@ def against_normal(z: Floats) -> str:
 
 
 def latent(z: Floats) -> str:
-    """All latents z (N,) pooled: histogram against N(0, 1), and quantiles against normal quantiles."""
+    """All latents z (N,) pooled: histogram against N(0, 1), and quantiles against normal
+    quantiles.
+    """
     from scipy.special import ndtri
 
     with canvas(8.0, 3.3) as figure:
@@ -171,12 +215,22 @@ def _normal(axes: Any, z: Floats) -> None:
     edges, grid = np.linspace(-5, 5, 61), np.linspace(-5, 5, 201)
     heights = np.histogram(z, edges)[0] / max(1, len(z)) / np.diff(edges)
     axes.stairs(heights, edges, fill=True, color=DATA, alpha=0.45, label="latents of the data")
-    axes.plot(grid, np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi), color=SAMPLES, linewidth=1.5, label="N(0, 1)")
+    axes.plot(
+        grid,
+        np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi),
+        color=SAMPLES,
+        linewidth=1.5,
+        label="N(0, 1)",
+    )
     axes.set_ylim(0, 1.3 * max(0.4, float(heights.max())))
 
 
 def _curve(history: Sequence[dict[str, Any]], key: str, scale: float) -> tuple[Floats, Floats]:
-    pairs = [(h["step"], h[key]) for h in history if isinstance(h.get(key), (int, float)) and math.isfinite(h[key])]
+    pairs = [
+        (h["step"], h[key])
+        for h in history
+        if isinstance(h.get(key), (int, float)) and math.isfinite(h[key])
+    ]
     return np.array([p[0] for p in pairs], float), scale * np.array([p[1] for p in pairs], float)
 
 
@@ -184,7 +238,9 @@ def _band(axes: Any, history: Sequence[dict[str, Any]], scale: float) -> None:
     steps, values = _curve(history, "valid", scale)
     at, errors = _curve(history, "valid_se", scale)
     if len(steps) > 1 and len(at) == len(steps):
-        axes.fill_between(steps, values - errors, values + errors, color=SAMPLES, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            steps, values - errors, values + errors, color=SAMPLES, alpha=0.15, linewidth=0
+        )
 
 
 def _calm(axes: Any, curves: list[Floats]) -> None:
@@ -198,7 +254,9 @@ def _calm(axes: Any, curves: list[Floats]) -> None:
 
 
 def _units(low: float, high: float) -> tuple[float, float, str]:
-    """Offset and power of ten that give short ticks, and the words for them: values are offset + factor × tick."""
+    """Offset and power of ten that give short ticks, and the words for them: values are offset +
+    factor × tick.
+    """
     size, offset, words = max(abs(low), abs(high)), 0.0, ""
     if 0 < high - low < 1e-3 * size:
         offset, size = low, high - low
@@ -229,7 +287,9 @@ def _correlations(figure: Any, box: Any, values: list[float]) -> None:
         figure.text(x, y, text, color=colour, ha="center", va="center", fontsize=10.5)
 
 
-def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]]) -> None:
+def _cell(
+    axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]]
+) -> None:
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     n = len(edges)
@@ -238,11 +298,20 @@ def _cell(axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[flo
         bins = _bins(*edges[i], values[0][:, i])
         axes.hist(values[0][:, i], bins, density=True, color=DATA, alpha=0.45)
         for other in values[1:]:
-            axes.hist(other[:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4)
+            axes.hist(
+                other[:, i], bins, density=True, color=SAMPLES, histtype="step", linewidth=1.4
+            )
         axes.set_yticks([])
     else:
         points, shades = _mixed(values)
-        axes.scatter(points[:, j], points[:, i], s=6, c=shades, alpha=0.5 if len(values) > 1 else 0.3, linewidths=0)
+        axes.scatter(
+            points[:, j],
+            points[:, i],
+            s=6,
+            c=shades,
+            alpha=0.5 if len(values) > 1 else 0.3,
+            linewidths=0,
+        )
         axes.set_ylim(*edges[i])
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["build_posterior_report"]
 
 
-def build_posterior_report(folder: str | Path, posterior: Posterior, *, source: str = "a log density") -> Path:
+def build_posterior_report(
+    folder: str | Path, posterior: Posterior, *, source: str = "a log density"
+) -> Path:
     """Write `folder/report.html` about what `diffeo.infer` found; return its path.
 
-    The verdict with its reasons, the figures, what was tried, a summary of every entry, and pictures of draws, weights,
-    training and chains. `source` says on the page where the log density is from. Raises `OSError` when it cannot write.
+    The verdict with its reasons, the figures, what was tried, a summary of every entry, and
+    pictures of draws, weights, training and chains. `source` says on the page where the log density
+    is from. Raises `OSError` when it cannot write.
 
     >>> import diffeo, tempfile
     >>> posterior = diffeo.infer(lambda x: -x.square().sum(1), 2, steps=20, samples=500)
@@ -50,7 +53,10 @@ def _tags(p: Posterior) -> list[str]:
     entries, size = len(p.space.names), p.space.size
     return [
         "trusted" if p.trusted else "not trusted",
-        f"{entries:,} {'entry' if entries == 1 else 'entries'}, {size:,} free coordinate{'' if size == 1 else 's'}",
+        (
+            f"{entries:,} {'entry' if entries == 1 else 'entries'}, {size:,} free"
+            f" coordinate{'' if size == 1 else 's'}"
+        ),
         f"{len(p.draws):,} {'draws' if p.chains is None else 'states of chains'}",
         f"{p.counts.get('evaluations', 0):,} evaluations of the log density",
         f"{sum(a.seconds for a in p.attempts):,.0f} s",

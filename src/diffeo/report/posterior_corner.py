@@ -38,12 +38,20 @@ def corner(p: Posterior) -> list[Part]:
 
 def _words(p: Posterior, x: Floats, moving: list[int]) -> list[str]:
     distinct = len(np.unique(x, axis=0))
-    kind = "states of the chains" if p.chains is not None else "draws taken in proportion to their weights"
+    kind = (
+        "states of the chains"
+        if p.chains is not None
+        else "draws taken in proportion to their weights"
+    )
     words = [f"{len(x):,} {kind}; {distinct:,} of them are distinct."]
     if not p.trusted:
-        words.append("They are not to be trusted: this is what was found, not what the posterior is.")
+        words.append(
+            "They are not to be trusted: this is what was found, not what the posterior is."
+        )
     if p.space.circles:
-        words.append(f"{ON_CIRCLES} are drawn within half a turn of their mean: {named(p.space.circles)}.")
+        words.append(
+            f"{ON_CIRCLES} are drawn within half a turn of their mean: {named(p.space.circles)}."
+        )
     if still := [name for i, name in enumerate(p.space.names) if i not in moving]:
         words.append(f"Not drawn, since they do not vary: {named(still)}.")
     return words
@@ -65,17 +73,23 @@ def _pairs(x: Floats, labels: list[str]) -> tuple[str, list[str]]:
     chosen = most_dependent(rho)
     pick = np.ix_(chosen, chosen)
     i, j = sorted(int(k) for k in np.unravel_index(np.abs(rho).argmax(), rho.shape))
-    which = "All entries" if len(chosen) == len(labels) else f"The {len(chosen)} most dependent of {len(labels):,} entries"
+    which = (
+        "All entries"
+        if len(chosen) == len(labels)
+        else f"The {len(chosen)} most dependent of {len(labels):,} entries"
+    )
     words = [
-        f"{which}. Figures are Spearman's rank correlations; the strongest of all pairs is that of {labels[i]} and {labels[j]}, "
-        f"{rho[i, j]:+.2f}.".replace("-", "−")
+        f"{which}. Figures are Spearman's rank correlations; the strongest of all pairs is that of"
+        f" {labels[i]} and {labels[j]}, {rho[i, j]:+.2f}.".replace("-", "−")
     ]
     values, named = logged(x[:POINTS, chosen], [labels[k] for k in chosen])
     return plots.corner(values, None, named, (rho[pick],)), words
 
 
 def logged(x: Floats, labels: list[str]) -> tuple[Floats, list[str]]:
-    """Positive columns that range over orders of magnitude as logarithms, with labels that say so."""
+    """Positive columns that range over orders of magnitude as logarithms, with labels that say
+    so.
+    """
     x, labels = x.copy(), list(labels)
     for i in range(x.shape[1]):
         low, high = np.quantile(x[:, i], (0.01, 0.99))

@@ -17,7 +17,10 @@ __all__ = ["attempts", "counts", "summary", "usage"]
 
 SHOWN = 30  # entries in sight, the others are folded away
 TRIED = {
-    "flow": "a flow that starts from Laplace's approximation, or a mixture of them, where they say enough",
+    "flow": (
+        "a flow that starts from Laplace's approximation, or a mixture of them, where they say"
+        " enough"
+    ),
     "particles": "a deeper flow, from the particles of tempered Monte Carlo",
     "annealed": "a deeper flow, from a wide normal through tempered targets",
     "fab": "the annealed flow, trained on by annealed importance sampling (FAB)",
@@ -26,21 +29,40 @@ TRIED = {
 COUNTED = {
     "evaluations": ("points", "at which the log density was evaluated"),
     "gradients": ("gradients", "points at which a gradient was taken too"),
-    "nan_rows": ("NaN", "points where it was NaN, or that were not finite themselves: counted as zero density"),
+    "nan_rows": (
+        "NaN",
+        "points where it was NaN, or that were not finite themselves: counted as zero density",
+    ),
     "outside_rows": ("outside", "points where it was −∞: outside the support"),
-    "declared_rows": ("not inside", "points where `inside` is false: the log density was not asked"),
-    "nan_gradients": ("bad gradients", "points of finite density whose gradient is not finite: taken as zero"),
+    "declared_rows": (
+        "not inside",
+        "points where `inside` is false: the log density was not asked",
+    ),
+    "nan_gradients": (
+        "bad gradients",
+        "points of finite density whose gradient is not finite: taken as zero",
+    ),
 }
 
 
 def attempts(p: Posterior) -> list[Part]:
     """Everything that was tried, in its order, and what speaks against each."""
     rows = [
-        (a.name, TRIED.get(a.name, ""), "yes" if a.trusted else "no", f"{a.steps:,}", number(a.seconds, 1), f"{a.evaluations:,}")
+        (
+            a.name,
+            TRIED.get(a.name, ""),
+            "yes" if a.trusted else "no",
+            f"{a.steps:,}",
+            number(a.seconds, 1),
+            f"{a.evaluations:,}",
+        )
         for a in p.attempts
     ]
     header = ("attempt", "what it is", "trusted", "training steps", "seconds", "evaluations")
-    words = ["Attempts end with the first to be trusted, the last that was allowed, or the end of the time."]
+    words = [
+        "Attempts end with the first to be trusted, the last that was allowed, or the end of the"
+        " time."
+    ]
     if p.signum is not None:
         words.append("A signal ended the search early.")
     trusted = frozenset(i for i, a in enumerate(p.attempts) if a.trusted)
@@ -52,12 +74,17 @@ def summary(p: Posterior) -> list[Part]:
     """Mean, standard deviation and quantiles of every entry."""
     header = ("entry", "mean", "sd", "5 %", "50 %", "95 %")
     rows = [_entry(row) for row in p.summary()]
-    said = "Weighted by the importance weights." if p.chains is None else "Of all states of the chains, equally weighted."
+    said = (
+        "Weighted by the importance weights."
+        if p.chains is None
+        else "Of all states of the chains, equally weighted."
+    )
     words = [f"{said} Entries count from 0."]
     if p.space.circles:
         words.append(
-            f"{ON_CIRCLES} ({named(p.space.circles)}) have circular means and standard deviations, and quantiles of the "
-            "distance from the mean, wrapped: the 5 % one may be the larger number."
+            f"{ON_CIRCLES} ({named(p.space.circles)}) have circular means and standard deviations,"
+            " and quantiles of the distance from the mean, wrapped: the 5 % one may be the larger"
+            " number."
         )
     parts: list[Part] = [Words(words, "note"), Grid(header, rows[:SHOWN])]
     if len(rows) > SHOWN:
@@ -73,7 +100,10 @@ def counts(p: Posterior) -> list[Part]:
         value = p.counts.get(key, 0)
         share = "" if key in ("evaluations", "gradients") or not value else f"{value / total:.2%}"
         rows.append((name, f"{value:,}", share, meaning))
-    return [Words(["Over all attempts, checks at the start included."]), Grid(("", "count", "of all points", "what it is"), rows)]
+    return [
+        Words(["Over all attempts, checks at the start included."]),
+        Grid(("", "count", "of all points", "what it is"), rows),
+    ]
 
 
 def usage(folder: Path, p: Posterior) -> list[Part]:
@@ -93,7 +123,10 @@ def usage(folder: Path, p: Posterior) -> list[Part]:
         f"posterior.to_dataframe().to_parquet({str(path)!r})",
         "posterior.to_arviz()           # for ArviZ",
     ]
-    taken = "Draws are taken in proportion to their weights, some more than once: all count alike, no weights are needed."
+    taken = (
+        "Draws are taken in proportion to their weights, some more than once: all count alike, no"
+        " weights are needed."
+    )
     return [
         Heading("From the file"),
         Code("\n".join(lines)),
@@ -112,7 +145,11 @@ def _entry(row: Mapping[str, float | str]) -> tuple[str, ...]:
 
 def figure(value: float | str, digits: int) -> str:
     """A number of so many significant digits."""
-    return f"{float(value):.{digits}g}".replace("-", "−", 1) if float(value) < 0 else f"{float(value):.{digits}g}"
+    return (
+        f"{float(value):.{digits}g}".replace("-", "−", 1)
+        if float(value) < 0
+        else f"{float(value):.{digits}g}"
+    )
 
 
 def _digits(mean: float, sd: float) -> int:

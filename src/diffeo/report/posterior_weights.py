@@ -27,30 +27,50 @@ MOST_LINE = 400  # points of a line
 def weights(p: Posterior) -> list[Part]:
     """Their histogram, and how their tail falls off."""
     if p.chains is not None:
-        return [Pictured(None, ["States of chains all count alike. The flow's own weights are summed up in its figures above."])]
+        return [
+            Pictured(
+                None,
+                [
+                    "States of chains all count alike. The flow's own weights are summed up in its"
+                    " figures above."
+                ],
+            )
+        ]
     log_w = p.log_weights.double().numpy() + math.log(len(p.log_weights))
     inside = np.sort(log_w[np.isfinite(log_w)])
     words = _words(p, len(log_w) - len(inside))
     if not len(inside) or inside[-1] - inside[0] < EVEN:
         return [Pictured(None, [*words, "All weights are equal, so there is nothing to draw."])]
     if len(np.unique(inside)) < DISTINCT:
-        return [Pictured(None, [*words, f"Only {len(np.unique(inside))} weights differ: too few to draw."])]
+        return [
+            Pictured(
+                None, [*words, f"Only {len(np.unique(inside))} weights differ: too few to draw."]
+            )
+        ]
     return [Pictured(_picture(inside, len(log_w)), words, alt="importance weights and their tail")]
 
 
 def tail_size(count: int) -> int:
-    """How many weights the Pareto distribution is fitted to: min(N/5, 3 √N). Vehtari et al. 2024, arXiv:1507.02646."""
+    """How many weights the Pareto distribution is fitted to: min(N/5, 3 √N). Vehtari et al. 2024,
+    arXiv:1507.02646.
+    """
     return math.ceil(min(count / 5, 3 * math.sqrt(count)))
 
 
 def _words(p: Posterior, zero: int) -> list[str]:
     count = len(p.log_weights)
     words = [
-        f"Weights of the {count:,} draws over their average: all would be 1 if the flow were exact. The {tail_size(count):,} "
-        "largest, in orange, are smoothed: they are quantiles of the Pareto distribution fitted to them, whose shape is "
-        f"k-hat, {number(p.k_hat, 2)}. Weights far below all others are in the first bar.",
-        "Right: the share of draws whose weight is larger. Dashed is the heaviest tail that can be averaged, "
-        f"k = {LIMIT}, with the same median: a tail that reaches further to the right is too heavy.",
+        (
+            f"Weights of the {count:,} draws over their average: all would be 1 if the flow were"
+            f" exact. The {tail_size(count):,} largest, in orange, are smoothed: they are quantiles"
+            " of the Pareto distribution fitted to them, whose shape is k-hat,"
+            f" {number(p.k_hat, 2)}. Weights far below all others are in the first bar."
+        ),
+        (
+            "Right: the share of draws whose weight is larger. Dashed is the heaviest tail that"
+            f" can be averaged, k = {LIMIT}, with the same median: a tail that reaches further to"
+            " the right is too heavy."
+        ),
     ]
     if zero:
         words.append(f"{zero:,} draws have weight zero and are not drawn.")
@@ -82,11 +102,20 @@ def _histogram(axes: Any, log_w: Floats, tail: int) -> None:
 def _survival(axes: Any, log_w: Floats, tail: int, count: int) -> None:
     share = (np.arange(len(log_w))[::-1] + 0.5) / count
     cut = len(log_w) - tail
-    for part, colour, name in ((slice(0, cut), DATA, "weights"), (slice(cut, None), SAMPLES, "their fitted tail")):
+    for part, colour, name in (
+        (slice(0, cut), DATA, "weights"),
+        (slice(cut, None), SAMPLES, "their fitted tail"),
+    ):
         some = _thinned(log_w[part], share[part])
         axes.plot(some[0] / math.log(10), some[1], ".", color=colour, markersize=4, label=name)
     if cut > 0 and log_w[cut + tail // 2] > log_w[cut - 1]:
-        axes.plot(*_limit(log_w[cut - 1 :], share[cut:]), "--", color=GREY, linewidth=1.2, label=f"k = {LIMIT}")
+        axes.plot(
+            *_limit(log_w[cut - 1 :], share[cut:]),
+            "--",
+            color=GREY,
+            linewidth=1.2,
+            label=f"k = {LIMIT}",
+        )
     axes.set_xlim(*(edge / math.log(10) for edge in _around(log_w, tail)))
     axes.set_yscale("log")
     axes.set_xlabel("log10 of weight / average weight")
@@ -96,7 +125,9 @@ def _survival(axes: Any, log_w: Floats, tail: int, count: int) -> None:
 
 
 def _around(log_w: Floats, tail: int) -> tuple[float, float]:
-    """A range in which the tail takes a fourth of the width, less if there is not so much before it."""
+    """A range in which the tail takes a fourth of the width, less if there is not so much before
+    it.
+    """
     cut, top = float(log_w[-tail]), float(log_w[-1])
     reach = top - cut if top > cut else top - float(log_w[0])
     low = max(float(log_w[0]), cut - 3 * reach)
@@ -104,7 +135,9 @@ def _around(log_w: Floats, tail: int) -> tuple[float, float]:
 
 
 def _limit(log_w: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """A Pareto tail of k = 0.7 above the first of `log_w`, with the same median excess as the rest: log10 weights for `share`."""
+    """A Pareto tail of k = 0.7 above the first of `log_w`, with the same median excess as the rest:
+    log10 weights for `share`.
+    """
     cutoff, excess = log_w[0], np.expm1(np.median(log_w[1:]) - log_w[0])
     scale = excess * LIMIT / (2**LIMIT - 1)
     above = share / share[0]
@@ -112,5 +145,9 @@ def _limit(log_w: Floats, share: Floats) -> tuple[Floats, Floats]:
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_LINE)).astype(int)) if len(x) else slice(None)
+    keep = (
+        np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_LINE)).astype(int))
+        if len(x)
+        else slice(None)
+    )
     return x[keep], y[keep]

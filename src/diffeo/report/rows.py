@@ -31,7 +31,9 @@ PASS = 8192  # rows per pass, as validation in training
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a table with their log-densities (N,), latents (N, D) and where they stood in the source."""
+    """Some rows of a table with their log-densities (N,), latents (N, D) and where they stood in
+    the source.
+    """
 
     x: Floats
     context: Floats | None
@@ -49,22 +51,31 @@ class Rows:
         return np.isfinite(self.log_prob)
 
 
-def collect(flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int) -> tuple[Rows, Rows | None]:
+def collect(
+    flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int
+) -> tuple[Rows, Rows | None]:
     """Training rows (a sample when there are many) and held-out rows (None when there are none)."""
     noise = noise_seed(result)
     train, (source, index) = parted(table, result, held_out)
     training = _measure(flow, table, some(train, _limit(BUDGET, table), seed), len(train), noise)
     if not len(index):
         return training, None
-    return training, _measure(flow, source, some(index, _limit(HELD_OUT, table), seed), len(index), noise)
+    return training, _measure(
+        flow, source, some(index, _limit(HELD_OUT, table), seed), len(index), noise
+    )
 
 
 def parted(data: S, result: FitResult, held_out: S | None) -> tuple[Numbers, tuple[S, Numbers]]:
-    """The numbers of the training rows of `data`; and where the held-out rows are, with their numbers there."""
+    """The numbers of the training rows of `data`; and where the held-out rows are, with their
+    numbers there.
+    """
     train = _index(result.train_index, len(data))
     if held_out is not None:
         return train, (held_out, np.arange(len(held_out)))
-    return train, (data, np.arange(0) if result.valid_index is None else _index(result.valid_index, len(data)))
+    return train, (
+        data,
+        np.arange(0) if result.valid_index is None else _index(result.valid_index, len(data)),
+    )
 
 
 def some(index: Numbers, limit: int, seed: int) -> Numbers:
@@ -76,14 +87,22 @@ def some(index: Numbers, limit: int, seed: int) -> Numbers:
 
 
 def baseline_rows(table: Table, result: FitResult, seed: int) -> tuple[Floats, Floats | None, int]:
-    """Training rows for the baselines, as many as take seconds; their contexts; and how many there are."""
+    """Training rows for the baselines, as many as take seconds; their contexts; and how many there
+    are.
+    """
     train, width = _index(result.train_index, len(table)), table.values.shape[1]
     chosen = some(train, max(5_000, min(2 * 10**10 // width**2, 10**7 // width)), seed)
-    return table.values[chosen], None if table.context is None else table.context[chosen], len(train)
+    return (
+        table.values[chosen],
+        None if table.context is None else table.context[chosen],
+        len(train),
+    )
 
 
 def noise_seed(result: FitResult) -> int:
-    """The seed of the dequantisation noise in validation: the report's figure is then the one that training printed."""
+    """The seed of the dequantisation noise in validation: the report's figure is then the one that
+    training printed.
+    """
     return mix(int(result.settings.get("seed", 0)), 3)
 
 
@@ -97,7 +116,9 @@ def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[F
     count = min(count, max(500, BUDGET // int(np.prod(flow.event_shape))))
     if context is None:
         return _double(flow.sample((count,), generator=generator)), np.arange(0)
-    rows = np.random.default_rng(seed).permutation(np.resize(np.arange(len(context)), max(count, 1)))
+    rows = np.random.default_rng(seed).permutation(
+        np.resize(np.arange(len(context)), max(count, 1))
+    )
     return _double(flow.sample((), torch.from_numpy(context[rows]), generator=generator)), rows
 
 
@@ -108,7 +129,9 @@ def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -
     latents: list[Tensor] = []
     flow.eval()
     with seeder(flow)(noise):
-        for part, own in passes(torch.from_numpy(x), None if context is None else torch.from_numpy(context), PASS):
+        for part, own in passes(
+            torch.from_numpy(x), None if context is None else torch.from_numpy(context), PASS
+        ):
             z, logdet = flow.encode(part, own)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z)

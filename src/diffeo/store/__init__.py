@@ -1,8 +1,9 @@
 """Saving and loading models: a folder of safetensors and JSON, nothing that can run code.
 
-`model.safetensors` holds the weights, `config.json` the format version, the model's name and arguments, the column
-schema and a training summary, `manifest.json` the sha256 of both. Who reads while others save, or after one of them
-crashed, gets the old model or the new one, never nothing or a mixture.
+`model.safetensors` holds the weights, `config.json` the format version, the model's name and
+arguments, the column schema and a training summary, `manifest.json` the sha256 of both. Who reads
+while others save, or after one of them crashed, gets the old model or the new one, never nothing or
+a mixture.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from ..core.files import atomic, write_atomic
 from ..core.text import printable
 from ..flow import Flow
 from .config import FORMAT, Config, parse
-from .folder import CONFIG, MANIFEST, WEIGHTS, Manifest, at_rest, commit, manifests, open_file, options, read_config_bytes
+from .folder import (
+    CONFIG,
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    at_rest,
+    commit,
+    manifests,
+    open_file,
+    options,
+    read_config_bytes,
+)
 from .rebuild import fit_to, rebuild
 from .tensors import check_finite, read_header, read_tensors
 
@@ -28,11 +40,12 @@ __all__ = ["CONFIG", "MANIFEST", "WEIGHTS", "Config", "load", "read_config", "sa
 
 
 def save(flow: Flow, folder: str | Path) -> Path:
-    """Write a flow to a folder, atomically, over an older model if there is one; returns the folder.
+    """Write a flow to a folder, atomically, over an older model if there is one; returns the
+    folder.
 
-    Flows from `diffeo.models` load again by name; one built by hand is loaded with `load(folder, into=flow)`. Raises
-    `StoreError`, and keeps what was there, when the folder cannot be written, a weight is not finite, or the metadata are
-    not JSON.
+    Flows from `diffeo.models` load again by name; one built by hand is loaded with `load(folder,
+    into=flow)`. Raises `StoreError`, and keeps what was there, when the folder cannot be written, a
+    weight is not finite, or the metadata are not JSON.
     """
     folder = Path(folder)
     try:
@@ -49,16 +62,22 @@ def save(flow: Flow, folder: str | Path) -> Path:
         commit(folder, write)
     except (OSError, ValueError, SafetensorError) as error:
         reason = printable(getattr(error, "strerror", None) or error)
-        raise StoreError(f"{folder}: cannot save the model ({reason}); a model that was there is kept") from None
+        raise StoreError(
+            f"{folder}: cannot save the model ({reason}); a model that was there is kept"
+        ) from None
     return folder
 
 
-def load(folder: str | Path, *, into: Flow | None = None, device: str | torch.device = "cpu") -> Flow:
-    """Read a flow from a folder made by `save`. No pickle, no import by name: models are looked up in `diffeo.models.SPECS`.
+def load(
+    folder: str | Path, *, into: Flow | None = None, device: str | torch.device = "cpu"
+) -> Flow:
+    """Read a flow from a folder made by `save`. No pickle, no import by name: models are looked up
+    in `diffeo.models.SPECS`.
 
-    The folder may be a stranger's: what it asks for is checked against what it holds before anything is built, and one
-    that another process saves to meanwhile gives the old model or the new. Raises `StoreError`, in one line, when it is
-    missing, damaged, truncated, oversized, hostile or of a newer format, or holds weights that are not finite.
+    The folder may be a stranger's: what it asks for is checked against what it holds before
+    anything is built, and one that another process saves to meanwhile gives the old model or the
+    new. Raises `StoreError`, in one line, when it is missing, damaged, truncated, oversized,
+    hostile or of a newer format, or holds weights that are not finite.
 
     >>> import diffeo, tempfile
     >>> folder = diffeo.save(diffeo.models.nsf((2,), layers=2), tempfile.mkdtemp())
@@ -70,7 +89,9 @@ def load(folder: str | Path, *, into: Flow | None = None, device: str | torch.de
 
 
 def read_config(folder: str | Path) -> Config:
-    """What `config.json` of a model folder says, without building the model; raises `StoreError` as `load` does."""
+    """What `config.json` of a model folder says, without building the model; raises `StoreError` as
+    `load` does.
+    """
     place = Path(folder)
 
     def read() -> Config:
@@ -108,7 +129,9 @@ def _listed(folder: Path, manifest: Manifest, into: Flow | None) -> Flow:
     raise fault or StoreError(f"{folder}/{WEIGHTS}: missing")
 
 
-def _with_weights(path: Path, manifest: Manifest, config: Config, into: Flow | None, folder: Path) -> Flow:
+def _with_weights(
+    path: Path, manifest: Manifest, config: Config, into: Flow | None, folder: Path
+) -> Flow:
     with open_file(path) as file:
         header = read_header(file, path)
         flow = rebuild(config, header, folder) if into is None else fit_to(into, header, folder)
@@ -122,7 +145,11 @@ def _with_weights(path: Path, manifest: Manifest, config: Config, into: Flow | N
 
 def _config(flow: Flow) -> bytes:
     recipe = flow.recipe or {"model": None, "args": {}}
-    return Config(format=FORMAT, diffeo=__version__, metadata=flow.metadata, **recipe).model_dump_json(indent=1).encode()
+    return (
+        Config(format=FORMAT, diffeo=__version__, metadata=flow.metadata, **recipe)
+        .model_dump_json(indent=1)
+        .encode()
+    )
 
 
 def _tensors(flow: Flow) -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
-"""`config.json`, from a stranger: read within limits, its arguments checked against the signature of the model."""
+"""`config.json`, from a stranger: read within limits, its arguments checked against the signature
+of the model.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,25 @@ def parse(content: bytes, path: Path) -> Config:
     found = parse_json(content, path)
     version = found.get("format") if isinstance(found, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise StoreError(f"{path}: made by a newer diffeo (format {version}, this one reads {FORMAT}): upgrade")
+        raise StoreError(
+            f"{path}: made by a newer diffeo (format {version}, this one reads {FORMAT}): upgrade"
+        )
     try:
         return Config.model_validate(found)
     except pydantic.ValidationError as error:
-        raise StoreError(f"{path}: damaged or not written by diffeo: {first_fault(error)}") from None
+        raise StoreError(
+            f"{path}: damaged or not written by diffeo: {first_fault(error)}"
+        ) from None
 
 
 def parse_json(content: bytes, path: Path) -> Any:
-    """The values of a JSON file; raises `StoreError` for what is none, or would take too much memory."""
+    """The values of a JSON file; raises `StoreError` for what is none, or would take too much
+    memory.
+    """
     if len(content) > MAX_JSON or sum(map(content.count, (b",", b":", b"[", b"{"))) > MAX_ITEMS:
-        raise StoreError(f"{path}: larger than {MAX_JSON >> 20} MiB or {MAX_ITEMS:,} values, refused")
+        raise StoreError(
+            f"{path}: larger than {MAX_JSON >> 20} MiB or {MAX_ITEMS:,} values, refused"
+        )
     try:
         return pydantic_core.from_json(content)
     except (ValueError, RecursionError) as error:
@@ -57,7 +67,8 @@ def parse_json(content: bytes, path: Path) -> Any:
 
 
 def arguments(build: Callable[..., Flow], args: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the types that a model function declares: no text or fraction where it counts, no number beyond floats.
+    """Arguments of the types that a model function declares: no text or fraction where it counts,
+    no number beyond floats.
 
     Raises `ConfigError`.
     """
@@ -78,11 +89,16 @@ def _fields(build: Callable[..., Flow]) -> type[pydantic.BaseModel]:
     """A model function's parameters as fields; 0 and 1 are truth values too."""
     hints, loose = typing.get_type_hints(build), pydantic.Field(strict=False)
     given: dict[str, Any] = {
-        name: (typing.Annotated[bool, loose] if hints[name] is bool else hints[name], ... if p.default is p.empty else p.default)
+        name: (
+            typing.Annotated[bool, loose] if hints[name] is bool else hints[name],
+            ... if p.default is p.empty else p.default,
+        )
         for name, p in inspect.signature(build).parameters.items()
     }
     rules = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    fields: type[pydantic.BaseModel] = pydantic.create_model(build.__name__, __config__=rules, **given)
+    fields: type[pydantic.BaseModel] = pydantic.create_model(
+        build.__name__, __config__=rules, **given
+    )
     return fields
 
 

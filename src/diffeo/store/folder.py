@@ -1,8 +1,10 @@
-"""The files of a model folder, as one model: while others save there, after a crash, and whatever they are.
+"""The files of a model folder, as one model: while others save there, after a crash, and whatever
+they are.
 
-A model is saved as `NAME.new` for each file, the manifest last, which makes it the model that is read; then each is
-renamed over `NAME`. So at every moment one manifest has files of its hashes beside it, under either name. Who reads
-takes what agrees with one manifest, and starts again where somebody saved meanwhile.
+A model is saved as `NAME.new` for each file, the manifest last, which makes it the model that is
+read; then each is renamed over `NAME`. So at every moment one manifest has files of its hashes
+beside it, under either name. Who reads takes what agrees with one manifest, and starts again where
+somebody saved meanwhile.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Manifest(pydantic.BaseModel, extra="forbid", frozen=True, strict=True):
 
 
 def at_rest(folder: Path, read: Callable[[], T]) -> T:
-    """What `read` gives. When it raises and the folder changed since, it is called again, for up to `PATIENCE` seconds."""
+    """What `read` gives. When it raises and the folder changed since, it is called again, for up to
+    `PATIENCE` seconds.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         before = _stamp(folder)
@@ -61,16 +65,25 @@ def at_rest(folder: Path, read: Callable[[], T]) -> T:
             if not _changes(folder, before):
                 raise
         if time.monotonic() > end:
-            raise StoreError(f"{folder}: changes faster than it can be read: wait until nothing saves there") from None
+            raise StoreError(
+                f"{folder}: changes faster than it can be read: wait until nothing saves there"
+            ) from None
 
 
 def manifests(folder: Path) -> Iterator[Manifest]:
-    """The manifests of a folder, the newest first; raises `StoreError` when there is none that can be read."""
+    """The manifests of a folder, the newest first; raises `StoreError` when there is none that can
+    be read.
+    """
     if not folder.is_dir():
-        raise StoreError(f"{folder}: no such model folder; `diffeo fit DATA --out {folder}` makes one")
+        raise StoreError(
+            f"{folder}: no such model folder; `diffeo fit DATA --out {folder}` makes one"
+        )
     paths = [path for path in options(folder, MANIFEST) if os.path.lexists(path)]
     if not paths:
-        raise StoreError(f"{folder}: no {MANIFEST} in it, so it is not a model folder or its training has not finished")
+        raise StoreError(
+            f"{folder}: no {MANIFEST} in it, so it is not a model folder or its training has not"
+            " finished"
+        )
     for path in paths:
         try:
             yield _manifest(path)
@@ -85,7 +98,9 @@ def options(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file of a model; raises `StoreError` when there is none, it may not be read, or it is a link or no file."""
+    """Open a file of a model; raises `StoreError` when there is none, it may not be read, or it is
+    a link or no file.
+    """
     try:
         return open_regular(path)
     except FileNotFoundError:
@@ -97,17 +112,23 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_config_bytes(folder: Path, manifest: Manifest) -> bytes:
-    """The `config.json` that a manifest lists; raises `StoreError` when it is missing or another."""
+    """The `config.json` that a manifest lists; raises `StoreError` when it is missing or
+    another.
+    """
     for path in options(folder, CONFIG):
         if os.path.lexists(path):
             content = _read(path, MAX_JSON)
             if hashlib.sha256(content).hexdigest() == manifest.files[CONFIG]:
                 return content
-    raise StoreError(f"{folder}/{CONFIG}: missing or damaged (its sha256 is not the one in {MANIFEST})")
+    raise StoreError(
+        f"{folder}/{CONFIG}: missing or damaged (its sha256 is not the one in {MANIFEST})"
+    )
 
 
 def commit(folder: Path, write: Callable[[], None]) -> None:
-    """Save a model: `write` writes the `.new` files but the manifest. One process or thread at a time does."""
+    """Save a model: `write` writes the `.new` files but the manifest. One process or thread at a
+    time does.
+    """
     with held(folder, PATIENCE):
         _settle(folder)
         write()
@@ -121,7 +142,9 @@ def commit(folder: Path, write: Callable[[], None]) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Finish an earlier save that a crash cut short after its manifest was written, or clear what is left of one."""
+    """Finish an earlier save that a crash cut short after its manifest was written, or clear what
+    is left of one.
+    """
     for left in folder.glob(".*.new.*.tmp"):
         left.unlink()
     complete = _complete(folder)
@@ -135,7 +158,10 @@ def _complete(folder: Path) -> bool:
     """Are all files there that a manifest not yet renamed lists?"""
     try:
         listed = _manifest(folder / f"{MANIFEST}.new").files
-        return all(any(p.is_file() and sha256(p) == digest for p in options(folder, name)) for name, digest in listed.items())
+        return all(
+            any(p.is_file() and sha256(p) == digest for p in options(folder, name))
+            for name, digest in listed.items()
+        )
     except StoreError:
         return False
 
@@ -144,9 +170,14 @@ def _manifest(path: Path) -> Manifest:
     try:
         found = Manifest.model_validate(parse_json(_read(path, MAX_MANIFEST), path))
     except pydantic.ValidationError as error:
-        raise StoreError(f"{path}: damaged or not written by diffeo: {printable(error.errors()[0]['msg'])}") from None
+        raise StoreError(
+            f"{path}: damaged or not written by diffeo: {printable(error.errors()[0]['msg'])}"
+        ) from None
     if found.format > FORMAT:
-        raise StoreError(f"{path}: made by a newer diffeo (format {found.format}, this one reads {FORMAT}): upgrade")
+        raise StoreError(
+            f"{path}: made by a newer diffeo (format {found.format}, this one reads {FORMAT}):"
+            " upgrade"
+        )
     if set(found.files) != {WEIGHTS, CONFIG}:
         raise StoreError(f"{path}: must list {WEIGHTS} and {CONFIG} and nothing else")
     return found
@@ -163,10 +194,13 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _changes(folder: Path, before: list[tuple[int, ...] | None]) -> bool:
-    """Has it changed, or does it soon? Looked at often, for one that is replaced again and again is often not there."""
+    """Has it changed, or does it soon? Looked at often, for one that is replaced again and again is
+    often not there.
+    """
     end = time.monotonic() + (PAUSE if (folder / MANIFEST).exists() else ABSENCE)
     while True:
-        late = time.monotonic() > end  # before the look, for a process may be kept waiting in between
+        # before the look, for a process may be kept waiting in between
+        late = time.monotonic() > end
         if _stamp(folder) != before:
             return True
         if late:
@@ -176,7 +210,10 @@ def _changes(folder: Path, before: list[tuple[int, ...] | None]) -> bool:
 
 def _stamp(folder: Path) -> list[tuple[int, ...] | None]:
     """What changes when anything is saved in a folder, or another folder takes its place."""
-    return [_of_file(path) for path in (folder, *(path for name in NAMES for path in options(folder, name)))]
+    return [
+        _of_file(path)
+        for path in (folder, *(path for name in NAMES for path in options(folder, name)))
+    ]
 
 
 def _of_file(path: Path) -> tuple[int, ...] | None:

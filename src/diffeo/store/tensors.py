@@ -1,8 +1,10 @@
-"""A safetensors file from a stranger: what its header declares, then the tensors, from bytes that were hashed.
+"""A safetensors file from a stranger: what its header declares, then the tensors, from bytes that
+were hashed.
 
-The header is read first and must account for every byte of the file, so a size that is a lie is refused before
-anything of that size is read. Nothing is mapped into memory: a file that is cut short while it is read would end the
-process. The format: https://github.com/huggingface/safetensors#format.
+The header is read first and must account for every byte of the file, so a size that is a lie is
+refused before anything of that size is read. Nothing is mapped into memory: a file that is cut
+short while it is read would end the process. The format:
+https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Header:
 
 
 def read_header(file: BinaryIO, path: Path) -> Header:
-    """The header at the start of a file; raises `StoreError` unless it accounts for every byte of it."""
+    """The header at the start of a file; raises `StoreError` unless it accounts for every byte of
+    it.
+    """
     size = os.fstat(file.fileno()).st_size
     first = file.read(8)
     length = int.from_bytes(first, "little")
@@ -80,15 +84,22 @@ def read_header(file: BinaryIO, path: Path) -> Header:
     end = 0
     for name, t in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if t.start != end or t.stop - t.start != prod(t.shape) * t.dtype.itemsize:
-            raise StoreError(f"{path}: {NOT_OURS}: tensor {printable(name, 100)!r} is not where it should be")
+            raise StoreError(
+                f"{path}: {NOT_OURS}: tensor {printable(name, 100)!r} is not where it should be"
+            )
         end = t.stop
     if size != 8 + length + end:
-        raise StoreError(f"{path}: damaged: its header accounts for {8 + length + end} bytes, the file has {size}")
+        raise StoreError(
+            f"{path}: damaged: its header accounts for {8 + length + end} bytes, the file has"
+            f" {size}"
+        )
     return Header(first + text, tensors, end)
 
 
 def read_tensors(file: BinaryIO, header: Header) -> tuple[dict[str, Tensor], str]:
-    """The tensors, which share one buffer, and the sha256 of all the bytes that they were read from."""
+    """The tensors, which share one buffer, and the sha256 of all the bytes that they were read
+    from.
+    """
     buffer = bytearray(header.size)
     view, have = memoryview(buffer), 0
     while have < header.size and (more := file.readinto(view[have:])):  # type: ignore[attr-defined]
@@ -99,12 +110,20 @@ def read_tensors(file: BinaryIO, header: Header) -> tuple[dict[str, Tensor], str
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Raise `StoreError`, naming the tensor, where a weight is not a finite number, or a truth value neither 0 nor 1."""
+    """Raise `StoreError`, naming the tensor, where a weight is not a finite number, or a truth
+    value neither 0 nor 1.
+    """
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(t.isfinite().all()):
-            raise StoreError(f"{where}: tensor {name!r} holds numbers that are not finite: the model would give NaN")
+            raise StoreError(
+                f"{where}: tensor {name!r} holds numbers that are not finite: the model would"
+                " give NaN"
+            )
         if t.dtype == torch.bool and bool((t.view(torch.uint8) > 1).any()):
-            raise StoreError(f"{where}: damaged: tensor {name!r} holds truth values that are neither true nor false")
+            raise StoreError(
+                f"{where}: damaged: tensor {name!r} holds truth values that are neither true nor"
+                " false"
+            )
 
 
 def _declared(found: Any, path: Path) -> Iterator[tuple[str, Declared]]:
@@ -114,13 +133,20 @@ def _declared(found: Any, path: Path) -> Iterator[tuple[str, Declared]]:
         if name == "__metadata__":
             continue
         match entry:
-            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]} if _counts(*shape, start, stop):
+            case {
+                "dtype": str(dtype),
+                "shape": list(shape),
+                "data_offsets": [start, stop],
+            } if _counts(*shape, start, stop):
                 pass
             case _:
-                raise StoreError(f"{path}: {NOT_OURS}: tensor {printable(name, 100)!r} is badly described")
+                raise StoreError(
+                    f"{path}: {NOT_OURS}: tensor {printable(name, 100)!r} is badly described"
+                )
         if dtype not in DTYPES or len(shape) > MAX_AXES:
             raise StoreError(
-                f"{path}: tensor {printable(name, 100)!r} is {printable(dtype, 20)} of {len(shape)} axes: no model has such"
+                f"{path}: tensor {printable(name, 100)!r} is {printable(dtype, 20)} of {len(shape)}"
+                " axes: no model has such"
             )
         yield name, Declared(DTYPES[dtype], tuple(shape), start, stop)
 

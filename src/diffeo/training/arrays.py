@@ -33,9 +33,11 @@ class Rows:
 
 
 def as_rows(x: Any, context: Any) -> Rows | None:
-    """Tensors of rows from arrays, tables, data frames or paths; None when `x` is an iterable of batches.
+    """Tensors of rows from arrays, tables, data frames or paths; None when `x` is an iterable of
+    batches.
 
-    A masked cell is NaN. Raises `DataError` for what holds no numbers, and where float64 would round them.
+    A masked cell is NaN. Raises `DataError` for what holds no numbers, and where float64 would
+    round them.
     """
     if _is_table(x):
         x = read_table(x)
@@ -46,12 +48,17 @@ def as_rows(x: Any, context: Any) -> Rows | None:
     if isinstance(x, (Tensor, np.ndarray)) or _is_nested_cells(x) or _is_array(x):
         return Rows(as_tensor(x), own, None)
     if isinstance(x, Iterator) or not hasattr(x, "__iter__"):
-        raise DataError("data must be an array, tensor, table, path, or an iterable of batches that can be started again")
+        raise DataError(
+            "data must be an array, tensor, table, path, or an iterable of batches that can be"
+            " started again"
+        )
     return None
 
 
 def as_tensor(values: Any, label: str = "data") -> Tensor:
-    """A floating-point or uint8 tensor with rows; `core.tensors.to_tensor` says what becomes of each type."""
+    """A floating-point or uint8 tensor with rows; `core.tensors.to_tensor` says what becomes of
+    each type.
+    """
     if isinstance(values, Table):
         return torch.from_numpy(values.values)
     if _is_table(values):
@@ -67,7 +74,9 @@ def _is_table(x: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """True for what becomes an array of its own accord (xarray, JAX), and for sparse matrices, which are refused by name."""
+    """True for what becomes an array of its own accord (xarray, JAX), and for sparse matrices,
+    which are refused by name.
+    """
     return hasattr(x, "__array__") or hasattr(x, "toarray")
 
 

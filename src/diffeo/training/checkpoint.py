@@ -25,7 +25,8 @@ S = TypeVar("S")
 
 
 def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write checkpoint `step-N` under `folder`: into a temporary folder, fsync, rename, fsync; then drop old ones.
+    """Write checkpoint `step-N` under `folder`: into a temporary folder, fsync, rename, fsync; then
+    drop old ones.
 
     Raises `CheckpointError` when it cannot; earlier checkpoints are then untouched.
     """
@@ -41,16 +42,21 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise CheckpointError(f"{folder}: cannot write a checkpoint ({reason}); the one before is kept") from None
+        raise CheckpointError(
+            f"{folder}: cannot write a checkpoint ({reason}); the one before is kept"
+        ) from None
     for old in _all(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_newest(folder: Path, parse: Callable[[bytes], S]) -> tuple[dict[str, Tensor], S, list[str]] | None:
-    """The newest undamaged checkpoint: tensors, state, and words on damaged newer ones; None when there is none.
+def read_newest(
+    folder: Path, parse: Callable[[bytes], S]
+) -> tuple[dict[str, Tensor], S, list[str]] | None:
+    """The newest undamaged checkpoint: tensors, state, and words on damaged newer ones; None when
+    there is none.
 
-    `parse` makes the state of its JSON and raises ValueError where that is not one. Raises `CheckpointError` when there
-    are checkpoints and all are damaged.
+    `parse` makes the state of its JSON and raises ValueError where that is not one. Raises
+    `CheckpointError` when there are checkpoints and all are damaged.
     """
     notes: list[str] = []
     for path in reversed(_all(folder)):
@@ -60,7 +66,9 @@ def read_newest(folder: Path, parse: Callable[[bytes], S]) -> tuple[dict[str, Te
         except (OSError, ValueError, RecursionError, SafetensorError) as error:
             notes.append(f"{path.name} is damaged ({str(error).splitlines()[0]})")
     if notes:
-        raise CheckpointError(f"{folder}: no undamaged checkpoint: {'; '.join(notes)}; start again without --resume")
+        raise CheckpointError(
+            f"{folder}: no undamaged checkpoint: {'; '.join(notes)}; start again without --resume"
+        )
     return None
 
 
@@ -76,7 +84,9 @@ def _verify(folder: Path) -> None:
 def _fill(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+    save_file(
+        {name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS
+    )
     (folder / STATE).write_text(json.dumps(state))
     manifest = {name: sha256(folder / name) for name in (TENSORS, STATE)}
     (folder / MANIFEST).write_text(json.dumps(manifest))

@@ -23,7 +23,8 @@ from .world import World
 __all__ = ["Dataset"]
 
 SET_UP_ROWS = 65_536  # rows that data-dependent set-up looks at
-SET_UP_PASSES = 2  # of images: as many as twice the rows that are scored at a time, all in memory at once
+# of images: as many as twice the rows that are scored at a time, all in memory at once
+SET_UP_PASSES = 2
 
 
 @dataclass
@@ -41,7 +42,16 @@ class Dataset:
     """Of images: what a model should remember, their bits and the names of their classes."""
 
     @classmethod
-    def of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int = 50_000) -> Dataset:
+    def of(
+        cls,
+        flow: Flow,
+        x: Any,
+        context: Any,
+        valid: Any,
+        seed: int,
+        place: torch.device,
+        most: int = 50_000,
+    ) -> Dataset:
         """`most`: how many rows a share given as `valid` holds out at most."""
         x, known = _as_images(x, flow)
         valid, _ = _as_images(valid, flow, known)
@@ -51,11 +61,17 @@ class Dataset:
         if isinstance(valid, Images):
             valid = (valid.tensors()[0], _labels(flow, valid))
         made = cls._of(flow, x, context, valid, seed, place, most)
-        made.note = None if known is None else {"bits": known.bits, "classes": list(known.classes), "resize": None}
+        made.note = (
+            None
+            if known is None
+            else {"bits": known.bits, "classes": list(known.classes), "resize": None}
+        )
         return made
 
     @classmethod
-    def _of(cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int) -> Dataset:
+    def _of(
+        cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int
+    ) -> Dataset:
         rows = as_rows(x, context)
         if rows is None:  # a stream, which has no share to hold out
             held = None if valid is None or isinstance(valid, (int, float)) else _held_out(valid)
@@ -64,8 +80,18 @@ class Dataset:
         _check(flow, rows)
         if isinstance(valid, (int, float)) and not isinstance(valid, bool):
             train_index, valid_index = _split(len(rows.x), float(valid), seed, most)
-            parts = [[t[index].to(place) for t in rows.tensors] for index in (train_index, valid_index)]
-            return cls(parts[0], parts[1] if len(valid_index) else None, None, rows.names, train_index, valid_index, place)
+            parts = [
+                [t[index].to(place) for t in rows.tensors] for index in (train_index, valid_index)
+            ]
+            return cls(
+                parts[0],
+                parts[1] if len(valid_index) else None,
+                None,
+                rows.names,
+                train_index,
+                valid_index,
+                place,
+            )
         held = None if valid is None else _held_out(valid)
         if held is not None:
             _check(flow, held)
@@ -106,7 +132,9 @@ class Dataset:
         }
 
     def example_contexts(self) -> Tensor | None:
-        """A few contexts to draw samples at: held-out ones, else training ones; of classes, each in turn."""
+        """A few contexts to draw samples at: held-out ones, else training ones; of classes, each in
+        turn.
+        """
         rows = self.valid or self.train
         if rows is None or len(rows) < 2:
             return None
@@ -114,16 +142,24 @@ class Dataset:
         return contexts.unique() if contexts.dim() == 1 else contexts[:64]
 
     def set_up_rows(self, flow: Flow, seed: int) -> list[Tensor]:
-        """Training rows, with contexts, for data-dependent set-up: all, so many as are enough, or the first batch of a stream."""
+        """Training rows, with contexts, for data-dependent set-up: all, so many as are enough, or
+        the first batch of a stream.
+        """
         if self.train is None:
             some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))
             for what, tensor in zip(("batch 0, row", "batch 0, context row"), some, strict=False):
                 _refuse_non_finite(what, tensor)
             return some
-        most = SET_UP_ROWS if len(flow.event_shape) < 2 else SET_UP_PASSES * rows_per_pass(flow.event_shape)
+        most = (
+            SET_UP_ROWS
+            if len(flow.event_shape) < 2
+            else SET_UP_PASSES * rows_per_pass(flow.event_shape)
+        )
         if len(self.train[0]) <= most:
             return self.train
-        order = torch.randperm(len(self.train[0]), generator=torch.Generator().manual_seed(mix(seed, 4)))[:most]
+        order = torch.randperm(
+            len(self.train[0]), generator=torch.Generator().manual_seed(mix(seed, 4))
+        )[:most]
         return [t[order.to(t.device)] for t in self.train]
 
 
@@ -146,11 +182,16 @@ def _as_images(x: Any, flow: Flow, like: Images | None = None) -> tuple[Any, Ima
 
 
 def _labels(flow: Flow, images: Images) -> Tensor | None:
-    """Class numbers, where the flow is conditional on them. Raises `DataError` when there are none."""
+    """Class numbers, where the flow is conditional on them. Raises `DataError` when there are
+    none.
+    """
     if flow.context_shape != ():
         return None
     if images.labels is None:
-        raise DataError(f"{images.source}: no labels, which a class-conditional flow needs one of for each image")
+        raise DataError(
+            f"{images.source}: no labels, which a class-conditional flow needs one of for each"
+            " image"
+        )
     return images.tensors()[1]
 
 
@@ -171,17 +212,26 @@ def _split(rows: int, share: float, seed: int, most: int) -> tuple[Tensor, Tenso
 
 def _check(flow: Flow, rows: Rows) -> None:
     if tuple(rows.x.shape[1:]) != flow.event_shape:
-        raise ShapeError(f"the rows have shape {tuple(rows.x.shape[1:])}, the flow's event shape is {flow.event_shape}")
+        raise ShapeError(
+            f"the rows have shape {tuple(rows.x.shape[1:])}, the flow's event shape is"
+            f" {flow.event_shape}"
+        )
     if len(rows.x) < 2:
         raise DataError(f"{len(rows.x)} row is too few to train on: at least 2 are needed")
     if flow.bits is not None and rows.x.dtype == torch.uint8 and int(rows.x.max()) >= 2**flow.bits:
-        raise DataError(f"the pixels go up to {int(rows.x.max())}, and the flow takes {flow.bits} bits: shift them right")
+        raise DataError(
+            f"the pixels go up to {int(rows.x.max())}, and the flow takes {flow.bits} bits: shift"
+            " them right"
+        )
     for what, tensor in zip(("row", "context row"), rows.tensors, strict=False):
         if len(tensor) != len(rows.x):
-            raise DataError(f"{len(rows.x)} rows but {len(tensor)} contexts: one context a row is needed")
+            raise DataError(
+                f"{len(rows.x)} rows but {len(tensor)} contexts: one context a row is needed"
+            )
         if what == "context row" and tuple(tensor.shape[1:]) != flow.context_shape:
             raise ShapeError(
-                f"the contexts have shape {tuple(tensor.shape[1:])}, the flow's context shape is {flow.context_shape}"
+                f"the contexts have shape {tuple(tensor.shape[1:])}, the flow's context shape is"
+                f" {flow.context_shape}"
             )
         _refuse_non_finite(what, tensor, rows.names if what == "row" else None)
 

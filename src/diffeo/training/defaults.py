@@ -26,7 +26,11 @@ class Recommendation:
 
     def model_args(self, model: str) -> dict[str, Any]:
         """The part that goes to a model function."""
-        args: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden, "dropout": self.dropout}
+        args: dict[str, Any] = {
+            "layers": self.layers,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+        }
         args |= {"split": "random"} | ({"mixing": "lu"} if model != "nice" else {})
         return args | ({"bins": self.bins} if model == "nsf" else {})
 
@@ -38,8 +42,9 @@ class Recommendation:
 def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
     """Choose depth, width, batch size, learning rate and length from the size of a table.
 
-    Found on real tables of 178 to 50,000 rows (benchmarks/nll.py): dropout matters most when rows are few, an LU map
-    before each coupling gains 1 to 7 nats on tables of dependent columns, and deeper beats wider.
+    Found on real tables of 178 to 50,000 rows (benchmarks/nll.py): dropout matters most when rows
+    are few, an LU map before each coupling gains 1 to 7 nats on tables of dependent columns, and
+    deeper beats wider.
     """
     tiny, small, medium = rows < 1_000, rows < 3_000, rows < 30_000
     wide = rows >= 300_000 or (rows >= 30_000 and columns + context > 50)
@@ -57,11 +62,21 @@ def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
         eval_every=max(10, steps // 100),
         patience=20,
         reasons={
-            "layers": "each half of the columns transformed four times" if columns > 1 else "one column: nothing to couple",
-            "hidden": f"{rows:,} rows x {columns:,} columns: {'few rows overfit' if small else 'wide enough for the rows'}",
+            "layers": (
+                "each half of the columns transformed four times"
+                if columns > 1
+                else "one column: nothing to couple"
+            ),
+            "hidden": (
+                f"{rows:,} rows x {columns:,} columns:"
+                f" {'few rows overfit' if small else 'wide enough for the rows'}"
+            ),
             "dropout": "the fewer rows, the more dropout; none from 30,000 rows on",
             "batch_size": "about 1/40 of the rows, between 64 and 1,024",
-            "steps": "an upper limit: training stops when the held-out rows have not improved for 20 evaluations",
+            "steps": (
+                "an upper limit: training stops when the held-out rows have not improved for 20"
+                " evaluations"
+            ),
             "patience": "evaluations without improvement before training stops",
         },
     )
@@ -78,15 +93,20 @@ class ImageRecommendation:
     eval_every: int
     patience: int
     valid_rows: int = 1_000
-    """At most so many images are held out: validation is for choosing weights, not for the final figure."""
+    """At most so many images are held out: validation is for choosing weights, not for the final
+    figure.
+    """
 
 
 def recommend_images(rows: int, dims: int) -> ImageRecommendation:
-    """Settings for so many images of `dims` values each: 20 passes, at least 2,000 steps and at most 50,000.
+    """Settings for so many images of `dims` values each: 20 passes, at least 2,000 steps and at
+    most 50,000.
 
-    Batches of 64, fewer of few images, and of large ones: networks keep hundreds of numbers for every value, so that one
-    image of 3×256×256 takes 150 MB.
+    Batches of 64, fewer of few images, and of large ones: networks keep hundreds of numbers for
+    every value, so that one image of 3×256×256 takes 150 MB.
     """
     batch = max(1, min(64, rows // 8, 2**18 // dims))
     steps = max(2_000, min(50_000, 20 * rows // batch))
-    return ImageRecommendation(batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=200, patience=20)
+    return ImageRecommendation(
+        batch_size=batch, lr=1e-3, weight_decay=0.0, steps=steps, eval_every=200, patience=20
+    )

@@ -12,7 +12,9 @@ __all__ = ["Average"]
 
 
 class Average:
-    """ā ← d ā + (1 − d) a with d = min(decay, (1 + n) / (10 + n)) after n steps, so that early averages are not stale."""
+    """ā ← d ā + (1 − d) a with d = min(decay, (1 + n) / (10 + n)) after n steps, so that early
+    averages are not stale.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.count = decay, 0

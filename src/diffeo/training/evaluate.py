@@ -21,7 +21,9 @@ __all__ = ["Evaluation", "evaluate", "log_probs", "rows_per_pass"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean negative log-likelihood in nats per row, in the data's own units, with its standard error."""
+    """Mean negative log-likelihood in nats per row, in the data's own units, with its standard
+    error.
+    """
 
     nll: float
     nll_se: float
@@ -35,13 +37,17 @@ class Evaluation:
 
 
 @torch.no_grad()
-def log_probs(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0) -> Tensor:
-    """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from `seed`.
+def log_probs(
+    flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0
+) -> Tensor:
+    """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from
+    `seed`.
 
-    x is (N, \\*event): a tensor, an array (a masked cell makes its row NaN), a `Table` or a data frame.
+    x is (N, \\*event): a tensor, an array (a masked cell makes its row NaN), a `Table` or a data
+    frame.
 
-    With `importance=k`, the bound of a flow that dequantises is averaged over k draws of the noise, log (1/k) Σ p(x, u_i):
-    the larger k, the nearer to log P(x).
+    With `importance=k`, the bound of a flow that dequantises is averaged over k draws of the noise,
+    log (1/k) Σ p(x, u_i): the larger k, the nearer to log P(x).
     """
     if importance < 1:
         raise ConfigError(f"importance must be at least 1 sample, got {importance}")
@@ -51,14 +57,21 @@ def log_probs(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, s
     for i, (rows, own) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
         with seeded(mix(seed, i)):
             draws = [flow.log_prob(rows, own).cpu() for _ in range(1 if flow.exact else importance)]
-        parts.append(draws[0] if len(draws) == 1 else torch.stack(draws).double().logsumexp(0) - math.log(importance))
+        parts.append(
+            draws[0]
+            if len(draws) == 1
+            else torch.stack(draws).double().logsumexp(0) - math.log(importance)
+        )
     return torch.cat(parts)
 
 
-def evaluate(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0) -> Evaluation:
+def evaluate(
+    flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0
+) -> Evaluation:
     """Score rows x (N, \\*event) and average; x, context and `importance` as in `log_probs`.
 
-    Raises `DataError` when there are no rows, or one holds a cell that is empty, masked or not a number.
+    Raises `DataError` when there are no rows, or one holds a cell that is empty, masked or not a
+    number.
 
     >>> import torch, diffeo
     >>> diffeo.training.evaluate(diffeo.models.nsf((1,)), torch.zeros(4, 1)).nll
@@ -71,7 +84,8 @@ def evaluate(flow: Flow, x: Any, context: Any = None, *, importance: int = 1, se
     if bool(values.isnan().any()):
         row = int(values.isnan().nonzero()[0])
         raise DataError(
-            f"row {row} has no log-density: it, or its context, holds a value that is not a number (empty, masked or NaN)"
+            f"row {row} has no log-density: it, or its context, holds a value that is not a number"
+            " (empty, masked or NaN)"
         )
     nll = -values.mean().item()
     per_bit = math.log(2) * max(1, math.prod(flow.event_shape))

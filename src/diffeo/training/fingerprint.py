@@ -1,4 +1,6 @@
-"""What data a run was made from, so that resuming on other data is refused and the difference named."""
+"""What data a run was made from, so that resuming on other data is refused and the difference
+named.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ BLOCK = 2**20  # values hashed at a time
 
 
 def fingerprint(x: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Row count and one hash per column of a table (at most 4,096 of them); beyond, and for images, one for all."""
+    """Row count and one hash per column of a table (at most 4,096 of them); beyond, and for images,
+    one for all.
+    """
     x, width = x.detach(), prod(x.shape[1:])
     if width > 4096 or x.dim() > 2:
         return {"rows": len(x), "columns": {"all": _hash(x)}}
@@ -32,13 +36,19 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     before, now = old["columns"], new["columns"]
     if list(before) != list(now):
         gone, come = [c for c in before if c not in now], [c for c in now if c not in before]
-        return f"columns changed (gone: {gone or 'none'}, new: {come or 'none'})" if gone or come else "columns reordered"
+        return (
+            f"columns changed (gone: {gone or 'none'}, new: {come or 'none'})"
+            if gone or come
+            else "columns reordered"
+        )
     changed = [name for name in before if before[name] != now[name]]
     return f"other values in column {', '.join(map(repr, changed[:5]))}" if changed else None
 
 
 def _hash(rows: Tensor) -> str:
-    """Of the values in order, a block of rows at a time: images may fill most of the memory, or be on disk."""
+    """Of the values in order, a block of rows at a time: images may fill most of the memory, or be
+    on disk.
+    """
     digest = hashlib.sha256()
     for block in rows.split(max(1, BLOCK // max(1, prod(rows.shape[1:])))):
         digest.update(np.ascontiguousarray(block.cpu().numpy()).reshape(-1).data)

@@ -55,7 +55,9 @@ class FitResult:
     train_index: Tensor | None
     valid_index: Tensor | None
     start: Start | None = None
-    """What was taken out of which columns before the couplings, or the Gaussian that was kept instead; None for neither."""
+    """What was taken out of which columns before the couplings, or the Gaussian that was kept
+    instead; None for neither.
+    """
 
 
 def fit(
@@ -86,40 +88,47 @@ def fit(
     precision: Literal["float32", "bfloat16"] = "float32",
     memory: Memory = "store",
 ) -> FitResult:
-    """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping and an EMA.
+    """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping
+    and an EMA.
 
-    `x` is (N, \\*event): a tensor, array, `Table`, data frame or path; or an iterable of batches (x or (x, context)).
-    `valid` is the share of rows held out by `seed`, or rows, or (rows, contexts); the weights kept are the EMA's best on
-    them. Limits not given are chosen from the size of the data; so are batch size, learning rate and patience
-    (`diffeo.training.recommend`). With `out`, checkpoints, `metrics.jsonl` and at the end the model go there; `resume`
-    goes on from the newest checkpoint, bit for bit as if never
-    interrupted (but for a limit in minutes, which is the clock's). A flow that was trained before is not set
-    up (standardised) again unless `initialize=True`.
+    `x` is (N, \\*event): a tensor, array, `Table`, data frame or path; or an iterable of batches (x
+    or (x, context)). `valid` is the share of rows held out by `seed`, or rows, or (rows, contexts);
+    the weights kept are the EMA's best on them. Limits not given are chosen from the size of the
+    data; so are batch size, learning rate and patience (`diffeo.training.recommend`). With `out`,
+    checkpoints, `metrics.jsonl` and at the end the model go there; `resume` goes on from the newest
+    checkpoint, bit for bit as if never interrupted (but for a limit in minutes, which is the
+    clock's). A flow that was trained before is not set up (standardised) again unless
+    `initialize=True`.
 
-    Of images, `x` may also be `Images`, a folder or file that `diffeo.data.read_images` reads, and at most 1,000 are held
-    out; a class-conditional flow takes their labels. `flips` mirrors images at random. With `out`, samples of the same
-    noise go to `out/samples/STEP.png` at every evaluation. `precision="bfloat16"` computes the networks in that, but
-    for coupling layers that are compiled whole: they stay in float32, which is faster (docs/performance.md).
+    Of images, `x` may also be `Images`, a folder or file that `diffeo.data.read_images` reads, and
+    at most 1,000 are held out; a class-conditional flow takes their labels. `flips` mirrors images
+    at random. With `out`, samples of the same noise go to `out/samples/STEP.png` at every
+    evaluation. `precision="bfloat16"` computes the networks in that, but for coupling layers that
+    are compiled whole: they stay in float32, which is faster (docs/performance.md).
 
-    Columns of a table of which the others or the context leave less than 1 % of the variance are taken out before the
-    couplings (`layers.Regress`) where held-out rows are likelier so. A flow that ends above the Gaussian with the same means
-    and covariances, linear in the context, becomes that Gaussian. `FitResult.start` says so. Of flows built by hand neither.
+    Columns of a table of which the others or the context leave less than 1 % of the variance are
+    taken out before the couplings (`layers.Regress`) where held-out rows are likelier so. A flow
+    that ends above the Gaussian with the same means and covariances, linear in the context, becomes
+    that Gaussian. `FitResult.start` says so. Of flows built by hand neither.
 
-    `memory="invert"` trains in memory that does not grow with the depth of the flow, in 1.1 to 1.4 times the time: every `Chain`
-    in it is run as a `layers.Recompute` meanwhile. What is saved is the same. A run that had to store some links
-    is resumed to rounding, not bit for bit.
+    `memory="invert"` trains in memory that does not grow with the depth of the flow, in 1.1 to 1.4
+    times the time: every `Chain` in it is run as a `layers.Recompute` meanwhile. What is saved is
+    the same. A run that had to store some links is resumed to rounding, not bit for bit.
 
-    A first SIGINT, SIGTERM or SIGHUP ends the run: the best weights so far are kept and saved, handlers from before the
-    call are put back, and the signal is sent again, so that the process ends by it (SIGINT raises KeyboardInterrupt) or
-    a handler of your own gets it; where that lets the program go on, the result is returned. Another SIGINT, at least
-    two seconds later, stops without saving. In threads other than the main one signals are left alone.
+    A first SIGINT, SIGTERM or SIGHUP ends the run: the best weights so far are kept and saved,
+    handlers from before the call are put back, and the signal is sent again, so that the process
+    ends by it (SIGINT raises KeyboardInterrupt) or a handler of your own gets it; where that lets
+    the program go on, the result is returned. Another SIGINT, at least two seconds later, stops
+    without saving. In threads other than the main one signals are left alone.
 
-    The same `seed` gives the same flow, in threads as alone, and PyTorch's global generators are left as they were. While
-    a step of a flow that draws noise (dropout, dequantisation, `flips`, modules of your own) uses them, and while a batch
-    is taken from an iterable, other threads wait that need them too: that iterable must not wait for such a thread.
+    The same `seed` gives the same flow, in threads as alone, and PyTorch's global generators are
+    left as they were. While a step of a flow that draws noise (dropout, dequantisation, `flips`,
+    modules of your own) uses them, and while a batch is taken from an iterable, other threads wait
+    that need them too: that iterable must not wait for such a thread.
 
-    Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or of other data or
-    settings, `TrainingError` when the loss stays non-finite; the flow's weights are finite even then.
+    Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or
+    of other data or settings, `TrainingError` when the loss stays non-finite; the flow's weights
+    are finite even then.
 
     >>> import torch, diffeo
     >>> result = diffeo.fit(diffeo.models.nsf((2,), layers=2), torch.randn(500, 2), steps=50)
@@ -139,7 +148,15 @@ def fit(
     guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
     with guard:
         image = len(flow.event_shape) == 3
-        data = Dataset.of(flow, x, context, valid, seed, place, ImageRecommendation.valid_rows if image else 50_000)
+        data = Dataset.of(
+            flow,
+            x,
+            context,
+            valid,
+            seed,
+            place,
+            ImageRecommendation.valid_rows if image else 50_000,
+        )
         if data.note is not None:
             flow.metadata.setdefault("images", data.note)
         dims = math.prod(flow.event_shape)
@@ -154,9 +171,13 @@ def fit(
             minutes=minutes,
             lr=_first(lr, advice.lr),
             eval_every=_first(
-                eval_every, before.get("eval_every"), max(1, min(500, limit // often)) if limit else advice.eval_every
+                eval_every,
+                before.get("eval_every"),
+                max(1, min(500, limit // often)) if limit else advice.eval_every,
             ),
-            patience=_first(patience, advice.patience if steps is None and epochs is None else None),
+            patience=_first(
+                patience, advice.patience if steps is None and epochs is None else None
+            ),
             weight_decay=_first(weight_decay, advice.weight_decay),
             warmup=_first(warmup, before.get("warmup"), min(100, (limit or 1000) // 10)),
             clip=clip,
@@ -181,9 +202,15 @@ def fit(
         if image and tell is not None:
             tell = _in_bits(tell, math.prod(flow.event_shape))
         objective = NegativeLogLikelihood(flow, flips, precision).train()
-        show = SampleGrid(flow, folder, seed, data.example_contexts()) if image and folder is not None else None
+        show = (
+            SampleGrid(flow, folder, seed, data.example_contexts())
+            if image and folder is not None
+            else None
+        )
         with stop_on_signals() as stop:  # until here there is nothing to save
-            loop = Loop(objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show)
+            loop = Loop(
+                objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show
+            )
             return _finish(loop, data, folder, settings, resume, stop, beginning)
 
 
@@ -194,7 +221,9 @@ def _first(*options: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """The training rows that a flow was set up on, if it was, and what was taken out of their columns, if anything was."""
+    """The training rows that a flow was set up on, if it was, and what was taken out of their
+    columns, if anything was.
+    """
 
     rows: list[Tensor] | None = None
     start: Start | None = None
@@ -238,10 +267,20 @@ def _finish(
             store.save(flow, folder)  # the best weights, which are finite
         raise
     start = _fall_back(loop, flow, state, beginning.rows) or beginning.start
-    best = {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]} if state.best else {}
+    best = (
+        {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]}
+        if state.best
+        else {}
+    )
     if data.valid is None:
         best = {"step": state.step}
-    summary = {"best": best, "rows": data.counts, "steps": state.step, "stopped": state.finished, "settings": settings}
+    summary = {
+        "best": best,
+        "rows": data.counts,
+        "steps": state.step,
+        "stopped": state.finished,
+        "settings": settings,
+    }
     if start is not None:
         summary["start"] = start.as_dict()
     flow.metadata = {**flow.metadata, "training": summary}
@@ -263,7 +302,13 @@ def _finish(
     )
 
 
-def _steps(steps: int | None, epochs: float | None, minutes: float | None, per_epoch: int | None, default: int) -> int | None:
+def _steps(
+    steps: int | None,
+    epochs: float | None,
+    minutes: float | None,
+    per_epoch: int | None,
+    default: int,
+) -> int | None:
     for name, value in (("steps", steps), ("epochs", epochs), ("minutes", minutes)):
         if value is not None and value <= 0:
             raise ConfigError(f"{name} must be positive, got {value}")
@@ -294,6 +339,9 @@ def lines() -> Callable[[Progress], None]:
     def tell(p: Progress) -> None:
         if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
             last[0] = time.monotonic()
-            print(visible(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s"), file=sys.stderr)
+            print(
+                visible(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s"),
+                file=sys.stderr,
+            )
 
     return tell

@@ -34,7 +34,9 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise CheckpointError(f"{folder}: in use by {holder}: wait for it, or choose another --out") from None
+            raise CheckpointError(
+                f"{folder}: in use by {holder}: wait for it, or choose another --out"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()}")
         file.flush()

@@ -1,4 +1,6 @@
-"""The loop: any objective, one optimiser, the clock and the disk. It does not know what a flow is."""
+"""The loop: any objective, one optimiser, the clock and the disk. It does not know what a flow
+is.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class State:
 
     @classmethod
     def parse(cls, text: bytes) -> State:
-        """From the JSON of a checkpoint; raises ValueError where a name is missing or a value is of another type."""
+        """From the JSON of a checkpoint; raises ValueError where a name is missing or a value is of
+        another type.
+        """
         state = pydantic.TypeAdapter(cls).validate_json(text, strict=True)
         if json.loads(text).keys() != {entry.name for entry in fields(cls)}:
             raise ValueError("its state has other names")
@@ -100,7 +104,9 @@ class Progress:
 
 @dataclass
 class Loop:
-    """Minimise `objective` over `batches`; `run` leaves the best weights in it and returns the final state."""
+    """Minimise `objective` over `batches`; `run` leaves the best weights in it and returns the
+    final state.
+    """
 
     objective: Objective
     batches: Batches
@@ -120,14 +126,18 @@ class Loop:
         self.seeded = seeder(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         self.average = Average(self.objective, self.config.ema)
-        self.optimizer = torch.optim.AdamW(list(self._groups()), lr=self.config.lr, fused=self._can_fuse())
+        self.optimizer = torch.optim.AdamW(
+            list(self._groups()), lr=self.config.lr, fused=self._can_fuse()
+        )
         self.good: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
         self.saved_at = 0.0
         self.validated: float | None = None
 
     def run(self, resume: bool = False) -> State:
-        """Train until a limit, the patience or a signal ends it. Raises `TrainingError`, `CheckpointError`."""
+        """Train until a limit, the patience or a signal ends it. Raises `TrainingError`,
+        `CheckpointError`.
+        """
         state = self.state
         if not (resume and self._restore()):
             self.diary.start(0)
@@ -159,7 +169,9 @@ class Loop:
         state, config = self.state, self.config
         batch = self.batches.batch(state.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config.lr * state.lr_scale, self.fraction, state.step, config.warmup)
+            group["lr"] = learning_rate(
+                config.lr * state.lr_scale, self.fraction, state.step, config.warmup
+            )
         self.optimizer.zero_grad(set_to_none=True)
         with self.seeded(mix(config.seed, 2, state.step, self.world.rank)):
             losses = self.model(*batch)
@@ -194,15 +206,20 @@ class Loop:
         self._write(event="skipped")
         if state.skipped_in_row < 3:
             return
-        state.skipped_in_row, state.rollbacks, state.lr_scale = 0, state.rollbacks + 1, state.lr_scale / 2
+        state.skipped_in_row, state.rollbacks, state.lr_scale = (
+            0,
+            state.rollbacks + 1,
+            state.lr_scale / 2,
+        )
         self._put(self.good)
         self._write(event="rollback", to=state.good_step, lr_scale=state.lr_scale)
         if state.rollbacks >= 3:
             reason = blame(losses.detach(), batch, self.batches.rows(state.step), self.names)
             self._load_best()
             raise TrainingError(
-                f"training stopped at step {state.step}: loss or gradient not finite after 3 roll-backs; {reason}; "
-                "the weights kept are finite: lower the learning rate, or look at these rows"
+                f"training stopped at step {state.step}: loss or gradient not finite after 3"
+                f" roll-backs; {reason}; the weights kept are finite: lower the learning rate, or"
+                " look at these rows"
             )
 
     # Evaluation and stopping
@@ -214,13 +231,16 @@ class Loop:
             finite = nll == nll and abs(nll) != float("inf")
             if not finite and state.step == 0:
                 raise DataError(
-                    f"held-out rows cannot be scored: {self._blame_valid()}; mend or remove them, or change the column's kind"
+                    f"held-out rows cannot be scored: {self._blame_valid()}; mend or remove them,"
+                    " or change the column's kind"
                 )
             improved = finite and (state.best is None or nll < state.best["loss"])
             if self.show is not None and self.world.first:
                 self.show(state.step)
             if improved or not self.best:
-                self.best = {name: t.detach().clone() for name, t in self.objective.state_dict().items()}
+                self.best = {
+                    name: t.detach().clone() for name, t in self.objective.state_dict().items()
+                }
         if improved:
             state.best, state.stale = {"loss": nll, "se": error, "step": state.step}, 0
         elif self.valid is not None:
@@ -228,20 +248,33 @@ class Loop:
         self.validated = nll if self.valid is not None else None
         train = state.loss_sum / state.loss_count if state.loss_count else None
         valid = {"valid": nll, "valid_se": error} if self.valid is not None else {}
-        self._write(train=train, **valid, lr=self.optimizer.param_groups[0]["lr"], skipped=state.skipped)
+        self._write(
+            train=train, **valid, lr=self.optimizer.param_groups[0]["lr"], skipped=state.skipped
+        )
         if self.tell is not None and self.world.first:
-            self.tell(Progress(state.step, self.fraction, train if train is not None else nll, self.validated, state.seconds))
+            self.tell(
+                Progress(
+                    state.step,
+                    self.fraction,
+                    train if train is not None else nll,
+                    self.validated,
+                    state.seconds,
+                )
+            )
         state.loss_sum, state.loss_count = 0.0, 0
         self._keep_good()
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
-        """Mean validation loss and its standard error; without validation rows every evaluation is the best so far."""
+        """Mean validation loss and its standard error; without validation rows every evaluation is
+        the best so far.
+        """
         if self.valid is None:
             return -float(self.state.step), 0.0
         self.objective.eval()
         passes = zip(*(v.split(self.config.eval_rows) for v in self.valid), strict=True)
-        with self.seeded(mix(self.config.seed, 3)):  # the same noise each time, so that evaluations compare
+        # the same noise each time, so that evaluations compare
+        with self.seeded(mix(self.config.seed, 3)):
             parts = [self.objective(*rows) for rows in passes]
         self.objective.train()
         losses = torch.cat(parts).double()
@@ -268,7 +301,10 @@ class Loop:
         return None
 
     def _close_or_save(self) -> None:
-        if self.state.finished in ("limit", "patience") and self.state.step % self.config.eval_every:
+        if (
+            self.state.finished in ("limit", "patience")
+            and self.state.step % self.config.eval_every
+        ):
             self._evaluate()
         self._checkpoint()
 
@@ -278,22 +314,30 @@ class Loop:
         """Everything that a step changes."""
         tensors = {f"model.{name}": t for name, t in self.objective.state_dict().items()}
         tensors |= {f"average.{i}": t for i, t in enumerate(self.average.mean)}
-        for i, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+        for i, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
             tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
         return tensors
 
     @torch.no_grad()
     def _put(self, tensors: dict[str, Tensor]) -> None:
         """The reverse of `_tensors`."""
-        self.objective.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        self.objective.load_state_dict(
+            {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+        )
         for i, mean in enumerate(self.average.mean):
             mean.copy_(tensors[f"average.{i}"])
-        for i, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
+        for i, parameter in enumerate(
+            p for group in self.optimizer.param_groups for p in group["params"]
+        ):
             start = f"optimizer.{i}."
             found = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-            # Laid out in memory as the parameter is (convolutions keep channels last): the fused optimiser goes by memory.
+            # Laid out in memory as the parameter is (convolutions keep channels last): the fused
+            # optimiser goes by memory.
             self.optimizer.state[parameter] = {
-                k: t.clone() if k == "step" else torch.empty_like(parameter).copy_(t) for k, t in found.items()
+                k: t.clone() if k == "step" else torch.empty_like(parameter).copy_(t)
+                for k, t in found.items()
             }
 
     def _keep_good(self) -> None:
@@ -321,26 +365,40 @@ class Loop:
             tensors |= {f"good.{name}": t for name, t in self.good.items()}
         state.average_count, state.lines = self.average.count, len(self.diary.history)
         finished = None if state.finished == "signal" else state.finished
-        checkpoint.write(self.folder / "checkpoints", state.step, tensors, asdict(state) | {"finished": finished})
+        checkpoint.write(
+            self.folder / "checkpoints", state.step, tensors, asdict(state) | {"finished": finished}
+        )
 
     def _restore(self) -> bool:
-        found = checkpoint.read_newest(self.folder / "checkpoints", State.parse) if self.folder is not None else None
+        found = (
+            checkpoint.read_newest(self.folder / "checkpoints", State.parse)
+            if self.folder is not None
+            else None
+        )
         if found is None:
             return False
         tensors, state, notes = found
         parts = {key: _part(tensors, key) for key in ("best", "good")}
         try:
             self.objective.load_state_dict(parts["best"])
-            for part in (parts["good"], {n: t for n, t in tensors.items() if not n.startswith(("best.", "good."))}):
+            for part in (
+                parts["good"],
+                {n: t for n, t in tensors.items() if not n.startswith(("best.", "good."))},
+            ):
                 self._put(part) if part else None
         except (TypeError, KeyError, RuntimeError) as error:
             text = str(error).splitlines()[0]
-            raise CheckpointError(f"{self.folder}: its checkpoint is of another model or settings: {text}") from None
+            raise CheckpointError(
+                f"{self.folder}: its checkpoint is of another model or settings: {text}"
+            ) from None
         self.state.__dict__.update(state.__dict__)
         self.best = parts["best"]
         self.average.count = self.state.average_count
-        self.good = parts["good"] or {name: t.detach().clone() for name, t in self._tensors().items()}
-        if self.state.finished in ("limit", "patience"):  # resumed with a later limit or more patience
+        self.good = parts["good"] or {
+            name: t.detach().clone() for name, t in self._tensors().items()
+        }
+        # resumed with a later limit or more patience
+        if self.state.finished in ("limit", "patience"):
             self.state.finished = self._why_stop()
         if lost := self.diary.start(self.state.lines):
             notes.append(lost)
@@ -352,19 +410,30 @@ class Loop:
     # Small things
 
     def _write(self, **entry: Any) -> None:
-        epoch = self.state.step / self.batches.steps_per_epoch if self.batches.steps_per_epoch else None
+        epoch = (
+            self.state.step / self.batches.steps_per_epoch if self.batches.steps_per_epoch else None
+        )
         self.diary.add(step=self.state.step, epoch=epoch, **entry)
 
     def _groups(self) -> Iterator[dict[str, Any]]:
-        """Weight decay is for the matrices of the networks; shifts, scales and knots are left alone."""
-        matrices = {id(m.weight) for m in self.objective.modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+        """Weight decay is for the matrices of the networks; shifts, scales and knots are left
+        alone.
+        """
+        matrices = {
+            id(m.weight) for m in self.objective.modules() if isinstance(m, (nn.Linear, nn.Conv2d))
+        }
         decayed = [p for p in self.parameters if id(p) in matrices]
         yield {"params": decayed, "weight_decay": self.config.weight_decay}
         yield {"params": [p for p in self.parameters if id(p) not in matrices], "weight_decay": 0.0}
 
     def _can_fuse(self) -> bool:
-        return all(p.is_floating_point() and p.device.type in ("cpu", "cuda", "mps") for p in self.parameters)
+        return all(
+            p.is_floating_point() and p.device.type in ("cpu", "cuda", "mps")
+            for p in self.parameters
+        )
 
 
 def _part(tensors: dict[str, Tensor], key: str) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{key}."): t for name, t in tensors.items() if name.startswith(f"{key}.")}
+    return {
+        name.removeprefix(f"{key}."): t for name, t in tensors.items() if name.startswith(f"{key}.")
+    }

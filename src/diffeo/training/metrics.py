@@ -14,14 +14,17 @@ __all__ = ["Diary"]
 
 
 class Diary:
-    """`metrics.jsonl` of a run folder, and the same lines in `history`; without a folder, in memory only."""
+    """`metrics.jsonl` of a run folder, and the same lines in `history`; without a folder, in memory
+    only.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / "metrics.jsonl"
         self.history: list[dict[str, Any]] = []
 
     def start(self, lines: int) -> str | None:
-        """Keep the first `lines` lines, those that a checkpoint vouches for, and drop what came after.
+        """Keep the first `lines` lines, those that a checkpoint vouches for, and drop what came
+        after.
 
         Weights do not depend on them: in words what is missing, None when all is there.
         """
@@ -32,9 +35,14 @@ class Diary:
         try:
             write_atomic(self.path, "".join(f"{line}\n" for line in kept).encode())
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot write ({error.strerror or error})") from None
+            raise CheckpointError(
+                f"{self.path}: cannot write ({error.strerror or error})"
+            ) from None
         if missing := lines - len(kept):
-            return f"{self.path}: {missing} of {lines} lines are lost or damaged; the run goes on without them"
+            return (
+                f"{self.path}: {missing} of {lines} lines are lost or damaged; the run goes on"
+                " without them"
+            )
         return None
 
     def add(self, **entry: Any) -> None:
@@ -57,7 +65,9 @@ class Diary:
                     file.flush()
                     os.fsync(file.fileno())
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot write ({error.strerror}); the last checkpoint is kept") from None
+            raise CheckpointError(
+                f"{self.path}: cannot write ({error.strerror}); the last checkpoint is kept"
+            ) from None
 
 
 def _whole_lines(path: Path, most: int) -> list[str]:

@@ -14,7 +14,9 @@ __all__ = ["NegativeLogLikelihood", "Objective"]
 
 
 class Objective(nn.Module, ABC):
-    """A module whose forward turns a batch of tensors into one loss per row; the loop knows no more of it."""
+    """A module whose forward turns a batch of tensors into one loss per row; the loop knows no more
+    of it.
+    """
 
     draws: bool = False
     """True: `forward` draws from PyTorch's global generators, besides what its modules draw."""
@@ -27,8 +29,9 @@ class Objective(nn.Module, ABC):
 class NegativeLogLikelihood(Objective):
     """loss(x, c) = −log p(x | c) in nats per row, in the data's own units: maximum likelihood.
 
-    With `flips`, images are mirrored at random while training; with `precision="bfloat16"` the networks compute in that
-    (but for those of coupling layers that are compiled whole), log-dets and densities in float32 all the same.
+    With `flips`, images are mirrored at random while training; with `precision="bfloat16"` the
+    networks compute in that (but for those of coupling layers that are compiled whole), log-dets
+    and densities in float32 all the same.
     """
 
     def __init__(self, flow: Flow, flips: bool = False, precision: str = "float32") -> None:
@@ -49,7 +52,9 @@ class NegativeLogLikelihood(Objective):
         return -self.flow.log_prob(x, rest[0] if rest else None)
 
 
-def blame(losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: Sequence[str] | None) -> str:
+def blame(
+    losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: Sequence[str] | None
+) -> str:
     """Words for the rows whose loss is not finite, and the column that stands out most in each."""
     x = batch[0].flatten(1).double()
     bad = (~losses.isfinite()).nonzero().flatten().tolist()

@@ -1,4 +1,6 @@
-"""A run's folder remembers what it was made from; resuming with anything else is refused, the difference named."""
+"""A run's folder remembers what it was made from; resuming with anything else is refused, the
+difference named.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,47 @@ from .fingerprint import difference
 
 __all__ = ["earlier_settings", "same_run"]
 
-CHANGEABLE = ("steps", "minutes", "patience", "checkpoint_seconds", "eval_rows")  # may differ on resume
+# may differ on resume
+CHANGEABLE = ("steps", "minutes", "patience", "checkpoint_seconds", "eval_rows")
 RUN = "run.json"
 
 
 def earlier_settings(folder: Path | None, resume: bool) -> dict[str, Any]:
-    """The settings of the run to be resumed, so that those derived from a limit survive a change of the limit."""
-    return dict(_read(folder / RUN)["settings"]) if folder is not None and resume and (folder / RUN).exists() else {}
+    """The settings of the run to be resumed, so that those derived from a limit survive a change of
+    the limit.
+    """
+    return (
+        dict(_read(folder / RUN)["settings"])
+        if folder is not None and resume and (folder / RUN).exists()
+        else {}
+    )
 
 
-def same_run(folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any, settings: Mapping[str, Any]) -> None:
-    """Begin a run in a folder, or make sure that a resumed one is the same. Raises `CheckpointError`."""
+def same_run(
+    folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any, settings: Mapping[str, Any]
+) -> None:
+    """Begin a run in a folder, or make sure that a resumed one is the same. Raises
+    `CheckpointError`.
+    """
     path = folder / RUN
-    now = {"data": prints, "recipe": recipe, "settings": {k: v for k, v in settings.items() if k not in CHANGEABLE}}
+    now = {
+        "data": prints,
+        "recipe": recipe,
+        "settings": {k: v for k, v in settings.items() if k not in CHANGEABLE},
+    }
     now = json.loads(json.dumps(now))
     if resume and path.exists():
         for reason in _differences(_read(path), now):
             raise CheckpointError(f"{folder}: cannot resume: {reason}")
         return
     if resume and any((folder / "checkpoints").glob("step-*")):
-        raise CheckpointError(f"{folder}: cannot resume: {RUN} is lost, which says what its checkpoints were made from")
+        raise CheckpointError(
+            f"{folder}: cannot resume: {RUN} is lost, which says what its checkpoints were made"
+            " from"
+        )
     try:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # of an earlier run, which this one replaces
+        # of an earlier run, which this one replaces
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         write_atomic(path, json.dumps(now, indent=1).encode())
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from None
@@ -67,7 +88,9 @@ class _Run(pydantic.BaseModel):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _Run.model_validate_json(path.read_bytes(), strict=True).model_dump(exclude_unset=True)
+        return _Run.model_validate_json(path.read_bytes(), strict=True).model_dump(
+            exclude_unset=True
+        )
     except (OSError, pydantic.ValidationError):
         raise CheckpointError(f"{path}: damaged; start again without --resume") from None
 

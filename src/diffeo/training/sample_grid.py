@@ -21,12 +21,15 @@ VALUES = 2**18  # of all tiles together: large images get fewer tiles
 
 
 class SampleGrid:
-    """Decodes the same noise at every call and writes `folder/samples/STEP.png`, to see the samples grow sharper.
+    """Decodes the same noise at every call and writes `folder/samples/STEP.png`, to see the samples
+    grow sharper.
 
     A conditional flow gets the `contexts` in turn, tile by tile; a few classes are one a column.
     """
 
-    def __init__(self, flow: Flow, folder: Path, seed: int = 0, contexts: Tensor | None = None) -> None:
+    def __init__(
+        self, flow: Flow, folder: Path, seed: int = 0, contexts: Tensor | None = None
+    ) -> None:
         self.flow, self.folder, self.seed = flow, folder / "samples", seed
         classes = len(contexts) if contexts is not None and contexts.dim() == 1 else CLASSES + 1
         self.across = ACROSS if classes > CLASSES else classes * max(1, ACROSS // classes)
@@ -41,10 +44,16 @@ class SampleGrid:
             return  # a stream of batches: no contexts are known
         was, _ = self.flow.training, self.flow.eval()
         with seeder(self.flow)(self.seed):
-            images = [self.flow.decode(z, c)[0].cpu() for z, c in passes(self.noise, self.contexts, self.across)]
+            images = [
+                self.flow.decode(z, c)[0].cpu()
+                for z, c in passes(self.noise, self.contexts, self.across)
+            ]
         self.flow.train(was)
         if images[0].dtype == torch.uint8 and images[0].shape[1] in (1, 3):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_images(
-                self.folder / f"{step:07d}.png", torch.cat(images).numpy(), columns=self.across, bits=self.flow.bits or 8
+                self.folder / f"{step:07d}.png",
+                torch.cat(images).numpy(),
+                columns=self.across,
+                bits=self.flow.bits or 8,
             )

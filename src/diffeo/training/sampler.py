@@ -17,7 +17,9 @@ __all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
 
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (splitmix64), so that neighbouring seeds share nothing."""
+    """One 63-bit seed from several integers (splitmix64), so that neighbouring seeds share
+    nothing.
+    """
     state = 0x9E3779B97F4A7C15
     for number in numbers:
         state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
@@ -39,10 +41,17 @@ class Batches(Protocol):
 
 
 class ArrayBatches:
-    """Rows in memory; every epoch is a new permutation made from (seed, epoch), its last short batch dropped."""
+    """Rows in memory; every epoch is a new permutation made from (seed, epoch), its last short
+    batch dropped.
+    """
 
     def __init__(
-        self, arrays: Sequence[Tensor], row_numbers: Tensor, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
+        self,
+        arrays: Sequence[Tensor],
+        row_numbers: Tensor,
+        batch_size: int,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.arrays, self.row_numbers, self.seed = arrays, row_numbers, seed
         self.size = min(batch_size, len(arrays[0]))
@@ -61,7 +70,10 @@ class ArrayBatches:
         epoch, k = divmod(step, self.steps_per_epoch or 1)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(mix(self.seed, 1, epoch))
-            self._epoch, self._order = epoch, torch.randperm(len(self.arrays[0]), generator=generator)
+            self._epoch, self._order = (
+                epoch,
+                torch.randperm(len(self.arrays[0]), generator=generator),
+            )
         rank, ranks = self.share
         return self._order[k * self.size + rank : (k + 1) * self.size : ranks]
 
@@ -69,9 +81,9 @@ class ArrayBatches:
 class StreamBatches:
     """Batches from an iterable of tensors or tuples of tensors, started again when it ends.
 
-    The global generators are seeded for each batch, at the start of a pass by (seed, pass), so a `DataLoader` that shuffles,
-    and batches that are drawn when they are asked for, are the same in a resumed run and in threads. One thread at a time
-    takes a batch.
+    The global generators are seeded for each batch, at the start of a pass by (seed, pass), so a
+    `DataLoader` that shuffles, and batches that are drawn when they are asked for, are the same in
+    a resumed run and in threads. One thread at a time takes a batch.
     """
 
     def __init__(self, source: Iterable[Any], device: torch.device, seed: int = 0) -> None:
@@ -96,9 +108,14 @@ class StreamBatches:
         if item is None:
             item = self._drawn(mix(self.seed, 5, self._passes), again=True)
         if item is None:
-            raise DataError("the iterable of batches is exhausted: pass one that can be iterated again, such as a list")
+            raise DataError(
+                "the iterable of batches is exhausted: pass one that can be iterated again, such as"
+                " a list"
+            )
         parts = item if isinstance(item, (tuple, list)) else (item,)
-        return tuple(p if isinstance(p, Tensor) else _whole(f"batch {self._next - 1}", p) for p in parts)
+        return tuple(
+            p if isinstance(p, Tensor) else _whole(f"batch {self._next - 1}", p) for p in parts
+        )
 
     def _drawn(self, seed: int, *, again: bool = False) -> Any:
         """The next of this pass, or the first of another; None when there is none."""

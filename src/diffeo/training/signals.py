@@ -15,8 +15,10 @@ from typing import Any
 
 __all__ = ["StopRequest", "stop_on_signals"]
 
-STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
-SAME = 2.0  # seconds within which signals are one request: `make`, `timeout` and schedulers send several
+# Windows has no SIGHUP
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# seconds within which signals are one request: `make`, `timeout` and schedulers send several
+SAME = 2.0
 
 
 class StopRequest:
@@ -27,7 +29,9 @@ class StopRequest:
         self.at = 0.0
 
     def note(self, signum: int) -> None:
-        """Take a signal: the first is the request; a SIGINT that comes later than `SAME` seconds raises KeyboardInterrupt."""
+        """Take a signal: the first is the request; a SIGINT that comes later than `SAME` seconds
+        raises KeyboardInterrupt.
+        """
         now = time.monotonic()
         if self.signum is None:
             self.signum, self.at = signum, now
@@ -40,13 +44,15 @@ _active: StopRequest | None = None  # of the main thread
 
 @contextlib.contextmanager
 def stop_on_signals(send_again: bool = True) -> Iterator[StopRequest]:
-    """Inside, SIGINT, SIGTERM and SIGHUP are noted; afterwards the one noted is sent again to the handlers from before.
+    """Inside, SIGINT, SIGTERM and SIGHUP are noted; afterwards the one noted is sent again to the
+    handlers from before.
 
-    So a process that has no handlers of its own saves and then ends by the signal (SIGINT raises KeyboardInterrupt), and
-    handlers of a user's get it once all is saved. With `send_again=False` nothing follows: the caller looks at `signum`.
-    More signals within two seconds are the same request, also SIGTERM and SIGHUP later; a SIGINT after that stops without
-    saving. Ignored signals stay ignored (nohup). One such context within another takes part in the outer request. Outside
-    the main thread signals cannot be caught, and none are.
+    So a process that has no handlers of its own saves and then ends by the signal (SIGINT raises
+    KeyboardInterrupt), and handlers of a user's get it once all is saved. With `send_again=False`
+    nothing follows: the caller looks at `signum`. More signals within two seconds are the same
+    request, also SIGTERM and SIGHUP later; a SIGINT after that stops without saving. Ignored
+    signals stay ignored (nohup). One such context within another takes part in the outer request.
+    Outside the main thread signals cannot be caught, and none are.
     """
     global _active
     if threading.current_thread() is not threading.main_thread():
@@ -67,9 +73,15 @@ def stop_on_signals(send_again: bool = True) -> Iterator[StopRequest]:
 
 
 def _install(request: StopRequest) -> dict[int, Any]:
-    """Note signals in `request`; the handlers from before, of those that were not ignored or set outside Python."""
+    """Note signals in `request`; the handlers from before, of those that were not ignored or set
+    outside Python.
+    """
     before = {number: signal.getsignal(number) for number in STOPS}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    before = {
+        number: handler
+        for number, handler in before.items()
+        if handler not in (signal.SIG_IGN, None)
+    }
     process = os.getpid()
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -94,5 +106,6 @@ def _send_again(signum: int) -> None:
     if isinstance(error, KeyboardInterrupt):  # a second SIGINT is on its way out already
         return
     if error is not None and signal.getsignal(signum) is signal.SIG_DFL:
-        traceback.print_exception(error)  # why it could not save: the end of the process would hide it
+        # why it could not save: the end of the process would hide it
+        traceback.print_exception(error)
     signal.raise_signal(signum)

@@ -1,7 +1,9 @@
-"""Where training of a table starts, and what it falls back to, so that no fit ends above the linear-Gaussian model.
+"""Where training of a table starts, and what it falls back to, so that no fit ends above the
+linear-Gaussian model.
 
-Couplings learn slowly what a linear map says at once: that a column is nearly the sum of others, or nearly its context. Such
-columns, and only these, are taken out first (`layers.Regress`); all other axes stay, for those of a table mean something.
+Couplings learn slowly what a linear map says at once: that a column is nearly the sum of others, or
+nearly its context. Such columns, and only these, are taken out first (`layers.Regress`); all other
+axes stay, for those of a table mean something.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ JUDGES = 10_000  # held-out rows that are asked
 
 @dataclass(frozen=True)
 class Start:
-    """How a flow began: `regress` is the argument of its model, `left` the share of its variance that each column kept."""
+    """How a flow began: `regress` is the argument of its model, `left` the share of its variance
+    that each column kept.
+    """
 
     regress: float
     left: dict[str, float]
     before: float | None
-    """Held-out nll of the flow without it: at the start, or, where the fit fell back on a Gaussian, at the end."""
+    """Held-out nll of the flow without it: at the start, or, where the fit fell back on a Gaussian,
+    at the end.
+    """
     after: float | None
 
     @property
@@ -43,13 +49,19 @@ class Start:
         """In words."""
         if self.regress >= 1:
             return (
-                f"the flow ended above the Gaussian with the same means and covariances ({self.before:.4f} against "
-                f"{self.after:.4f} on held-out rows), so that Gaussian was kept: give it more steps or more rows"
+                "the flow ended above the Gaussian with the same means and covariances"
+                f" ({self.before:.4f} against {self.after:.4f} on held-out rows), so that Gaussian"
+                " was kept: give it more steps or more rows"
             )
         few = sorted(self.left, key=self.left.__getitem__)
-        named = ", ".join(f"{name} (all but {self.left[name]:.2g} of its variance)" for name in few[:5])
+        named = ", ".join(
+            f"{name} (all but {self.left[name]:.2g} of its variance)" for name in few[:5]
+        )
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
-        return f"taken out first, as the other columns or the context nearly determine it: {named}{more}"
+        return (
+            "taken out first, as the other columns or the context nearly determine it:"
+            f" {named}{more}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, with the reason in words."""
@@ -57,9 +69,15 @@ class Start:
 
 
 def take_out(
-    flow: Flow, rows: Sequence[Tensor], valid: Sequence[Tensor] | None, names: Sequence[str] | None, seed: int
+    flow: Flow,
+    rows: Sequence[Tensor],
+    valid: Sequence[Tensor] | None,
+    names: Sequence[str] | None,
+    seed: int,
 ) -> Start | None:
-    """Put a `Regress` before the standardisation of a flow that was set up on `rows`, if held-out rows are likelier so."""
+    """Put a `Regress` before the standardisation of a flow that was set up on `rows`, if held-out
+    rows are likelier so.
+    """
     if not _takes(flow) or _args(flow)["regress"] is not None:
         return None
     assert isinstance(flow.transform, Links)
@@ -67,7 +85,9 @@ def take_out(
     place = next(i for i, link in enumerate(links) if isinstance(link, Standardize))
     standardize = links[place]
     assert isinstance(standardize, Standardize)
-    regress = Regress(flow.event_shape, flow.context_shape, share=NEAR, skip=standardize.skip).to(flow.device, flow.dtype)
+    regress = Regress(flow.event_shape, flow.context_shape, share=NEAR, skip=standardize.skip).to(
+        flow.device, flow.dtype
+    )
     _fit(regress, links[:place], flow, rows, seed)
     if not bool(regress.taken.any()):
         return None
@@ -85,8 +105,12 @@ def take_out(
     return Start(NEAR, left, before, after)
 
 
-def fall_back(flow: Flow, rows: Sequence[Tensor], seed: int, best: float, validate: Callable[[], float]) -> Start | None:
-    """Make a trained flow the linear-Gaussian model of `rows`, if held-out rows are likelier under that than `best`."""
+def fall_back(
+    flow: Flow, rows: Sequence[Tensor], seed: int, best: float, validate: Callable[[], float]
+) -> Start | None:
+    """Make a trained flow the linear-Gaussian model of `rows`, if held-out rows are likelier under
+    that than `best`.
+    """
     if not _takes(flow) or _args(flow)["regress"] == 0:
         return None
     trained = flow.transform, flow.base, flow.embedding, flow.recipe
@@ -112,7 +136,11 @@ def set_up(flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
 
 def _takes(flow: Flow) -> bool:
     """Is it a model of vectors that knows of `regress`?"""
-    return isinstance(flow.transform, Links) and "regress" in _args(flow) and len(flow.event_shape) == 1
+    return (
+        isinstance(flow.transform, Links)
+        and "regress" in _args(flow)
+        and len(flow.event_shape) == 1
+    )
 
 
 def _args(flow: Flow) -> dict[str, Any]:
@@ -127,18 +155,29 @@ def _note(flow: Flow, share: float | None) -> None:
 
 def _rebuild(flow: Flow, share: float | None) -> None:
     assert flow.recipe is not None
-    other = MODELS[flow.recipe["model"]](**_args(flow) | {"regress": share}).to(flow.device, flow.dtype)
-    flow.transform, flow.base, flow.embedding, flow.recipe = other.transform, other.base, other.embedding, other.recipe
+    other = MODELS[flow.recipe["model"]](**_args(flow) | {"regress": share}).to(
+        flow.device, flow.dtype
+    )
+    flow.transform, flow.base, flow.embedding, flow.recipe = (
+        other.transform,
+        other.base,
+        other.embedding,
+        other.recipe,
+    )
 
 
 @torch.no_grad()
-def _fit(regress: Regress, front: Sequence[Any], flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
+def _fit(
+    regress: Regress, front: Sequence[Any], flow: Flow, rows: Sequence[Tensor], seed: int
+) -> None:
     """As in the chain, but without the links that come after it."""
     x, context = rows[0].to(flow.device), None
     with seeded(mix(seed, 9)):
         if flow.context_shape is not None:
             context = rows[1].to(flow.device)
-            context = flow.embedding(context) if flow.embedding is not None else context.to(flow.dtype)
+            context = (
+                flow.embedding(context) if flow.embedding is not None else context.to(flow.dtype)
+            )
         for link in front:
             x, _ = link(x, context_for(link, context))
         regress.initialize(x, context)

@@ -28,7 +28,8 @@ class World:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(_leave)  # threads of a group that is still there may abort the process as it ends
+            # threads of a group that is still there may abort the process as it ends
+            atexit.register(_leave)
         return cls(dist.get_rank(), size)
 
     @property

@@ -1,4 +1,6 @@
-"""The models of images, event_shape=(C, H, W); `diffeo.models` picks them by the shape of the event."""
+"""The models of images, event_shape=(C, H, W); `diffeo.models` picks them by the shape of the
+event.
+"""
 
 from .flowpp import flowpp
 from .glow import glow

@@ -20,8 +20,23 @@ __all__ = ["flowpp"]
 
 SIZES = {
     "tiny": {"steps": (2, 1, 1), "width": 32, "blocks": 1, "components": 4, "noise": 1, "heads": 1},
-    "small": {"steps": (4, 2, 3), "width": 48, "blocks": 2, "components": 8, "noise": 2, "heads": 2},
-    "paper": {"steps": (4, 2, 3), "width": 96, "blocks": 10, "components": 32, "noise": 4, "heads": 4},  # CIFAR-10
+    "small": {
+        "steps": (4, 2, 3),
+        "width": 48,
+        "blocks": 2,
+        "components": 8,
+        "noise": 2,
+        "heads": 2,
+    },
+    # CIFAR-10
+    "paper": {
+        "steps": (4, 2, 3),
+        "width": 96,
+        "blocks": 10,
+        "components": 32,
+        "noise": 4,
+        "heads": 4,
+    },
 }
 
 
@@ -45,14 +60,15 @@ def flowpp(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """Flow++ (Ho et al. 2019, arXiv:1902.00275): couplings of logistic mixtures, `noise` couplings that learn the noise.
+    """Flow++ (Ho et al. 2019, arXiv:1902.00275): couplings of logistic mixtures, `noise` couplings
+    that learn the noise.
 
-    `steps` = (checkerboard, channel, checkerboard) couplings, a squeeze after the first; each coupling is ActNorm, 1×1
-    convolution (where there is more than one channel), gated convolutions with attention (`blocks`, `width`, `heads`),
-    mixtures of `components` logistics. Nothing is factored out. Events are uint8 images (C, H, W) of `bits` bits,
-    `bits=None` takes real-valued ones.
-    `classes=K` makes contexts class numbers 0..K−1. Odd sizes are padded; a single pixel is cut by no checkerboard, and
-    gets plain noise. Raises `ShapeError` for other events.
+    `steps` = (checkerboard, channel, checkerboard) couplings, a squeeze after the first; each
+    coupling is ActNorm, 1×1 convolution (where there is more than one channel), gated convolutions
+    with attention (`blocks`, `width`, `heads`), mixtures of `components` logistics. Nothing is
+    factored out. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued
+    ones. `classes=K` makes contexts class numbers 0..K−1. Odd sizes are padded; a single pixel is
+    cut by no checkerboard, and gets plain noise. Raises `ShapeError` for other events.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
@@ -61,13 +77,22 @@ def flowpp(
     >>> flow.log_prob(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape
     torch.Size([2])
     """
-    given = {"steps": steps, "width": width, "blocks": blocks, "components": components, "noise": noise, "heads": heads}
+    given = {
+        "steps": steps,
+        "width": width,
+        "blocks": blocks,
+        "components": components,
+        "noise": noise,
+        "heads": heads,
+    }
     s = dial(size, SIZES, event_shape, pad, **given)
     frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2, alpha, memory=memory)
     network = GatedConv(s["width"], s["blocks"], s["heads"], dropout)
     mixture = LogisticMixture(s["components"])
 
-    def couplings(shape: Shape, count: int, checkerboard: bool, context: Shape | None) -> Iterator[Transform]:
+    def couplings(
+        shape: Shape, count: int, checkerboard: bool, context: Shape | None
+    ) -> Iterator[Transform]:
         for i in range(0 if checkerboard and shape[1:] == (1, 1) else count):
             flip = bool(i % 2)
             yield ActNorm(shape)
@@ -78,8 +103,11 @@ def flowpp(
 
     def learned_noise(bits: int) -> Transform:
         event = frame.event
-        # Inverted, so that drawing the noise, which every training step does, is the direction without a root search.
-        inverted = [link.inv for link in couplings(event, s["noise"], checkerboard=True, context=event)]
+        # Inverted, so that drawing the noise, which every training step does, is the direction
+        # without a root search.
+        inverted = [
+            link.inv for link in couplings(event, s["noise"], checkerboard=True, context=event)
+        ]
         q = chained([Interval(0.0, 1.0), *inverted], memory)
         return VariationalDequantize(Flow(q, Normal(event)), bits)
 
@@ -92,4 +120,6 @@ def flowpp(
         *couplings(inside, second, False, frame.context),
         *couplings(inside, third, True, frame.context),
     ]
-    return frame.build(body, None if bits is None or frame.event[1:] == (1, 1) else learned_noise(bits))
+    return frame.build(
+        body, None if bits is None or frame.event[1:] == (1, 1) else learned_noise(bits)
+    )

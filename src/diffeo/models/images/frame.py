@@ -26,7 +26,8 @@ __all__ = ["ImageModel", "Padding", "Size", "dial", "multiscale"]
 Size = Literal["tiny", "small", "paper"]
 Padding = Literal["auto", "none"]
 Steps = Callable[[Shape], Iterable[Transform]]
-MULTIPLES: dict[str, Callable[[int], int]] = {"scales": lambda n: 2**n, "patch": lambda n: n}  # of what sides must be
+# of what sides must be
+MULTIPLES: dict[str, Callable[[int], int]] = {"scales": lambda n: 2**n, "patch": lambda n: n}
 EVEN = "crop the images to an even size"
 
 
@@ -34,8 +35,8 @@ EVEN = "crop the images to an even size"
 class ImageModel:
     """The frame around the couplings of an image model: [dequantise, (logit), (pad), body], base.
 
-    `bits=None` is for real-valued images: nothing is dequantised. `multiple` is what height and width must be multiples
-    of, 2^scales for a multi-scale model.
+    `bits=None` is for real-valued images: nothing is dequantised. `multiple` is what height and
+    width must be multiples of, 2^scales for a multi-scale model.
     """
 
     event_shape: int | Sequence[int]
@@ -54,9 +55,16 @@ class ImageModel:
         base: Callable[[Shape], Base] = Normal,
         normalize: bool = True,
     ) -> Flow:
-        """Assemble the flow. `dequantize` replaces uniform noise, `base` the normal distribution."""
+        """Assemble the flow. `dequantize` replaces uniform noise, `base` the normal
+        distribution.
+        """
         chain = chained([*self.front(dequantize, normalize), *body], self.memory)
-        return Flow(chain, base(chain.forward_shape(self.event)), context_shape=self._outer, embedding=self._embedding())
+        return Flow(
+            chain,
+            base(chain.forward_shape(self.event)),
+            context_shape=self._outer,
+            embedding=self._embedding(),
+        )
 
     @cached_property
     def event(self) -> Shape:
@@ -66,7 +74,9 @@ class ImageModel:
     def context(self) -> Shape | None:
         """What the conditioners read."""
         if self.classes is not None and self.context_shape is not None:
-            raise ConfigError("give classes or context_shape, not both: with classes, contexts are class numbers")
+            raise ConfigError(
+                "give classes or context_shape, not both: with classes, contexts are class numbers"
+            )
         if self.classes is not None:
             return (whole("classes", self.classes),)
         return None if self.context_shape is None else as_shape(self.context_shape)
@@ -101,10 +111,13 @@ class ImageModel:
             yield Pad(self.event, self.multiple)
 
 
-def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: Steps, memory: Memory = "store") -> list[Transform]:
+def multiscale(
+    shape: Shape, scales: int, before: Steps, after: Steps, prior: Steps, memory: Memory = "store"
+) -> list[Transform]:
     """`before`, squeeze, `after` at every scale, half of the channels factored out between scales.
 
-    `before` and `after` make the links for an event shape; `prior` those that normalise what is factored out.
+    `before` and `after` make the links for an event shape; `prior` those that normalise what is
+    factored out.
     """
     whole("scales", scales)
     squeeze = Squeeze()
@@ -118,47 +131,68 @@ def multiscale(shape: Shape, scales: int, before: Steps, after: Steps, prior: St
 
 
 def dial(
-    size: str, sizes: Mapping[str, Mapping[str, Any]], event_shape: int | Sequence[int], pad: Padding, **given: Any
+    size: str,
+    sizes: Mapping[str, Mapping[str, Any]],
+    event_shape: int | Sequence[int],
+    pad: Padding,
+    **given: Any,
 ) -> dict[str, Any]:
     """The settings of a size, those that are given explicitly replaced.
 
-    The scales or the patch of a size are as large as an image of `event_shape` has room for. Raises `ConfigError` for an
-    unknown size or what is no count, `ShapeError` for more scales, or a larger patch, than there is room for.
+    The scales or the patch of a size are as large as an image of `event_shape` has room for. Raises
+    `ConfigError` for an unknown size or what is no count, `ShapeError` for more scales, or a larger
+    patch, than there is room for.
     """
     usual = sizes[one_of("size", size, sizes)]
-    chosen = {name: value if given[name] is None else _count(name, given[name], value) for name, value in usual.items()}
+    chosen = {
+        name: value if given[name] is None else _count(name, given[name], value)
+        for name, value in usual.items()
+    }
     for name in chosen.keys() & MULTIPLES.keys():
-        chosen[name] = _fitting(name, chosen[name], given[name] is not None, _image(event_shape), pad)
+        chosen[name] = _fitting(
+            name, chosen[name], given[name] is not None, _image(event_shape), pad
+        )
     return chosen
 
 
 def _count(name: str, value: Any, usual: Any) -> Any:
-    """A setting of the kind of the usual one: a count of at least 1, or several that are not all 0."""
+    """A setting of the kind of the usual one: a count of at least 1, or several that are not all
+    0.
+    """
     if not isinstance(usual, tuple):
         return whole(name, value, least=0 if name == "heads" else 1)  # no heads: no attention
     with contextlib.suppress(ConfigError):
         several = wholes(name, value, least=0)
         if len(several) == len(usual) and any(several):
             return several
-    raise ConfigError(f"{name} must be {len(usual)} whole numbers, not negative and not all 0, got {value!r}")
+    raise ConfigError(
+        f"{name} must be {len(usual)} whole numbers, not negative and not all 0, got {value!r}"
+    )
 
 
 def _fitting(name: str, value: int, given: bool, event: Shape, pad: Padding) -> int:
-    """`value` scales (or a patch of that side) if the image has room for them, else, unless given, as many as it has."""
+    """`value` scales (or a patch of that side) if the image has room for them, else, unless given,
+    as many as it has.
+    """
     multiple = MULTIPLES[name]
     longest = max(event[1:])
-    top = min(value, longest.bit_length() if name == "scales" else 2 * longest)  # beyond, nothing fits
+    # beyond, nothing fits
+    top = min(value, longest.bit_length() if name == "scales" else 2 * longest)
     most = next((n for n in range(top, 0, -1) if _fits(event, multiple(n), pad)), 0)
     if most == value or (most and not given):
         return most
     mend = f"at most {name}={most}" if most else EVEN
     if pad == "none":
         raise ShapeError(_uneven(event, f"2^{value}" if name == "scales" else f"{value}", mend))
-    raise ShapeError(f"{name}={value} pads an image {event} to four times its pixels, or more: use {mend}")
+    raise ShapeError(
+        f"{name}={value} pads an image {event} to four times its pixels, or more: use {mend}"
+    )
 
 
 def _fits(event: Shape, multiple: int, pad: Padding) -> bool:
-    """Is it divided by that, or padded to less than four times as many pixels? Those of a single pixel are padded to four."""
+    """Is it divided by that, or padded to less than four times as many pixels? Those of a single
+    pixel are padded to four.
+    """
     padded = _padded(event, multiple)
     return padded == event or (pad != "none" and (prod(padded) < 4 * prod(event) or multiple <= 2))
 

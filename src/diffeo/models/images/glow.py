@@ -1,4 +1,6 @@
-"""Glow: activation normalisation, invertible 1×1 convolutions and affine couplings at several scales."""
+"""Glow: activation normalisation, invertible 1×1 convolutions and affine couplings at several
+scales.
+"""
 
 from __future__ import annotations
 
@@ -45,29 +47,47 @@ def glow(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """Glow (Kingma & Dhariwal 2018, arXiv:1807.03039): `scales` × [squeeze, `steps` × (ActNorm, 1×1 conv, coupling), split].
+    """Glow (Kingma & Dhariwal 2018, arXiv:1807.03039): `scales` × [squeeze, `steps` × (ActNorm, 1×1
+    conv, coupling), split].
 
-    Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones. `classes=K` makes contexts class
-    numbers 0..K−1. Sizes that 2^scales does not divide are padded. Scales of the couplings are bounded,
-    exp(b tanh(s / b)) with b = `log_scale`, where the paper has sigmoid(s + 2). Raises `ShapeError` for other events.
+    Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones.
+    `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide are padded.
+    Scales of the couplings are bounded, exp(b tanh(s / b)) with b = `log_scale`, where the paper
+    has sigmoid(s + 2). Raises `ShapeError` for other events.
 
-    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
-    many pixels are plain black or white.
+    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is
+    a large gain where many pixels are plain black or white.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
     >>> import torch, diffeo
     >>> flow = diffeo.models.glow((1, 8, 8), size="tiny")
-    >>> [tuple(z.shape) for z in flow.unpack(flow.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))[0])]
+    >>> z, _ = flow.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
+    >>> [tuple(part.shape) for part in flow.unpack(z)]
     [(5, 2, 4, 4), (5, 8, 2, 2)]
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha, memory=memory)
+    frame = ImageModel(
+        event_shape,
+        context_shape,
+        classes,
+        bits,
+        pad,
+        multiple=2 ** s["scales"],
+        alpha=alpha,
+        memory=memory,
+    )
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:
         for _ in range(s["steps"]):
             yield ActNorm(shape)
             yield Conv1x1(shape, conv)
-            yield Coupling(shape, Affine(log_scale), ConvNet(s["width"], activation), Channels(), frame.context)
+            yield Coupling(
+                shape, Affine(log_scale), ConvNet(s["width"], activation), Channels(), frame.context
+            )
 
-    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory))
+    return frame.build(
+        multiscale(
+            frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory
+        )
+    )

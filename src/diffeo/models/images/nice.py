@@ -41,14 +41,16 @@ def nice(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """NICE (Dinh et al. 2014, arXiv:1410.8516): odd and even pixels shift each other, then each is scaled; logistic base.
+    """NICE (Dinh et al. 2014, arXiv:1410.8516): odd and even pixels shift each other, then each is
+    scaled; logistic base.
 
-    Fully connected networks of `depth` layers of `width` units, `layers` couplings. Pixels are first normalised one by
-    one. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones. `classes=K` makes contexts
-    class numbers 0..K−1. Raises `ShapeError` for other events.
+    Fully connected networks of `depth` layers of `width` units, `layers` couplings. Pixels are
+    first normalised one by one. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes
+    real-valued ones. `classes=K` makes contexts class numbers 0..K−1. Raises `ShapeError` for other
+    events.
 
-    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
-    many pixels are plain black or white.
+    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is
+    a large gain where many pixels are plain black or white.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
@@ -58,10 +60,22 @@ def nice(
     torch.uint8
     """
     s = dial(size, SIZES, event_shape, "none", layers=layers, width=width, depth=depth)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad="none", alpha=alpha, memory=memory)
+    frame = ImageModel(
+        event_shape, context_shape, classes, bits, pad="none", alpha=alpha, memory=memory
+    )
     pixels = prod(frame.event)
     body: list[Transform] = [Flatten(frame.event), ActNorm(pixels)]
     for layer in range(s["layers"]):
         network = MLP((s["width"],) * s["depth"], activation)
-        body.append(Coupling(pixels, Additive(), network, alternating(pixels, flip=bool(layer % 2)), frame.context))
-    return frame.build([*body, Pointwise(pixels, Affine(log_scale=5.0))], base=Logistic, normalize=False)
+        body.append(
+            Coupling(
+                pixels,
+                Additive(),
+                network,
+                alternating(pixels, flip=bool(layer % 2)),
+                frame.context,
+            )
+        )
+    return frame.build(
+        [*body, Pointwise(pixels, Affine(log_scale=5.0))], base=Logistic, normalize=False
+    )

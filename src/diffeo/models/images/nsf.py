@@ -46,15 +46,18 @@ def nsf(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): `scales` × [squeeze, `steps` × (ActNorm, 1×1 conv, spline)].
+    """Neural Spline Flow (Durkan et al. 2019, arXiv:1906.04032): `scales` × [squeeze, `steps` ×
+    (ActNorm, 1×1 conv, spline)].
 
-    Splines of `bins` bins on [−bound, bound] with identity tails, of another kind than the paper's if `spline` says so (see
-    vectors), residual networks of `blocks` blocks of `width` feature maps, half of the channels factored out between scales
-    under a learned prior. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones. `classes=K`
-    makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide are padded. Raises `ShapeError` for other events.
+    Splines of `bins` bins on [−bound, bound] with identity tails, of another kind than the paper's
+    if `spline` says so (see vectors), residual networks of `blocks` blocks of `width` feature maps,
+    half of the channels factored out between scales under a learned prior. Events are uint8 images
+    (C, H, W) of `bits` bits, `bits=None` takes real-valued ones. `classes=K` makes contexts class
+    numbers 0..K−1. Sizes that 2^scales does not divide are padded. Raises `ShapeError` for other
+    events.
 
-    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is a large gain where
-    many pixels are plain black or white.
+    `alpha` puts logit(α + (1 − 2α) x) behind the dequantisation, as RealNVP does; with 1e-5 that is
+    a large gain where many pixels are plain black or white.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
@@ -63,13 +66,28 @@ def nsf(
     torch.Size([2, 1, 8, 8])
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width, blocks=blocks)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, multiple=2 ** s["scales"], alpha=alpha, memory=memory)
+    frame = ImageModel(
+        event_shape,
+        context_shape,
+        classes,
+        bits,
+        pad,
+        multiple=2 ** s["scales"],
+        alpha=alpha,
+        memory=memory,
+    )
 
     def flow_steps(shape: Shape) -> Iterator[Transform]:
         for _ in range(s["steps"]):
             yield ActNorm(shape)
             yield Conv1x1(shape, "plu")
             network = ConvResNet(s["width"], s["blocks"], activation)
-            yield Coupling(shape, named_spline(spline, bins, bound), network, Channels(), frame.context)
+            yield Coupling(
+                shape, named_spline(spline, bins, bound), network, Channels(), frame.context
+            )
 
-    return frame.build(multiscale(frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory))
+    return frame.build(
+        multiscale(
+            frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory
+        )
+    )

@@ -1,4 +1,6 @@
-"""Glow's learned prior of what is factored out: one more affine coupling in front of a standard normal."""
+"""Glow's learned prior of what is factored out: one more affine coupling in front of a standard
+normal.
+"""
 
 from __future__ import annotations
 
@@ -15,5 +17,7 @@ __all__ = ["split_prior"]
 
 
 def split_prior(context: Shape | None, width: int = 32) -> Callable[[Shape], Iterable[Transform]]:
-    """p(x_B | x_A) = N(μ(x_A), σ(x_A)²) for the channels x_B that leave, with a small convolutional network."""
+    """p(x_B | x_A) = N(μ(x_A), σ(x_A)²) for the channels x_B that leave, with a small convolutional
+    network.
+    """
     return lambda shape: [Coupling(shape, Affine(3.0), ConvNet(width), Channels(), context)]

@@ -42,13 +42,15 @@ def realnvp(
     memory: Memory = "store",
     seed: int = 0,
 ) -> Flow:
-    """RealNVP (Dinh et al. 2016, arXiv:1605.08803): at every scale 3 checkerboard couplings, squeeze, 3 channel couplings.
+    """RealNVP (Dinh et al. 2016, arXiv:1605.08803): at every scale 3 checkerboard couplings,
+    squeeze, 3 channel couplings.
 
-    Pixels enter as logit(α + (1 − 2α) x). Residual networks of `blocks` blocks of `width` feature maps. ActNorm stands
-    where the paper has batch normalisation, so that rows do not see each other. After the last scale four more
-    checkerboard couplings; a single pixel has none. Events are uint8 images (C, H, W) of `bits` bits, `bits=None` takes
-    real-valued ones (without logit). `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide
-    are padded. Raises `ShapeError` for other events.
+    Pixels enter as logit(α + (1 − 2α) x). Residual networks of `blocks` blocks of `width` feature
+    maps. ActNorm stands where the paper has batch normalisation, so that rows do not see each
+    other. After the last scale four more checkerboard couplings; a single pixel has none. Events
+    are uint8 images (C, H, W) of `bits` bits, `bits=None` takes real-valued ones (without logit).
+    `classes=K` makes contexts class numbers 0..K−1. Sizes that 2^scales does not divide are padded.
+    Raises `ShapeError` for other events.
 
     `memory="invert"` trains in memory that does not grow with the depth (`layers.Recompute`).
 
@@ -58,11 +60,16 @@ def realnvp(
     torch.Size([5])
     """
     s = dial(size, SIZES, event_shape, pad, scales=scales, width=width, blocks=blocks)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha, memory=memory)
+    frame = ImageModel(
+        event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha, memory=memory
+    )
 
     def couplings(shape: Shape, partitions: Sequence[Partition]) -> list[Transform]:
         network = ConvResNet(s["width"], s["blocks"], activation)
-        each = [[Coupling(shape, Affine(log_scale), network, p, frame.context), ActNorm(shape)] for p in partitions]
+        each = [
+            [Coupling(shape, Affine(log_scale), network, p, frame.context), ActNorm(shape)]
+            for p in partitions
+        ]
         return [link for pair in each for link in pair]
 
     def checkerboards(shape: Shape, count: int = 3) -> list[Transform]:
@@ -72,7 +79,11 @@ def realnvp(
 
     def channels(shape: Shape) -> list[Transform]:
         last = shape[1:] == deepest
-        return couplings(shape, [Channels(flip=bool(i % 2)) for i in range(3)]) + (checkerboards(shape, 4) if last else [])
+        return couplings(shape, [Channels(flip=bool(i % 2)) for i in range(3)]) + (
+            checkerboards(shape, 4) if last else []
+        )
 
     deepest = tuple(n // 2 ** s["scales"] for n in frame.shape[1:])
-    return frame.build(multiscale(frame.shape, s["scales"], checkerboards, channels, lambda _: (), memory))
+    return frame.build(
+        multiscale(frame.shape, s["scales"], checkerboards, channels, lambda _: (), memory)
+    )
