@@ -70,7 +70,7 @@ def plain_layers(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
     """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs
     between, for who runs it himself. A network says so by a method `relu_layers`. None for others,
     and where something (a hook, a parametrization) has been put upon it."""
-    named: Callable[[], Any] | None = getattr(net, "relu_layers", None)  # type: ignore[assignment]
+    named: Callable[[], Any] | None = getattr(net, "relu_layers", None)
     layers = named() if named is not None and all(map(_is_bare, net.modules())) else None
     if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) for layer in layers):
         return None
