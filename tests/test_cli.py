@@ -294,7 +294,7 @@ def test_bad_input_gets_one_line_and_the_old_model_stays(
 def test_a_refused_second_run_touches_nothing(
     tmp_path: Path, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from diffeo.training.lock import locked
+    from diffeo.runs.lock import locked
 
     before = (model / "options.json").read_text()
     command = [

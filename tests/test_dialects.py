@@ -17,7 +17,7 @@ import pytest
 
 from diffeo.core.errors import ConfigError, DataError
 from diffeo.data import Column, Schema, read_table
-from diffeo.data.marks import Marks
+from diffeo.data.tables.marks import Marks
 
 COUNTS = [
     943,
@@ -242,7 +242,7 @@ def test_a_missing_dash_is_no_minus(tmp_path: Path) -> None:
 def test_many_and_few_bad_rows_are_read_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffeo.data import cells
+    from diffeo.data.tables import cells
 
     body = "".join(
         f"{i}, NA ,{i % 2 == 0},x\n" + f'{i},2.5,{"maybe" if i % 7 else "TRUE"},"a\nb"\n'

@@ -24,11 +24,13 @@ from PIL import Image
 import diffeo
 from diffeo.core.errors import DataError
 from diffeo.data import Images, read_images
-from diffeo.report import build_image_report, image_rows, pixel_histograms
-from diffeo.report.baselines import Score
-from diffeo.report.image_headline import image_headline
-from diffeo.report.image_pictures import _spread, as_pixels, blank
-from diffeo.report.pixel_histograms import independent_pixels
+from diffeo.report import build_image_report
+from diffeo.report.images import pixel_histograms
+from diffeo.report.images import rows as image_rows
+from diffeo.report.images.headline import image_headline
+from diffeo.report.images.pictures import _spread, as_pixels, blank
+from diffeo.report.images.pixel_histograms import independent_pixels
+from diffeo.report.tables.baselines import Score
 from diffeo.training import FitResult
 from test_report import Tags
 

@@ -21,9 +21,10 @@ import torch
 from PIL import Image
 
 from diffeo.core.errors import ConfigError, DataError
-from diffeo.data import Images, image_cache, read_images, write_images
-from diffeo.data import pictures as pictures_module
-from diffeo.data.images import grid, looks_like_images
+from diffeo.data import Images, read_images, write_images
+from diffeo.data.images import cache as image_cache
+from diffeo.data.images import pictures as pictures_module
+from diffeo.data.images.images import grid, looks_like_images
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 

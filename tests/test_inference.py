@@ -24,8 +24,8 @@ from diffeo.inference import (
     VariationalObjective,
     laplace,
 )
-from diffeo.inference.noise import NoiseBatches
-from diffeo.inference.path import decode_with_score
+from diffeo.inference.objectives.noise import NoiseBatches
+from diffeo.inference.objectives.path import decode_with_score
 from test_cli import answer, run
 
 FLOWS = {

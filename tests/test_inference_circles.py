@@ -18,8 +18,8 @@ from torch.distributions import Normal
 import diffeo
 from diffeo.core.errors import ConfigError, DataError
 from diffeo.inference import Laplace, Space
-from diffeo.inference.circles import Circle
-from diffeo.inference.cuts import emptiest
+from diffeo.inference.modes.cuts import emptiest
+from diffeo.inference.target.circles import Circle
 from diffeo.report import build_posterior_report
 
 TURN = 2 * math.pi

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from diffeo.core.errors import ShapeError
-from diffeo.inference import convergence, diagnostics, psis
-from diffeo.inference.diagnostics import Diagnostics, diagnose, verdict
+from diffeo.inference.chains import convergence
+from diffeo.inference.weights import diagnostics, psis
+from diffeo.inference.weights.diagnostics import Diagnostics, diagnose, verdict
 
 
 def uniform(n: int, seed: int) -> Tensor:

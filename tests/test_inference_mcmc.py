@@ -15,7 +15,7 @@ from torch import Tensor
 import diffeo
 from diffeo.core.errors import ConfigError, ContextError, ExactnessError, InferenceError, ShapeError
 from diffeo.inference import Chains, hmc_step, latent_chains
-from diffeo.inference.hmc import StepSize, evaluate, hmc_move, metropolis
+from diffeo.inference.chains.hmc import StepSize, evaluate, hmc_move, metropolis
 
 COVARIANCE = torch.tensor(
     [[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64

@@ -21,7 +21,7 @@ import diffeo
 from diffeo.cli.app import main
 from diffeo.core.errors import ConfigError, DiffeoError, InferenceError
 from diffeo.inference import ReverseKL, Space, Target
-from diffeo.inference.diagnostics import verdict
+from diffeo.inference.weights.diagnostics import verdict
 
 FAST: dict[str, Any] = {
     "steps": 150,

@@ -24,12 +24,15 @@ import diffeo
 from diffeo import report
 from diffeo.cli import main
 from diffeo.inference import Attempt, Chains, Posterior, Space, diagnose, verdict
-from diffeo.inference.convergence import ess_bulk, ess_tail, rhat
-from diffeo.inference.psis import smooth
-from diffeo.report import build_posterior_report, plots, posterior_chains, posterior_weights
-from diffeo.report.posterior_corner import logged
-from diffeo.report.posterior_training import trained_by
-from diffeo.report.posterior_weights import tail_size
+from diffeo.inference.chains.convergence import ess_bulk, ess_tail, rhat
+from diffeo.inference.weights.psis import smooth
+from diffeo.report import build_posterior_report
+from diffeo.report.page import plots
+from diffeo.report.posterior import chains as posterior_chains
+from diffeo.report.posterior import weights as posterior_weights
+from diffeo.report.posterior.corner import logged
+from diffeo.report.posterior.training import trained_by
+from diffeo.report.posterior.weights import tail_size
 
 HISTORY: list[dict[str, Any]] = [
     {"step": 10 * k, "train": 50.0 - k if k else None, "valid": 40.0 - k, "valid_se": 0.1}

@@ -29,7 +29,7 @@ from torch.distributions import (
 
 from diffeo.core.errors import ConfigError, DataError, ShapeError
 from diffeo.inference import Parameter, Space, ordered
-from diffeo.inference.space import Value
+from diffeo.inference.target.space import Value
 
 SPACES: dict[str, tuple[Any, Any]] = {
     "real": (3, None),

@@ -22,12 +22,12 @@ from diffeo.inference import (
     survey,
     tempered_smc,
 )
-from diffeo.inference.laplace import climb_from
+from diffeo.inference.modes.laplace import climb_from
+from diffeo.inference.modes.smc import Populations, Reference
+from diffeo.inference.modes.survey import agreement
+from diffeo.inference.modes.unexplained import climb_where_unexplained
 from diffeo.inference.search import Search
-from diffeo.inference.smc import Populations, Reference
-from diffeo.inference.space import Space
-from diffeo.inference.survey import agreement
-from diffeo.inference.unexplained import climb_where_unexplained
+from diffeo.inference.target.space import Space
 
 FAST = {"steps": 60, "samples": 4_000, "hidden": (16,), "layers": 2, "model": "realnvp"}
 LOG_2PI = math.log(2 * math.pi)

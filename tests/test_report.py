@@ -22,9 +22,7 @@ from sklearn.neighbors import KernelDensity as SklearnKDE
 import diffeo
 from diffeo.core.gaussian import Gaussian
 from diffeo.data import Column, Intake, Schema, Table
-from diffeo.report import baselines, build_report
-from diffeo.report.baselines import prepare, score_baselines
-from diffeo.report.kde import KernelDensity, Scaling
+from diffeo.report import build_report
 from diffeo.report.measures import (
     ks_normal,
     ks_two,
@@ -32,6 +30,9 @@ from diffeo.report.measures import (
     normal_scores,
     ranks_correlation,
 )
+from diffeo.report.tables import baselines
+from diffeo.report.tables.baselines import prepare, score_baselines
+from diffeo.report.tables.kde import KernelDensity, Scaling
 from diffeo.training import FitResult
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from diffeo.core.errors import DataError
 from diffeo.data import read_images, read_table
-from diffeo.data.images import looks_like_images
+from diffeo.data.images.images import looks_like_images
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import diffeo
 from diffeo.layers import Regress
-from diffeo.report.baselines import baselines
+from diffeo.report.tables.baselines import baselines
+from diffeo.runs.signals import stop_on_signals
 from diffeo.training import Progress
-from diffeo.training.signals import stop_on_signals
 
 Rows = tuple[Tensor, Tensor | None]
 

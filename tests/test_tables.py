@@ -30,8 +30,8 @@ from diffeo.data import (
     read_table,
     write_table,
 )
-from diffeo.data import records as records_module
-from diffeo.data.marks import Marks
+from diffeo.data.tables import records as records_module
+from diffeo.data.tables.marks import Marks
 
 GOOD = "a,b,c\n1.5,2.5,3.5\n4.5,5.5,6.5\n7.5,8.5,9.25\n"
 
@@ -412,7 +412,7 @@ def test_bad_cells_deep_in_a_file_do_not_change_its_column(tmp_path: Path) -> No
 def test_a_parser_that_loses_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffeo.data.cells import Parser
+    from diffeo.data.tables.cells import Parser
 
     plain = Parser._query
     monkeypatch.setattr(Parser, "_query", lambda *a, **k: plain(*a, **k) + " WHERE c0 < 1")

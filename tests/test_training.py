@@ -22,10 +22,10 @@ from torch import Tensor
 import diffeo
 from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from diffeo.core.files import sha256
+from diffeo.runs.signals import stop_on_signals
 from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
-from diffeo.training.signals import stop_on_signals
 
 
 def rows(n: int = 300, d: int = 3, seed: int = 0) -> Tensor:
@@ -606,7 +606,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("diffeo.training.checkpoint.save_file", full)
+        patch.setattr("diffeo.runs.checkpoint.save_file", full)
         with pytest.raises(CheckpointError, match="No space left on device"):
             diffeo.fit(
                 small(),

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .core.arrays import EXACT, refuse_changes
 from .core.errors import ConfigError, DataError
 from .core.tensors import to_tensor
-from .data.frames import is_pandas
-from .data.sources import open_source
+from .data.tables.frames import is_pandas
+from .data.tables.sources import open_source
 from .models import MODELS
 from .training import fit, log_probs, recommend
 

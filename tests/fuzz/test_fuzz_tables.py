@@ -23,7 +23,7 @@ import pytest
 
 from diffeo.core.errors import DataError
 from diffeo.data import Column, Schema, read_table
-from diffeo.data import records as records_module
+from diffeo.data.tables import records as records_module
 
 WORDS = {
     ",": "comma",

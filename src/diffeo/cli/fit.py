@@ -201,7 +201,7 @@ def fit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
-    from ..data.images import looks_like_images
+    from ..data.images.images import looks_like_images
     from .config import collect
     from .run import read_job, run_job
 

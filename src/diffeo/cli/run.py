@@ -93,7 +93,7 @@ def run_job(
 
 
 def _open(data: Any, out: Path, config: RunConfig) -> Job:
-    from ..data.images import looks_like_images
+    from ..data.images.images import looks_like_images
 
     if looks_like_images(data):
         from .fit_images import ImageJob
@@ -128,7 +128,7 @@ def _made(folder: Path) -> Iterator[None]:
     """Make a folder and hold its lock; when reading the data fails, do not leave an empty one
     behind.
     """
-    from ..training.lock import locked
+    from ..runs.lock import locked
 
     new = not folder.exists()
     make_folder(folder)

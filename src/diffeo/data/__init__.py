@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .images import Images, read_images, write_images
-from .infer import infer_support
-from .ledger import Intake
-from .schema import Column, Schema
-from .tables import Table, iter_tables, read_table
-from .write import write_table
+from .images.images import Images, read_images, write_images
+from .tables.kinds import infer_support
+from .tables.ledger import Intake
+from .tables.schema import Column, Schema
+from .tables.table import Table, iter_tables, read_table
+from .tables.write import write_table
 
 __all__ = [
     "Column",

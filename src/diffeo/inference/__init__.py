@@ -1,14 +1,13 @@
 """From a log density to a posterior."""
 
-from .annealing import Annealed
-from .convergence import ess_bulk, ess_tail, rhat
-from .diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_modes, verdict
-from .fab import FAB
-from .from_pyro import PyroTarget, from_pyro
+from .chains.convergence import ess_bulk, ess_tail, rhat
+from .chains.mcmc import Chains, hmc_step, latent_chains
 from .infer import infer
-from .laplace import Laplace, all_found, laplace
-from .mcmc import Chains, hmc_step, latent_chains
-from .objectives import (
+from .modes.laplace import Laplace, all_found, laplace
+from .modes.smc import Populations, Reference, tempered_smc
+from .modes.survey import Survey, survey
+from .objectives.annealing import Annealed
+from .objectives.divergences import (
     AlphaDivergence,
     ForwardKL,
     ImportanceWeighted,
@@ -16,13 +15,14 @@ from .objectives import (
     ReverseKL,
     VariationalObjective,
 )
+from .objectives.fab import FAB
 from .posterior import Attempt, Posterior
-from .psis import pareto_k
-from .smc import Populations, Reference, tempered_smc
-from .space import Parameter, Space
-from .supports import ordered
-from .survey import Survey, survey
-from .target import Target
+from .target.from_pyro import PyroTarget, from_pyro
+from .target.space import Parameter, Space
+from .target.supports import ordered
+from .target.target import Target
+from .weights.diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_modes, verdict
+from .weights.psis import pareto_k
 
 __all__ = [
     "FAB",

@@ -22,22 +22,22 @@ from ..core.seeds import seeder
 from ..flow import Flow
 from ..layers import Flatten, Whiten
 from ..models import nsf, realnvp
+from ..runs.fingerprint import fingerprint
+from ..runs.same_run import earlier_settings, same_run
+from ..runs.signals import StopRequest
 from ..training import Loop, LoopConfig, Progress
-from ..training.fingerprint import fingerprint
-from ..training.same_run import earlier_settings, same_run
 from ..training.sampler import mix
-from ..training.signals import StopRequest
-from .annealing import Annealed
-from .diagnostics import Diagnostics, diagnose, elbo, gradient_snr, lost_modes, verdict
-from .fab import FAB
-from .laplace import MOST_MODES
-from .mcmc import Chains
-from .modes import gaussian_of, mixture_of, weigh_modes
-from .noise import NoiseBatches
-from .objectives import Jeffreys, ReverseKL, VariationalObjective
-from .psis import smooth
-from .survey import Survey, agreement
-from .target import Target
+from .chains.mcmc import Chains
+from .modes.laplace import MOST_MODES
+from .modes.mixture import gaussian_of, mixture_of, weigh_modes
+from .modes.survey import Survey, agreement
+from .objectives.annealing import Annealed
+from .objectives.divergences import Jeffreys, ReverseKL, VariationalObjective
+from .objectives.fab import FAB
+from .objectives.noise import NoiseBatches
+from .target.target import Target
+from .weights.diagnostics import Diagnostics, diagnose, elbo, gradient_snr, lost_modes, verdict
+from .weights.psis import smooth
 
 __all__ = ["Fitting", "Found", "Settings", "build"]
 

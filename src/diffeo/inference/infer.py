@@ -16,20 +16,20 @@ from ..core.devices import usable_device
 from ..core.errors import ConfigError
 from ..core.numerics import covariance_of
 from ..flow import Flow
+from ..runs.lock import locked
+from ..runs.signals import stop_on_signals
 from ..training import Progress
 from ..training.fit import lines
-from ..training.lock import locked
 from ..training.sampler import mix
-from ..training.signals import stop_on_signals
-from .cuts import climb_and_cut
 from .fitting import MODELS, Fitting, Settings
-from .laplace import laplace
-from .objectives import ReverseKL, VariationalObjective
+from .modes.cuts import climb_and_cut
+from .modes.laplace import laplace
+from .modes.survey import survey
+from .objectives.divergences import ReverseKL, VariationalObjective
 from .posterior import Posterior
 from .search import EFFORTS, Effort, Search
-from .space import Space
-from .survey import survey
-from .target import Target
+from .target.space import Space
+from .target.target import Target
 
 __all__ = ["infer"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..flow import Flow
-from .diagnostics import Diagnostics
-from .mcmc import Chains
-from .space import Space, Value
+from .chains.mcmc import Chains
+from .target.space import Space, Value
+from .weights.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     import pandas

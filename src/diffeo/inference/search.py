@@ -14,15 +14,15 @@ from torch import Tensor
 from ..flow import Flow
 from ..training import Progress
 from ..training.sampler import mix
-from .bridge import bridge
-from .diagnostics import MOST_LOST, Diagnostics, verdict
+from .chains.mcmc import Chains, latent_chains
 from .fitting import Fitting, Found, describes
-from .laplace import Laplace
-from .mcmc import Chains, latent_chains
-from .objectives import ReverseKL
+from .modes.laplace import Laplace
+from .modes.survey import agreement
+from .objectives.divergences import ReverseKL
 from .posterior import Attempt, Posterior
-from .survey import agreement
-from .target import Target
+from .target.target import Target
+from .weights.bridge import bridge
+from .weights.diagnostics import MOST_LOST, Diagnostics, verdict
 
 __all__ = ["EFFORTS", "Effort", "Search"]
 

@@ -2,9 +2,9 @@
 that works offline.
 """
 
-from .baselines import baselines
-from .build import build_report
-from .images import build_image_report
-from .posterior import build_posterior_report
+from .images.build import build_image_report
+from .posterior.build import build_posterior_report
+from .tables.baselines import baselines
+from .tables.build import build_report
 
 __all__ = ["baselines", "build_image_report", "build_posterior_report", "build_report"]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..core.errors import ConfigError, DataError, ShapeError
 from ..data import Images, read_images
-from ..data.images import looks_like_images
+from ..data.images.images import looks_like_images
 from ..flow import Flow
+from ..runs.fingerprint import fingerprint
+from ..runs.processes import World
 from .arrays import Rows, as_rows
 from .evaluate import rows_per_pass
-from .fingerprint import fingerprint
 from .sampler import ArrayBatches, Batches, StreamBatches, mix
-from .world import World
 
 __all__ = ["Dataset"]
 

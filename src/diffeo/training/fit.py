@@ -19,17 +19,17 @@ from ..core.errors import ConfigError, TrainingError
 from ..core.text import visible
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
+from ..runs.lock import locked
+from ..runs.processes import World
+from ..runs.same_run import earlier_settings, same_run
+from ..runs.signals import StopRequest, stop_on_signals
 from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
-from .lock import locked
 from .loop import Loop, LoopConfig, Progress, State
 from .objectives import NegativeLogLikelihood
-from .same_run import earlier_settings, same_run
 from .sample_grid import SampleGrid
-from .signals import StopRequest, stop_on_signals
 from .start import Start, fall_back, set_up, take_out, undo
-from .world import World
 
 __all__ = ["FitResult", "fit", "lines"]
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, DataError, TrainingError
 from ..core.seeds import seeder
-from . import checkpoint
+from ..runs import checkpoint
+from ..runs.metrics import Diary
+from ..runs.processes import World
+from ..runs.signals import StopRequest
 from .ema import Average
-from .metrics import Diary
 from .objectives import Objective, blame
 from .sampler import Batches, mix
 from .schedule import learning_rate
-from .signals import StopRequest
-from .world import World
 
 __all__ = ["Loop", "LoopConfig", "Progress", "State"]
 

@@ -1,0 +1,1 @@
+"""From folders, files and arrays to uint8 images with labels."""

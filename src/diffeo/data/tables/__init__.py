@@ -1,0 +1,1 @@
+"""From files, arrays and frames to float64 rows with a schema."""

@@ -1,0 +1,155 @@
+"""What the columns of a table are called and what they may hold: the part of a table that a model
+remembers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from ...core.errors import ConfigError, DataError
+from ...core.support import Support
+
+__all__ = ["Column", "Schema"]
+
+
+class Column(BaseModel):
+    """One named column and its support, written as in `Support.parse`.
+
+    >>> Column(name="angle", support="circular:0:360").parsed.high
+    360.0
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    support: str = "real"
+
+    @field_validator("support")
+    @classmethod
+    def _canonical(cls, text: str) -> str:
+        return str(Support.parse(text))
+
+    @property
+    def parsed(self) -> Support:
+        """The support as an object."""
+        return Support.parse(self.support)
+
+
+class Schema(BaseModel):
+    """The columns a model is made for: modelled ones in order, context ones, and what was left out
+    and why.
+
+    `set_aside` maps each constant column to its value; `dropped` lists the columns the user left
+    out.
+
+    >>> Schema(columns=(Column(name="age", support="positive"),)).supports
+    ('positive',)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    columns: tuple[Column, ...]
+    context: tuple[Column, ...] = ()
+    set_aside: dict[str, float] = {}
+    dropped: tuple[str, ...] = ()
+
+    @field_validator("columns")
+    @classmethod
+    def _some(cls, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        if not columns:
+            raise ConfigError("a schema needs at least one column")
+        return columns
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Refuse a name that is used twice."""
+        refuse_duplicates("schema", (*self.names, *self.context_names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the modelled columns, in the model's order."""
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def supports(self) -> tuple[str, ...]:
+        """Supports of the modelled columns, in the model's order."""
+        return tuple(c.support for c in self.columns)
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Names of the context columns, in the model's order."""
+        return tuple(c.name for c in self.context)
+
+    @property
+    def has_integers(self) -> bool:
+        """True if a modelled column is an integer one: its density is dequantised, so the
+        likelihood is a bound.
+        """
+        return any(c.parsed.kind == "integer" for c in self.columns)
+
+
+def refuse_duplicates(label: str, names: Sequence[str]) -> None:
+    """Raise `DataError` naming every column name that occurs more than once."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(
+            f"{label}: duplicate column names {shorten(twice, 5)}; give each column its own name"
+        )
+
+
+def refuse_unknown(label: str, wanted: Iterable[str], names: Sequence[str], option: str) -> None:
+    """Raise `DataError` for the first wanted name that the table does not have, with the nearest
+    one.
+    """
+    known = set(names)
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the columns are {shorten(names)}"
+            raise DataError(
+                f"{label}: {option} names column {name!r}, which the table does not have; {hint}"
+            )
+
+
+def shorten(names: Sequence[str], limit: int = 8) -> str:
+    """Names quoted and joined, cut after `limit`.
+
+    >>> shorten(["a", "b"])
+    "'a', 'b'"
+    """
+    text = ", ".join(repr(n if len(n) <= 60 else n[:57] + "...") for n in names[:limit])
+    return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
+
+
+def plan_columns(
+    label: str,
+    names: Sequence[str],
+    overrides: Mapping[str, str],
+    context: Sequence[str],
+    drop: Sequence[str],
+) -> tuple[str, ...]:
+    """Names of the columns to be modelled: all but context and dropped ones, after the options have
+    been checked.
+    """
+    refuse_unknown(label, overrides, names, "--column")
+    refuse_unknown(label, context, names, "--context")
+    refuse_unknown(label, drop, names, "--drop")
+    both = sorted(set(context) & set(drop))
+    if both:
+        raise ConfigError(
+            f"column {both[0]!r} is both dropped and a context: choose one of --drop and --context"
+        )
+    useless = sorted(set(overrides) & set(drop))
+    if useless:
+        raise ConfigError(
+            f"column {useless[0]!r} is dropped, so --column {useless[0]} has no use: remove one of"
+            " them"
+        )
+    modelled = tuple(n for n in names if n not in set(context) | set(drop))
+    if not modelled:
+        raise DataError(
+            f"{label}: no column is left to model; drop fewer columns or use fewer as context"
+        )
+    return modelled

@@ -1,0 +1,1 @@
+"""Where the mass of a target is, found without a flow."""

@@ -1,0 +1,1 @@
+"""What is to be fitted: a log density over named parameters, as a function of one vector."""

@@ -1,0 +1,1 @@
+"""Importance weights: what they say of a flow, and of log Z."""

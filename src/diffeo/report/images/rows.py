@@ -1,0 +1,158 @@
+"""The images that a report is about: chosen, scored and encoded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...core.errors import DataError
+from ...core.passes import passes
+from ...core.seeds import seeder
+from ...data import Images, read_images
+from ...flow import Flow
+from ...training import FitResult, rows_per_pass
+from ..tables.rows import Numbers, noise_seed, parted, some
+
+__all__ = ["Scored", "collect", "contexts", "training_pixels"]
+
+Floats = NDArray[np.float64]
+MOST, FEWEST = 2_000, 100  # images scored, fewer of them where `FEW_VALUES` are fewer
+FEW_VALUES = 2**25  # values of images scored whatever their size: their latents take 128 MB
+HELD_OUT = 3_100_000  # values scored for the headline: all of 1,000 images of 3×32×32, some seconds
+TRAINING = 800_000  # values of training images scored beside them
+COUNTED = 50_000_000  # values that the histograms are fitted on, a second or two
+COUNTED_AT_MOST = 2**28  # of large images as well: as many bytes
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Some images with their contexts, log-densities (N,) in nats, latents (N, D), and where they
+    stood in the source.
+    """
+
+    images: Images
+    context: Tensor | None
+    index: Numbers
+    log_prob: Floats
+    z: NDArray[np.float32]
+    total: int
+    """How many images there were to choose from."""
+    what: str
+    """`held-out` or `training`."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The pixels (N, C, H, W) uint8."""
+        return self.images.tensors()[0]
+
+    @property
+    def bits(self) -> Floats:
+        """−log2 p per dimension (N,)."""
+        return -self.log_prob / self.per_bit
+
+    @property
+    def per_bit(self) -> float:
+        """Nats per image that make one bit per dimension."""
+        return math.log(2) * math.prod(self.images.event_shape)
+
+
+def collect(
+    flow: Flow, images: Images, result: FitResult, held_out: Images | None, seed: int
+) -> tuple[Scored, Scored | None, Numbers]:
+    """A sample of training images, held-out images (None when there are none), and the numbers of
+    all training images.
+
+    Raises `DataError` when the images lack labels that the flow needs, or have values that it does
+    not know.
+    """
+    train, (source, held) = parted(
+        images, result, None if held_out is None else _renumbered(flow, held_out, images)
+    )
+    size = math.prod(images.event_shape)
+    training = _measure(
+        flow,
+        images,
+        some(train, _limit(TRAINING, size, 1_000), seed),
+        len(train),
+        "training",
+        result,
+    )
+    if not len(held):
+        return training, None, train
+    chosen = some(held, _limit(HELD_OUT, size, MOST), seed)
+    return training, _measure(flow, source, chosen, len(held), "held-out", result), train
+
+
+def contexts(flow: Flow, images: Images) -> Tensor | None:
+    """The labels, for a class-conditional flow. Raises `DataError` when there are none."""
+    if flow.context_shape != ():
+        return None
+    if images.labels is None:
+        raise DataError(
+            f"{images.source}: these images have no labels, and the flow is conditional on their"
+            " class"
+        )
+    return images.tensors()[1]
+
+
+def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uint8]:
+    """Training images (N, D), as many as take seconds to count."""
+    size = math.prod(images.event_shape)
+    chosen = some(train, max(1, COUNTED // size, min(MOST, COUNTED_AT_MOST // size)), seed)
+    return images.subset(chosen).pixels.reshape(len(chosen), size)
+
+
+def _renumbered(flow: Flow, held_out: Images, images: Images) -> Images:
+    """Held-out images whose labels are numbered as those of the training images."""
+    if flow.context_shape != () or held_out.labels is None or held_out.classes == images.classes:
+        return held_out
+    return read_images(held_out, classes=images.classes)
+
+
+def _limit(values: int, size: int, most: int) -> int:
+    """How many images of `size` values each make about so many values."""
+    fewest = max(2, min(FEWEST, FEW_VALUES // size))
+    return max(fewest, min(values // size, most))
+
+
+@torch.no_grad()
+def _measure(
+    flow: Flow, images: Images, index: Numbers, total: int, what: str, result: FitResult
+) -> Scored:
+    """As validation in training does it: the same noise, drawn for the same passes."""
+    chosen = images.subset(index)
+    _check(flow, chosen)
+    context, size = (
+        contexts(flow, chosen),
+        int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape)),
+    )
+    x, _ = chosen.tensors()
+    logs: list[Tensor] = []
+    latents: list[Tensor] = []
+    flow.eval()
+    with seeder(flow)(noise_seed(result)):
+        for part, own in passes(x, context, size):
+            z, logdet = flow.encode(part, own)
+            logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
+            latents.append(z.flatten(1).float().cpu())
+    log_prob: Any = torch.cat(logs).double().cpu().numpy()
+    log_prob[np.isnan(log_prob)] = -np.inf
+    return Scored(chosen, context, index, log_prob, torch.cat(latents).numpy(), total, what)
+
+
+def _check(flow: Flow, images: Images) -> None:
+    bits, top = flow.bits, int(images.pixels.max(initial=0))
+    if bits is not None and top >= 2**bits:
+        raise DataError(
+            f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read"
+            f" with bits={bits}"
+        )

@@ -1,0 +1,1 @@
+"""What a report consists of, and one HTML file of it."""
