@@ -51,6 +51,9 @@ HELD_OUT = 1_024  # latents that weights are chosen on
 ROWS = 8_192  # drawn in one pass
 TIMED = 256  # draws, to know how long weighing will take
 MOST_KEPT = 0.4  # of the time left, for weighing
+# Evaluations, of 40, without a better ELBO after which a start from particles gives way to the next
+# attempt: of funnels it gets worse and worse, and nothing but the time for the others is lost.
+PATIENCE = 10
 GRADIENTS = 8  # batches that signal and noise of the gradient are taken from
 MOST_GRID = 0.01  # of a standard deviation between neighbouring numbers
 PROBED = 16  # points that tell one log density from another on resume
@@ -232,7 +235,7 @@ class Fitting:
             minutes=minutes,
             lr=s.lr,
             eval_every=before.get("eval_every", max(1, steps // 40)),
-            patience=None,
+            patience=PATIENCE if name == "particles" else None,
             weight_decay=0.0,
             ema=0.99,
             seed=s.seed,
@@ -253,7 +256,7 @@ class Fitting:
             tell=self._teller(name),
         )
         state = loop.run(self.resume)
-        self.limited |= state.step < steps and not self.stopped()
+        self.limited |= state.finished == "limit" and state.step < steps
         return loop.diary.history
 
     def _place(self, name: str, s: Settings) -> Path | None:
