@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import diffeo
-from diffeo.cli.common import emit, say
+from diffeo.cli.output import emit, say
 from diffeo.cli.progress import _bar
 from diffeo.store import CONFIG, MANIFEST, WEIGHTS
 from diffeo.training.fit import lines

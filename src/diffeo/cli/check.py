@@ -6,19 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .common import (
-    Data,
-    Dialect,
-    Json,
-    Labels,
-    Model,
-    Resize,
-    Threads,
-    emit,
-    open_flow,
-    read_rows,
-    use_threads,
-)
+from .models import open_flow
+from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
+from .output import emit
+from .rows import read_rows
 
 __all__ = ["check"]
 

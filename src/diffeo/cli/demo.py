@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .common import Json, Seed, Threads, emit, open_flow, open_model, say, use_threads
+from .models import open_flow, open_model
+from .options import Json, Seed, Threads, use_threads
+from .output import emit, say
 from .signals import saves_on_signals
 
 if TYPE_CHECKING:

@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .common import (
-    Data,
-    Json,
-    Labels,
-    Model,
-    Resize,
-    Seed,
-    Threads,
-    emit,
-    open_image_model,
-    use_threads,
-)
+from .models import open_image_model
+from .options import Data, Json, Labels, Model, Resize, Seed, Threads, use_threads
+from .output import emit
 
 if TYPE_CHECKING:
     from torch import Tensor

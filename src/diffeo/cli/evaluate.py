@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import (
-    Data,
-    Dialect,
-    Json,
-    Labels,
-    Model,
-    Resize,
-    Threads,
-    emit,
-    open_flow,
-    read_rows,
-    say,
-    use_threads,
-)
+from .models import open_flow
+from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
+from .output import emit, say
+from .rows import read_rows
 
 if TYPE_CHECKING:
     from ..training import Evaluation

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import Data, Dialect, Json, Labels, Threads, emit, use_threads
+from .options import Data, Dialect, Json, Labels, Threads, use_threads
+from .output import emit
 from .signals import saves_on_signals
 
 __all__ = ["fit"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import DataError
 from ..data import Images, read_images
 from ..models import MODELS
-from .common import built, run_line
 from .images import height_width, note, tensors
+from .jobs import built, run_line
 
 if TYPE_CHECKING:
     from ..flow import Flow

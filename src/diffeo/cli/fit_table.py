@@ -11,7 +11,8 @@ from ..checkup import Density, density
 from ..data import Table, read_table
 from ..models import MODELS
 from ..training import recommend
-from .common import built, run_line, tensors
+from .jobs import built, run_line
+from .rows import tensors
 
 if TYPE_CHECKING:
     from ..flow import Flow

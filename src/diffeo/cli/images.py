@@ -139,7 +139,7 @@ def draw_images(
 
     from ..data import write_images
     from ..training import rows_per_pass
-    from .common import batches
+    from .batches import batches
 
     if classes and flow.context_shape != ():
         raise ConfigError(

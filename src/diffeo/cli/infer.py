@@ -15,7 +15,8 @@ import typer
 
 from ..core.errors import ConfigError
 from ..core.files import write_atomic
-from .common import Json, Seed, Threads, emit, finite, make_folder, say, use_threads
+from .options import Json, Seed, Threads, make_folder, use_threads
+from .output import emit, finite, say
 from .signals import saves_on_signals
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import typer
 
 from .. import __version__
 from ..core.text import printable
-from .common import Json, emit, open_flow, schema_of
+from .models import open_flow, schema_of
+from .options import Json
+from .output import emit
 
 if TYPE_CHECKING:
     from ..flow import Flow

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .common import Json, Model, Resize, Seed, Threads, emit, open_image_model, use_threads
+from .models import open_image_model
+from .options import Json, Model, Resize, Seed, Threads, use_threads
+from .output import emit
 
 __all__ = ["interpolate"]
 

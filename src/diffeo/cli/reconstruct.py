@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import (
-    Data,
-    Json,
-    Labels,
-    Model,
-    Resize,
-    Seed,
-    Threads,
-    emit,
-    open_image_model,
-    read_rows,
-    use_threads,
-)
+from .models import open_image_model
+from .options import Data, Json, Labels, Model, Resize, Seed, Threads, use_threads
+from .output import emit
+from .rows import read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.errors import ConfigError
-from .common import make_folder, say
+from .options import make_folder
+from .output import say
 
 if TYPE_CHECKING:
     from ..flow import Flow

@@ -12,20 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.errors import ConfigError
-from .common import (
-    Dialect,
-    Json,
-    Model,
-    Seed,
-    Threads,
-    batches,
-    emit,
-    open_flow,
-    refuse_table_options,
-    say,
-    schema_of,
-    use_threads,
-)
+from .batches import batches
+from .models import open_flow, schema_of
+from .options import Dialect, Json, Model, Seed, Threads, use_threads
+from .output import emit, say
+from .rows import refuse_table_options
 
 if TYPE_CHECKING:
     from ..data import Schema

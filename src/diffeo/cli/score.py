@@ -9,22 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import (
-    Data,
-    Dialect,
-    Json,
-    Labels,
-    Model,
-    Resize,
-    Threads,
-    emit,
-    open_flow,
-    read_rows,
-    refuse_image_options,
-    say,
-    schema_of,
-    use_threads,
-)
+from .models import open_flow, schema_of
+from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
+from .output import emit, say
+from .rows import read_rows, refuse_image_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +82,7 @@ def _pieces(
         yield read_rows(flow, model, data, 0.0, labels, resize, dialect=dialect)[:2]
         return
     from ..data import iter_tables
-    from .common import tensors
+    from .rows import tensors
 
     refuse_image_options(model, labels, resize)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .tables.schema import refuse_duplicates, shorten
+from .names import refuse_duplicates, shorten
 
 __all__ = ["Npz", "fill", "one_line", "open_npy", "refuse_bomb", "worded"]
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ...core.errors import DataError
 from ...core.files import refuse_special
-from ..tables.schema import refuse_duplicates, shorten
+from ..names import refuse_duplicates, shorten
 from .pictures import SUFFIXES
 
 __all__ = ["folder_classes", "labels_of_file", "list_images"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...core.arrays import has_mask
 from ...core.errors import DataError
 from ...core.files import refuse_special
-from ..tables.schema import shorten
+from ..names import shorten
 from .arrays import read_array_file
 from .idx import is_idx, read_idx
 

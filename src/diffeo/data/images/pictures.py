@@ -17,6 +17,7 @@ from ...core.errors import DataError
 from ..npy import one_line
 from .idx import DEFLATE
 from .pixels import Pixels
+from .scale import scale_and_crop
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,6 @@ __all__ = [
     "Header",
     "decode",
     "depth_of",
-    "fit",
     "notes_on",
     "quiet",
     "read_header",
@@ -205,7 +205,7 @@ def decode(path: Path, colour: str, size: tuple[int, int] | None = None, bits: i
         turn = TURNS.get(_orientation(image))
         flat = _opaque(path, image, bits).convert("L" if colour == "grey" else "RGB")
         upright = flat if turn is None else flat.transpose(_transpose(turn))
-        array = np.array(upright if size is None else fit(upright, size))
+        array = np.array(upright if size is None else scale_and_crop(upright, size))
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -262,14 +262,3 @@ CHANGES: dict[str, Callable[[Image.Image], bool]] = {
     "CMYK: turned into RGB": lambda image: image.mode == "CMYK",
     "more than one picture in a file: the first is read": lambda image: image.format == "MPO",
 }
-
-
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """An image scaled (antialiased, Lanczos) to cover `size` (h, w), and cropped to it about its
-    centre.
-    """
-    from PIL import Image, ImageOps
-
-    if (image.height, image.width) == size:
-        return image
-    return ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.arrays import has_mask
 from ...core.errors import ConfigError, DataError
+from .scale import scale_and_crop
 
 __all__ = ["Pixels", "adjust", "channels_first", "check_range", "kept_bits"]
 
@@ -131,10 +132,8 @@ def _luma(pixels: Pixels) -> Pixels:
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     from PIL import Image
 
-    from .pictures import fit
-
     planes: list[Pixels] = [
-        np.asarray(fit(Image.fromarray(plane), size))
+        np.asarray(scale_and_crop(Image.fromarray(plane), size))
         for image in pixels
         for plane in np.ascontiguousarray(image)
     ]

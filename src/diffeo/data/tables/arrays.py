@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...core.arrays import as_float64, is_empty, not_numbers, odd_cells, plain
 from ...core.errors import DataError
+from ..names import refuse_duplicates, shorten
 from ..npy import Npz, one_line, open_npy
 from .ledger import Block
-from .schema import refuse_duplicates, shorten
 
 __all__ = [
     "ArraySource",

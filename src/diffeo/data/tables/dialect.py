@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...core.errors import DataError
+from ..names import refuse_duplicates, shorten
 from .marks import Marks, choose_marks
-from .schema import refuse_duplicates, shorten
 from .unpack import HEAD, encoding_of, first_bytes
 from .wanted import Wanted, delimiter_word
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError
+from ..names import refuse_duplicates
 from .arrays import ArraySource
-from .schema import refuse_duplicates
 
 __all__ = ["frame_source", "is_pandas"]
 

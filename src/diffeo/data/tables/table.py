@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from ...core.errors import ConfigError, DataError
 from ...core.support import Support
+from ..names import refuse_unknown, shorten
 from .arrays import ArraySource
 from .csv import CsvSource
 from .kinds import EXACT, infer_support, outside
 from .ledger import Block, Intake, Ledger, tally
-from .schema import Column, Schema, plan_columns, refuse_unknown, shorten
+from .schema import Column, Schema, plan_columns
 from .sources import Source, open_source
 
 __all__ = ["Table", "iter_tables", "read_table"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError
 from ...core.files import atomic
-from .schema import refuse_duplicates
+from ..names import refuse_duplicates
 
 __all__ = ["write_table"]
 

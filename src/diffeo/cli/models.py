@@ -1,0 +1,71 @@
+"""Opening a model folder for a verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import ConfigError, StoreError
+from ..core.text import printable
+
+if TYPE_CHECKING:
+    from ..data import Schema
+    from ..flow import Flow
+
+__all__ = ["open_flow", "open_image_model", "open_model", "schema_of"]
+
+
+def open_model(folder: Path) -> tuple[Flow, Schema]:
+    """A model of tables and the schema of its table."""
+    flow = open_flow(folder)
+    return flow, schema_of(flow, folder)
+
+
+def open_flow(folder: Path) -> Flow:
+    """A model of anything; raises `StoreError` when its notes are not such as diffeo makes."""
+    from ..store import load
+    from .notes import check_notes
+
+    flow = load(folder)
+    check_notes(flow, folder)
+    return flow
+
+
+def open_image_model(folder: Path) -> Flow:
+    """A model of images; raises `ConfigError` for one of tables."""
+    flow = open_flow(folder)
+    if len(flow.event_shape) != 3:
+        raise ConfigError(f"{folder}: a model of tables; this command is for models of images")
+    return flow
+
+
+def schema_of(flow: Flow, folder: Path) -> Schema:
+    """The schema stored with a model; a model fitted to arrays gets columns x0, x1, ..."""
+    import pydantic
+
+    from ..data import Column, Schema
+
+    noted = flow.metadata.get("schema")
+    if noted is None:
+        if len(flow.event_shape) != 1:
+            raise ConfigError(
+                f"{folder}: a model of events {flow.event_shape} does not read tables"
+            )
+        return Schema(columns=tuple(Column(name=f"x{i}") for i in range(flow.event_shape[0])))
+    try:
+        schema = Schema.model_validate(noted)
+    except pydantic.ValidationError as error:
+        raise StoreError(
+            f"{folder}: its column schema is damaged: {printable(error.errors()[0]['msg'])}"
+        ) from None
+    if (len(schema.columns),) != flow.event_shape:
+        raise StoreError(
+            f"{folder}: its schema has {len(schema.columns)} columns, its flow events"
+            f" {flow.event_shape}"
+        )
+    if (len(schema.context),) != (flow.context_shape or (0,)):
+        raise StoreError(
+            f"{folder}: its schema has {len(schema.context)} context columns, its flow"
+            f" {flow.context_shape}"
+        )
+    return schema
