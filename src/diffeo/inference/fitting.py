@@ -19,6 +19,7 @@ from ..bases import Base, StudentT
 from ..core.chain import Chain
 from ..core.errors import ConfigError
 from ..core.seeds import seeder
+from ..core.streams import Stream, generator_for, mix
 from ..flow import Flow
 from ..layers import Flatten, Whiten
 from ..models import nsf, realnvp
@@ -26,7 +27,6 @@ from ..runs.fingerprint import fingerprint
 from ..runs.same_run import earlier_settings, same_run
 from ..runs.signals import StopRequest
 from ..training import Loop, LoopConfig, Progress
-from ..training.sampler import mix
 from .chains.mcmc import Chains
 from .modes.laplace import MOST_MODES
 from .modes.mixture import gaussian_of, mixture_of, weigh_modes
@@ -198,7 +198,7 @@ class Fitting:
         history = self._train(name, objective, s, steps)
         if name == "annealed":
             self.tempered[seed] = copy.deepcopy(flow)
-        generator = torch.Generator().manual_seed(mix(s.seed, 11))
+        generator = generator_for(s.seed, Stream.DRAWS)
         weigh_modes(flow, self.target, ROWS, generator)
         return self._weigh(flow, history, s, generator)
 
@@ -416,10 +416,11 @@ class Fitting:
         """
         objective = ReverseKL(flow, self.target).train()
         parameters = [p for p in flow.parameters() if p.requires_grad]
-        batches, seeded = NoiseBatches(flow.base, s.batch_size, mix(s.seed, 13)), seeder(objective)
+        batches = NoiseBatches(flow.base, s.batch_size, mix(s.seed, Stream.GRADIENTS))
+        seeded = seeder(objective)
         rows = []
         for i in range(GRADIENTS if parameters else 0):
-            with torch.enable_grad(), seeded(mix(s.seed, 13, i)):
+            with torch.enable_grad(), seeded(mix(s.seed, Stream.GRADIENTS, i)):
                 grads = grad(objective(*batches.batch(i)).mean(), parameters, allow_unused=True)
             whole = [
                 torch.zeros_like(p) if g is None else g

@@ -15,12 +15,12 @@ from torch import Tensor
 from ..core.devices import usable_device
 from ..core.errors import ConfigError
 from ..core.numerics import covariance_of
+from ..core.streams import Stream, generator_for
 from ..flow import Flow
 from ..runs.lock import locked
 from ..runs.signals import stop_on_signals
 from ..training import Progress
 from ..training.fit import lines
-from ..training.sampler import mix
 from .fitting import MODELS, Fitting, Settings
 from .modes.cuts import climb_and_cut
 from .modes.laplace import laplace
@@ -146,7 +146,7 @@ def infer(
     tell = progress if callable(progress) else lines() if progress else None
     guard = contextlib.nullcontext() if folder is None else locked(folder)
     with stop_on_signals() as stop, guard:
-        target.check(torch.Generator().manual_seed(mix(seed, 10)))
+        target.check(generator_for(seed, Stream.TARGET_CHECK))
         size = target.space.size
 
         def over() -> bool:
@@ -179,9 +179,7 @@ def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tens
     """Mean and Cholesky factor of points in the declared region, where there is one."""
     if target.region.inside is None:
         return None
-    points = target.region.points(
-        target.space, scale, torch.Generator().manual_seed(mix(seed, 17))
-    ).double()
+    points = target.region.points(target.space, scale, generator_for(seed, Stream.REGION)).double()
     floor = 1e-6 * scale**2 * torch.eye(points.shape[1], dtype=torch.float64)
     return points.mean(0), torch.linalg.cholesky(covariance_of(points) + floor)
 

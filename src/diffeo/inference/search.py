@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..core.streams import Stream, generator_for
 from ..flow import Flow
 from ..training import Progress
-from ..training.sampler import mix
 from .chains.mcmc import Chains, latent_chains
 from .fitting import Fitting, Found, describes
 from .modes.laplace import Laplace
@@ -143,7 +143,7 @@ class Search:
         """Maxima of the log density where the flow has next to nothing: reverse KL drops modes, and
         its weights do not tell.
         """
-        generator = torch.Generator().manual_seed(mix(self.fitting.settings.seed, 12))
+        generator = generator_for(self.fitting.settings.seed, Stream.MODES)
         proper = self._heavy()
         for maximum in proper:
             u = maximum.sample(PROBES, generator)
@@ -206,7 +206,7 @@ class Search:
     def _bridged(self, best: Found, chains: Chains) -> Diagnostics:
         """The flow's figures, but log Z, which the chains know better."""
         fitting = self.fitting
-        generator = torch.Generator().manual_seed(mix(fitting.settings.seed, 14))
+        generator = generator_for(fitting.settings.seed, Stream.BRIDGE)
         _, of_q = fitting.draw(best.flow, generator)
         of_p = fitting.weights(best.flow, chains.samples.flatten(0, 1)).view(
             chains.samples.shape[:2]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError, DataError, ShapeError
+from ..core.streams import Stream, generator_for
 from ..data import Images, read_images
 from ..data.images.images import looks_like_images
 from ..flow import Flow
@@ -18,7 +19,7 @@ from ..runs.fingerprint import fingerprint
 from ..runs.processes import World
 from .arrays import Rows, as_rows
 from .evaluate import rows_per_pass
-from .sampler import ArrayBatches, Batches, StreamBatches, mix
+from .sampler import ArrayBatches, Batches, StreamBatches
 
 __all__ = ["Dataset"]
 
@@ -158,7 +159,7 @@ class Dataset:
         if len(self.train[0]) <= most:
             return self.train
         order = torch.randperm(
-            len(self.train[0]), generator=torch.Generator().manual_seed(mix(seed, 4))
+            len(self.train[0]), generator=generator_for(seed, Stream.SET_UP_ROWS)
         )[:most]
         return [t[order.to(t.device)] for t in self.train]
 
@@ -205,7 +206,7 @@ def _held_out(valid: Any) -> Rows:
 def _split(rows: int, share: float, seed: int, most: int) -> tuple[Tensor, Tensor]:
     if not 0 <= share < 1:
         raise ConfigError(f"the share of validation rows must lie in [0, 1), got {share}")
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, 0)))
+    order = torch.randperm(rows, generator=generator_for(seed, Stream.SPLIT))
     count = 0 if share == 0 else min(max(1, round(share * rows)), most, rows - 1)
     return order[count:].sort().values, order[:count].sort().values
 

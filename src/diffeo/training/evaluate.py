@@ -12,9 +12,9 @@ from torch import Tensor
 from ..core.errors import ConfigError, DataError
 from ..core.passes import passes, rows_per_pass
 from ..core.seeds import seeder
+from ..core.streams import mix
 from ..flow import Flow
 from .arrays import as_tensor
-from .sampler import mix
 
 __all__ = ["Evaluation", "evaluate", "log_probs", "rows_per_pass"]
 

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, DataError, TrainingError
 from ..core.seeds import seeder
+from ..core.streams import Stream, mix
 from ..runs import checkpoint
 from ..runs.metrics import Diary
 from ..runs.processes import World
 from ..runs.signals import StopRequest
 from .ema import Average
 from .objectives import Objective, blame
-from .sampler import Batches, mix
+from .sampler import Batches
 from .schedule import learning_rate
 
 __all__ = ["Loop", "LoopConfig", "Progress", "State"]
@@ -173,7 +174,7 @@ class Loop:
                 config.lr * state.lr_scale, self.fraction, state.step, config.warmup
             )
         self.optimizer.zero_grad(set_to_none=True)
-        with self.seeded(mix(config.seed, 2, state.step, self.world.rank)):
+        with self.seeded(mix(config.seed, Stream.STEP, state.step, self.world.rank)):
             losses = self.model(*batch)
             mean = losses.mean()
             mean.backward()
@@ -274,7 +275,7 @@ class Loop:
         self.objective.eval()
         passes = zip(*(v.split(self.config.eval_rows) for v in self.valid), strict=True)
         # the same noise each time, so that evaluations compare
-        with self.seeded(mix(self.config.seed, 3)):
+        with self.seeded(mix(self.config.seed, Stream.VALIDATION)):
             parts = [self.objective(*rows) for rows in passes]
         self.objective.train()
         losses = torch.cat(parts).double()
@@ -284,7 +285,7 @@ class Loop:
     @torch.no_grad()
     def _blame_valid(self) -> str:
         assert self.valid is not None
-        with self.seeded(mix(self.config.seed, 3)):
+        with self.seeded(mix(self.config.seed, Stream.VALIDATION)):
             losses = self.objective(*self.valid)
         return blame(losses, self.valid, range(len(self.valid[0])), self.names)
 

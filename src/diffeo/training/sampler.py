@@ -11,21 +11,10 @@ from torch import Tensor
 from ..core.arrays import has_mask
 from ..core.errors import DataError
 from ..core.seeds import seeded
+from ..core.streams import Stream, generator_for, mix
 from ..core.tensors import to_tensor
 
-__all__ = ["ArrayBatches", "Batches", "StreamBatches", "mix"]
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several integers (splitmix64), so that neighbouring seeds share
-    nothing.
-    """
-    state = 0x9E3779B97F4A7C15
-    for number in numbers:
-        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
+__all__ = ["ArrayBatches", "Batches", "StreamBatches"]
 
 
 class Batches(Protocol):
@@ -69,7 +58,7 @@ class ArrayBatches:
     def _index(self, step: int) -> Tensor:
         epoch, k = divmod(step, self.steps_per_epoch or 1)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(mix(self.seed, 1, epoch))
+            generator = generator_for(self.seed, Stream.BATCHES, epoch)
             self._epoch, self._order = (
                 epoch,
                 torch.randperm(len(self.arrays[0]), generator=generator),
@@ -104,9 +93,9 @@ class StreamBatches:
 
     def _take(self) -> tuple[Tensor, ...]:
         self._next += 1
-        item = self._drawn(mix(self.seed, 5, self._passes, self._next))
+        item = self._drawn(mix(self.seed, Stream.ITERABLE, self._passes, self._next))
         if item is None:
-            item = self._drawn(mix(self.seed, 5, self._passes), again=True)
+            item = self._drawn(mix(self.seed, Stream.ITERABLE, self._passes), again=True)
         if item is None:
             raise DataError(
                 "the iterable of batches is exhausted: pass one that can be iterated again, such as"

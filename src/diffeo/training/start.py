@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ..core.links import Links, context_for
 from ..core.seeds import seeded
+from ..core.streams import Stream, mix
 from ..flow import Flow
 from ..layers import Regress, Standardize
 from ..models import MODELS
 from .evaluate import log_probs
-from .sampler import mix
 
 __all__ = ["NEAR", "Start", "fall_back", "set_up", "take_out", "undo"]
 
@@ -130,7 +130,7 @@ def undo(flow: Flow) -> None:
 
 def set_up(flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
     """Data-dependent set-up; noise that it needs comes from `seed`."""
-    with seeded(mix(seed, 9)):
+    with seeded(mix(seed, Stream.SET_UP)):
         flow.initialize(*rows)
 
 
@@ -172,7 +172,7 @@ def _fit(
 ) -> None:
     """As in the chain, but without the links that come after it."""
     x, context = rows[0].to(flow.device), None
-    with seeded(mix(seed, 9)):
+    with seeded(mix(seed, Stream.SET_UP)):
         if flow.context_shape is not None:
             context = rows[1].to(flow.device)
             context = (

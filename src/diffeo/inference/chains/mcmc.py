@@ -16,14 +16,13 @@ from torch import Tensor
 
 from ...bases.base import uniform
 from ...core.errors import ConfigError, ContextError, ExactnessError, InferenceError, ShapeError
+from ...core.streams import Stream, generator_for
 from ...flow import Flow
-from ...training.sampler import mix
 from .convergence import ess_bulk, ess_tail, rhat
 from .hmc import LogDensity, Move, State, StepSize, choose, evaluate, hmc_move, hmc_step, metropolis
 
 __all__ = ["Chains", "hmc_step", "latent_chains"]
 
-STREAM = 9  # of random numbers
 TRIES = 50  # rounds of draws, to find points of positive density to start from
 MOST_LEAPFROGS = 32
 MOST_RHAT, LEAST_ESS = 1.01, 400.0  # Vehtari et al. 2021, §4
@@ -116,7 +115,7 @@ def latent_chains(
     (torch.Size([16, 200, 2]), True)
     """
     _check(flow, chains, steps, warmup, local)
-    generator = generator or torch.Generator().manual_seed(mix(seed, STREAM))
+    generator = generator or generator_for(seed, Stream.CHAINS)
     with _evaluating(flow):
         sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local, tell, over)
         complete = sampler.run(warmup, steps, math.inf if deadline is None else deadline)

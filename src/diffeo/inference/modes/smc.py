@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from ...core.numerics import covariance_of
-from ...training.sampler import mix
+from ...core.streams import Stream, generator_for
 from ..chains.hmc import LogDensity, State, choose, evaluate, metropolis
 from ..weights.diagnostics import ess
 
 __all__ = ["Populations", "Reference", "tempered_smc"]
 
-STREAM = 15  # of random numbers
 EVEN = 0.6  # effective sample size after a rise of the temperature, as a share of the population
 MOVES, LAST_MOVES = 3, 6  # Hamiltonian trajectories at each temperature, and at the last one
 LEAPFROGS = 5
@@ -125,7 +124,7 @@ def tempered_smc(
     True
     """
     sampler = _Sampler(
-        target, reference, populations, particles, torch.Generator().manual_seed(mix(seed, STREAM))
+        target, reference, populations, particles, generator_for(seed, Stream.PARTICLES)
     )
     complete = sampler.run(over)
     points = reference.points(sampler.state.z).view(populations, particles, -1)

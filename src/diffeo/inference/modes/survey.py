@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core.numerics import covariance_of
-from ...training.sampler import mix
+from ...core.streams import Stream, mix
 from ..chains.hmc import LogDensity
 from .laplace import MOST_MODES, Laplace, climb_from, factor_of
 from .mixture import moments
@@ -30,7 +30,6 @@ NARROWER = 3.0  # where hardly a draw of the reference has a positive density
 ROUNDS = 4  # of tempering, with a reference that has become wider
 CLIMBS, BATCH = 96, 12  # climbs from particles that no maximum accounts for, and how many at once
 NEAR = 4.0  # standard deviations beyond √D within which a maximum accounts for a particle
-STREAM = 16  # of random numbers
 APART = 4.0  # standard errors between two values of log Z that do not agree
 NOISY = 0.5  # nats: a standard error of the populations' log Z that vouches for nothing
 FEW = 10  # coordinates up to which narrow modes are met wherever they are
@@ -94,7 +93,7 @@ class Survey:
 
     def temper(self, target: LogDensity, over: Callable[[], bool] = lambda: False) -> None:
         """Make new populations, and look for maxima from those that are not kept apart."""
-        stream = mix(self.seed, STREAM, self.rounds)
+        stream = mix(self.seed, Stream.SURVEY, self.rounds)
         self.rounds += 1
         self.whole = tempered_smc(target, self.reference, seed=stream, over=over)
         if self.complete:
@@ -120,7 +119,7 @@ def survey(
     """
     maxima = list(maxima)
     climb_where_unexplained(
-        maxima, target, size, scale=scale, seed=mix(seed, STREAM, ROUNDS), over=over
+        maxima, target, size, scale=scale, seed=mix(seed, Stream.SURVEY, ROUNDS), over=over
     )
     result = Survey(maxima, _reference(maxima, size, scale), seed)
     for _ in range(ROUNDS):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
+from ...core.streams import Stream, generator_for
 from ...flow import Flow
 from ...training import Objective
-from ...training.sampler import mix
 from ..chains.hmc import LogDensity
 from .path import decode_with_score
 
@@ -30,7 +30,6 @@ Gradient = Literal["path", "total"]
 OUTSIDE = 1e3  # nats of a batch that lies outside the support
 LEAST_SHARE = 0.1  # of the draws inside, so that few of them do not make a huge step
 HELD_OUT = 4  # one draw in so many is kept to compare weights on
-STREAM = 18  # of random numbers
 
 
 class VariationalObjective(Objective):
@@ -99,7 +98,7 @@ class Jeffreys(VariationalObjective):
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def losses(self, z: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(mix(self.seed, STREAM, int(self.calls)))
+        generator = generator_for(self.seed, Stream.DIVERGENCES, int(self.calls))
         self.calls += 1
         rows = torch.randint(len(self.points), (len(z),), generator=generator)
         return _reverse(self.flow, self.target, z) - self.flow.log_prob(

@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...core.streams import Stream, generator_for
 from ...flow import Flow
-from ...training.sampler import mix
 from ..chains.hmc import LogDensity
 from .ais import AnnealedSampler
 from .divergences import VariationalObjective
@@ -56,7 +56,7 @@ class FAB(VariationalObjective):
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def losses(self, z: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(mix(self.seed, 8, int(self.calls)))
+        generator = generator_for(self.seed, Stream.FAB, int(self.calls))
         if int(self.calls) % self.refresh == 0:
             self._remember(z, generator)
         self.calls += 1

@@ -7,15 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...core.distribution import Distribution
-from ...training.sampler import mix
+from ...core.streams import Stream, generator_for
 
 __all__ = ["NoiseBatches"]
-
-TRAIN, HELD = 6, 7  # streams of random numbers
 
 
 @dataclass
@@ -28,15 +25,15 @@ class NoiseBatches:
     steps_per_epoch: int | None = None
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
-        return (self._draw(TRAIN, step, self.size),)
+        return (self._draw(Stream.NOISE_BATCHES, step, self.size),)
 
     def held_out(self, count: int) -> list[Tensor]:
         """Noise that no training step sees, to compare weights on."""
-        return [self._draw(HELD, 0, count)]
+        return [self._draw(Stream.NOISE_VALIDATION, 0, count)]
 
     def rows(self, step: int) -> Sequence[int]:
         return range(self.size)
 
-    def _draw(self, stream: int, step: int, count: int) -> Tensor:
-        generator = torch.Generator().manual_seed(mix(self.seed, stream, step))
+    def _draw(self, stream: Stream, step: int, count: int) -> Tensor:
+        generator = generator_for(self.seed, stream, step)
         return self.base.sample((count,), generator=generator)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...core.passes import passes
 from ...core.seeds import seeder
+from ...core.streams import Stream, mix
 from ...data import Table
 from ...flow import Flow
 from ...training import FitResult
-from ...training.sampler import mix
 
 __all__ = ["Rows", "baseline_rows", "collect", "noise_seed", "parted", "sample", "some"]
 
@@ -103,7 +103,7 @@ def noise_seed(result: FitResult) -> int:
     """The seed of the dequantisation noise in validation: the report's figure is then the one that
     training printed.
     """
-    return mix(int(result.settings.get("seed", 0)), 3)
+    return mix(int(result.settings.get("seed", 0)), Stream.VALIDATION)
 
 
 @torch.no_grad()
