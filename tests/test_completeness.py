@@ -4,12 +4,15 @@ more.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,34 +30,9 @@ from cases import (
     TRANSFORMS,
     Encoder,
 )
+from diffeo.core import errors as core_errors
 
-PUBLIC = {
-    # classes and functions
-    "Chain",
-    "Distribution",
-    "Flow",
-    "FlowEstimator",
-    "Inverse",
-    "Transform",
-    "check",
-    "fit",
-    "infer",
-    "load",
-    "read_images",
-    "read_table",
-    "save",
-    # rooms
-    "bases",
-    "conditioners",
-    "data",
-    "inference",
-    "latents",
-    "layers",
-    "maps",
-    "models",
-    "partitions",
-    "training",
-}
+ROOT = Path(__file__).parent.parent
 
 
 def exported(room: str) -> dict[str, Any]:
@@ -165,15 +143,50 @@ def test_every_public_class_is_abstract_or_final() -> None:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def test_public_names() -> None:
-    assert set(diffeo.__all__) == PUBLIC
-    assert set(dir(diffeo)) >= PUBLIC
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.py"]
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+def mentioned() -> set[str]:
+    """The names of diffeo that pages and examples use: `diffeo.NAME`, `from diffeo import NAME`."""
+    texts = [page.read_text() for pattern in PAGES for page in sorted(ROOT.glob(pattern))]
+    text = "\n".join(texts)
+    names = set(re.findall(r"(?<![\w./-])diffeo\.([A-Za-z]\w*)", text))
+    for line in re.findall(r"^from diffeo import (.+)$", text, flags=re.MULTILINE):
+        names |= {name.strip() for name in line.split(",")}
+    return names
+
+
+def test_public_names_are_those_of_the_stub() -> None:
+    """`__init__.pyi` is the one list: what type checkers see is what there is."""
+    stub = ast.parse(Path(diffeo.__file__).with_suffix(".pyi").read_text())
+    imported = {
+        alias.asname
+        for line in stub.body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+    assert imported == set(diffeo.__all__)
+    assert set(dir(diffeo)) >= imported
+
+
+@pytest.mark.parametrize("name", diffeo.__all__)
 def test_public_name_resolves(name: str) -> None:
     thing = getattr(diffeo, name)
     assert inspect.ismodule(thing) or callable(thing)
+
+
+def test_pages_and_examples_use_public_names_alone() -> None:
+    assert "infer" in mentioned()  # the pages were read
+    assert mentioned() <= set(diffeo.__all__)
+
+
+def test_errors_are_one_tree() -> None:
+    """Public as `diffeo.errors`; the rooms import the same classes from `core`."""
+    classes = {name: thing for name, thing in vars(diffeo.errors).items() if inspect.isclass(thing)}
+    assert sorted(classes) == sorted(diffeo.errors.__all__)
+    for name, error in classes.items():
+        assert issubclass(error, diffeo.errors.DiffeoError)
+        assert getattr(core_errors, name) is error
 
 
 def test_unknown_name() -> None:
@@ -201,7 +214,7 @@ def loaded_after(statement: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": ""},
+        env={**os.environ, "PYTHONPATH": str(Path(diffeo.__file__).parents[1])},
     )
     return set(done.stdout.split())
 
@@ -210,9 +223,8 @@ HEAVY = {"duckdb", "pyarrow", "sklearn", "matplotlib", "typer", "rich", "pandas"
 
 
 def test_import_diffeo_is_lazy() -> None:
-    assert not loaded_after("import diffeo; diffeo.__version__; dir(diffeo)") & (
-        HEAVY | {"torch", "numpy"}
-    )
+    statement = "import diffeo; diffeo.__version__; dir(diffeo); diffeo.errors.DiffeoError"
+    assert not loaded_after(statement) & (HEAVY | {"torch", "numpy"})
 
 
 def test_import_models_is_light() -> None:

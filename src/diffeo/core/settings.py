@@ -21,7 +21,7 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
 
     >>> one_of("mixing", "LU", ["none", "lu"])
     Traceback (most recent call last):
-    diffeo.core.errors.ConfigError: unknown mixing 'LU': write 'lu'
+    diffeo.errors.ConfigError: unknown mixing 'LU': write 'lu'
     """
     known = list(choices)
     if isinstance(value, str) and value in known:
