@@ -40,6 +40,7 @@ from diffeo.conditioners import (
     TorusNet,
     Transformer,
 )
+from diffeo.core.links import Links
 from diffeo.layers import (
     ActNorm,
     Columns,
@@ -417,8 +418,8 @@ def _standardised(shape: Shape, **options: object) -> Case:
     )
 
 
-def _chain(context: Shape | None) -> Callable[[], Transform]:
-    def build() -> Transform:
+def _chain(context: Shape | None) -> Callable[[], Chain]:
+    def build() -> Chain:
         torch.default_generator.manual_seed(5)
         net = CONDITIONERS["mlp"]
         links = [
@@ -429,6 +430,16 @@ def _chain(context: Shape | None) -> Callable[[], Transform]:
             Coupling((4,), MAPS["spline"], net, Halves(flip=True)),
         ]
         return Chain(links)
+
+    return build
+
+
+def _inverted(context: Shape | None, chain: type[Links] = Chain) -> Callable[[], Transform]:
+    """The inverse of such a chain, without the layers that are set up from data."""
+
+    def build() -> Transform:
+        links = [t for t in _chain(context)() if not isinstance(t, (Standardize, ActNorm))]
+        return Inverse(chain(links))
 
     return build
 
@@ -494,7 +505,7 @@ def _layers() -> Iterator[tuple[str, Case]]:
     yield "chain/context", Case((4,), (2,), _chain((2,)), normal(4))
     yield "recompute", Case((4,), None, lambda: Recompute(_chain(None)()), normal(4))
     yield "recompute/context", Case((4,), (2,), lambda: Recompute(_chain((2,))()), normal(4))
-    yield "recompute/inverse", Case((4,), (2,), lambda: Recompute(_chain((2,))()).inv, normal(4))
+    yield "recompute/inverse", Case((4,), (2,), _inverted((2,), Recompute), normal(4))
     yield (
         "recompute/scales",
         Case((2, 4, 4), (2,), lambda: _scales(Recompute), normal(2, 4, 4), identity=False),
@@ -510,8 +521,8 @@ def _layers() -> Iterator[tuple[str, Case]]:
             identity=False,
         ),
     )
-    yield "inverse", Case((4,), None, lambda: Inverse(_chain(None)()), normal(4))
-    yield "inverse/context", Case((4,), (2,), lambda: Inverse(_chain((2,))()), normal(4))
+    yield "inverse", Case((4,), None, _inverted(None), normal(4))
+    yield "inverse/context", Case((4,), (2,), _inverted((2,)), normal(4))
     yield (
         "inverse/flatten",
         Case((6,), None, lambda: Flatten((2, 3)).inv, normal(6), identity=False),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
+from .errors import ConfigError
 from .shapes import Shape
 
 __all__ = ["Inverse", "Transform"]
@@ -114,7 +115,16 @@ class Transform(nn.Module, ABC):
 
 
 class Inverse(Transform):
-    """A transform with its two directions exchanged."""
+    """A transform with its two directions exchanged: forward is x = f⁻¹(y), inverse y = f(x).
+
+    `initialize` raises `ConfigError` for a transform that is set up from the data that goes into
+    it, as an inverse is given what comes out; an `ActNorm` that is set up already stays as it is.
+
+    >>> import torch, diffeo
+    >>> layer = diffeo.layers.Positive()
+    >>> diffeo.Inverse(layer)(layer(torch.tensor([[3.0]]))[0])[0]
+    tensor([[3.]])
+    """
 
     def __init__(self, transform: Transform) -> None:
         super().__init__()
@@ -131,6 +141,15 @@ class Inverse(Transform):
         out: tuple[Tensor, Tensor] = self.transform(y, context)
         return out
 
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        for part in self.transform.modules():
+            if isinstance(part, Transform) and _awaits_data(part):
+                raise ConfigError(
+                    f"{type(part).__name__} is set up from the data that goes into it, which its"
+                    " inverse is not given: initialize an ActNorm before it is inverted, put other"
+                    " layers into the chain as they are"
+                )
+
     def forward_shape(self, shape: Shape) -> Shape:
         return self.transform.inverse_shape(shape)
 
@@ -140,3 +159,11 @@ class Inverse(Transform):
     @property
     def inv(self) -> Transform:
         return self.transform
+
+
+def _awaits_data(part: Transform) -> bool:
+    """Does `initialize` set up the part itself, not just what it holds, and has not done so?"""
+    if type(part).initialize is Transform.initialize or getattr(part, "initialized", False):
+        return False
+    holds = any(isinstance(inner, Transform) for inner in part.modules() if inner is not part)
+    return bool(part.state_dict()) and not holds
