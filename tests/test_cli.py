@@ -294,7 +294,7 @@ def test_bad_input_gets_one_line_and_the_old_model_stays(
 def test_a_refused_second_run_touches_nothing(
     tmp_path: Path, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from diffeo.runs.lock import locked
+    from diffeo.runs import lock_folder
 
     before = (model / "options.json").read_text()
     command = [
@@ -308,7 +308,7 @@ def test_a_refused_second_run_touches_nothing(
         "--seed",
         "9",
     ]
-    with locked(model):
+    with lock_folder(model):
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "in use by process" in done.stderr

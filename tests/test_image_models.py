@@ -26,7 +26,7 @@ from diffeo.layers import ActNorm, Conv1x1, Coupling, Dequantize, Logit, Pad, Po
 from diffeo.maps import Additive, Affine, ElementwiseMap, RQSpline
 from diffeo.models.images.frame import multiscale
 from diffeo.partitions import Channels, Checkerboard
-from diffeo.runs.fingerprint import fingerprint
+from diffeo.runs import fingerprint
 from diffeo.training import NegativeLogLikelihood, evaluate
 from diffeo.training.dataset import Dataset
 from diffeo.training.defaults import recommend_images

@@ -21,7 +21,7 @@ from diffeo.core.errors import CheckpointError, ConfigError
 from diffeo.inference import AlphaDivergence, all_found, laplace
 from diffeo.inference.modes.mixture import weigh_modes
 from diffeo.inference.weights.bridge import bridge
-from diffeo.runs.signals import stop_on_signals
+from diffeo.runs import stop_on_signals
 
 FAST = {"steps": 60, "samples": 2_000, "hidden": (16,), "layers": 2, "model": "realnvp"}
 

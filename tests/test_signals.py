@@ -184,7 +184,7 @@ def test_a_script_ends_by_the_signal_after_saving(
 
 
 def test_why_a_run_could_not_save_is_said_before_it_ends() -> None:
-    code = "import os, signal; from diffeo.runs.signals import stop_on_signals\n"
+    code = "import os, signal; from diffeo.runs import stop_on_signals\n"
     code += (
         "with stop_on_signals():\n os.kill(os.getpid(), signal.SIGTERM)\n raise OSError('the disk"
         " is full')"

@@ -17,7 +17,7 @@ from torch import Tensor
 import diffeo
 from diffeo.layers import Regress
 from diffeo.report.tables.baselines import baselines
-from diffeo.runs.signals import stop_on_signals
+from diffeo.runs import stop_on_signals
 from diffeo.training import Progress
 
 Rows = tuple[Tensor, Tensor | None]

@@ -22,7 +22,7 @@ from torch import Tensor
 import diffeo
 from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from diffeo.core.files import sha256
-from diffeo.runs.signals import stop_on_signals
+from diffeo.runs import stop_on_signals
 from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
@@ -226,16 +226,16 @@ def test_a_damaged_checkpoint_is_said(cut: tuple[Path, Tensor], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", [None, "", "[]\n", "{", '{"step": 0}\n', "\0", "\xff"])
-def test_weights_do_not_depend_on_the_diary(
+def test_weights_do_not_depend_on_the_metrics_log(
     text: str | None, cut: tuple[Path, Tensor], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(cut[0], tmp_path / "run")
-    diary = folder / "metrics.jsonl"
-    diary.unlink() if text is None else diary.write_bytes(text.encode("latin1"))
+    log = folder / "metrics.jsonl"
+    log.unlink() if text is None else log.write_bytes(text.encode("latin1"))
     with pytest.warns(UserWarning, match=r"metrics.jsonl: \d+ of \d+ lines are lost"):
         result = resumed(folder)
     assert torch.equal(weights(result.flow), cut[1])
-    assert [json.loads(line) for line in diary.read_text().splitlines()] == result.history
+    assert [json.loads(line) for line in log.read_text().splitlines()] == result.history
 
 
 def run_of(**changes: object) -> Callable[[str], str]:
@@ -380,7 +380,7 @@ def test_one_bad_step_is_skipped_and_counted() -> None:
 def test_three_bad_steps_roll_back_to_half_the_learning_rate() -> None:
     loop = run_poisoned(dict.fromkeys((20, 21, 22), float("nan")))
     assert (loop.state.rollbacks, loop.state.lr_scale) == (1, 0.5)
-    assert [line["to"] for line in loop.diary.history if line.get("event") == "rollback"] == [20]
+    assert [line["to"] for line in loop.metrics.history if line.get("event") == "rollback"] == [20]
 
 
 def test_three_roll_backs_stop_with_finite_weights() -> None:
@@ -390,7 +390,7 @@ def test_three_roll_backs_stop_with_finite_weights() -> None:
 
 def test_reg_18_a_jump_of_the_loss_is_noticed_and_the_best_weights_kept() -> None:
     loop = run_poisoned({120: 1e9})
-    assert [line["step"] for line in loop.diary.history if line.get("event") == "jump"] == [120]
+    assert [line["step"] for line in loop.metrics.history if line.get("event") == "jump"] == [120]
     assert loop.state.best is not None
     assert loop.state.best["loss"] < 0.5
 
@@ -580,7 +580,7 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
     assert torch.equal(weights(diffeo.load(tmp_path / "m")), one)
 
 
-def test_the_diary_has_no_clock_in_it(tmp_path: Path) -> None:
+def test_the_metrics_log_has_no_clock_in_it(tmp_path: Path) -> None:
     diffeo.fit(small(), rows(), steps=20, out=tmp_path)
     keys = {
         key

@@ -129,13 +129,13 @@ def _made(folder: Path) -> Iterator[None]:
     """Make a folder and hold its lock; when reading the data fails, do not leave an empty one
     behind.
     """
-    from ..runs.lock import locked
+    from ..runs import lock_folder
 
     new = not folder.exists()
     make_folder(folder)
     try:
         # so that a run that has the folder keeps its options and its list of rejects
-        with locked(folder):
+        with lock_folder(folder):
             yield
     except BaseException:  # also when interrupted
         if new and {path.name for path in folder.iterdir()} <= {".lock", "cache"}:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ..runs.signals import StopRequest
+    from ..runs import StopRequest
 
 __all__ = ["exits_on_signals", "saves_on_signals"]
 
@@ -23,7 +23,7 @@ def saves_on_signals() -> Iterator[StopRequest]:
     """Inside, a first signal ends training, which saves; what it came to is still said; then the
     command exits.
     """
-    from ..runs.signals import stop_on_signals
+    from ..runs import stop_on_signals
 
     with stop_on_signals(send_again=False) as stop:
         yield stop

@@ -9,17 +9,15 @@ import hashlib
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from .errors import DataError
 
 __all__ = [
     "atomic",
     "fsync_folder",
-    "held",
     "open_regular",
     "refuse_special",
     "sha256",
@@ -83,31 +81,6 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-@contextlib.contextmanager
-def held(folder: Path, patience: float) -> Iterator[None]:
-    """Hold a folder against other processes and threads that ask for it; raises `TimeoutError`
-    after `patience` seconds.
-
-    The system frees it when the process ends, however it ends. Where folders cannot be locked
-    (Windows) nothing is held.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        end = time.monotonic() + patience
-        while not _locked(fcntl, descriptor):
-            if time.monotonic() > end:
-                raise TimeoutError(None, "another process is saving there", str(folder))
-            time.sleep(0.01)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def sha256(path: Path) -> str:
     """The hex digest of a file's content."""
     with path.open("rb") as file:
@@ -129,16 +102,6 @@ def refuse_special(path: Path) -> None:
         raise DataError(
             f"{path}: is {kind}, not a file; save what it gives to a file and name that"
         )
-
-
-def _locked(fcntl: Any, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
 
 
 def _umask() -> int:

@@ -23,9 +23,7 @@ from ..core.streams import Stream, generator_for, mix
 from ..flow import Flow
 from ..layers import Flatten, Whiten
 from ..models import nsf, realnvp
-from ..runs.fingerprint import fingerprint
-from ..runs.same_run import earlier_settings, same_run
-from ..runs.signals import StopRequest
+from ..runs import StopRequest, begin_run, fingerprint, recorded_settings
 from ..training import Loop, LoopConfig, Progress
 from .chains.mcmc import Chains
 from .modes.laplace import MOST_MODES
@@ -229,7 +227,7 @@ class Fitting:
         left = self.until(objective.flow) - time.monotonic()
         minutes = None if math.isinf(left) else max(1e-3, left / 60)
         folder = self._place(name, s)
-        before = earlier_settings(folder, self.resume)
+        before = recorded_settings(folder, resume=self.resume)
         config = LoopConfig(
             steps=steps,
             minutes=minutes,
@@ -257,7 +255,7 @@ class Fitting:
         )
         state = loop.run(self.resume)
         self.limited |= state.finished == "limit" and state.step < steps
-        return loop.diary.history
+        return loop.metrics.history
 
     def _place(self, name: str, s: Settings) -> Path | None:
         """The attempt's own folder."""
@@ -294,12 +292,12 @@ class Fitting:
             **plain,
         }
         settings = asdict(config) | {"batch_size": s.batch_size, "scale": s.scale}
-        same_run(
+        begin_run(
             folder,
-            self.resume,
-            {"values of the log density": fingerprint(values)},
-            chosen,
-            settings,
+            resume=self.resume,
+            data={"values of the log density": fingerprint(values)},
+            recipe=chosen,
+            settings=settings,
         )
 
     def _teller(self, name: str) -> Callable[[Progress], None] | None:

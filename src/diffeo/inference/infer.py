@@ -17,8 +17,7 @@ from ..core.errors import ConfigError
 from ..core.numerics import covariance_of
 from ..core.streams import Stream, generator_for
 from ..flow import Flow
-from ..runs.lock import locked
-from ..runs.signals import stop_on_signals
+from ..runs import lock_folder, stop_on_signals
 from ..training import Progress
 from ..training.fit import lines
 from .fitting import MODELS, Fitting, Settings
@@ -144,7 +143,7 @@ def infer(
         raise ConfigError(f"reference has {len(known)} draws: give at least 2")
     folder = None if out is None else Path(out)
     tell = progress if callable(progress) else lines() if progress else None
-    guard = contextlib.nullcontext() if folder is None else locked(folder)
+    guard = contextlib.nullcontext() if folder is None else lock_folder(folder)
     with stop_on_signals() as stop, guard:
         target.check(generator_for(seed, Stream.TARGET_CHECK))
         size = target.space.size

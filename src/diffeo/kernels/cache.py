@@ -12,12 +12,12 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.files import fsync_folder, open_regular, sha256
+from ..core.locks import acquire
 
 __all__ = ["folder", "locked", "publish", "whole"]
 
@@ -133,20 +133,5 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
         return
     with open(descriptor, "rb") as file:
-        _wait_for(file.fileno(), time.monotonic() + seconds)
+        acquire(file.fileno(), seconds)
         yield
-
-
-def _wait_for(descriptor: int, end: float) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    while time.monotonic() < end:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        except OSError:
-            return None
-    return None

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.errors import CheckpointError
 from ..core.files import fsync_folder, sha256
 
-__all__ = ["read_newest", "write"]
+__all__ = ["read_checkpoint", "write_checkpoint"]
 
 KEEP = 2
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -24,7 +24,9 @@ TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 S = TypeVar("S")
 
 
-def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
+) -> None:
     """Write checkpoint `step-N` under `folder`: into a temporary folder, fsync, rename, fsync; then
     drop old ones.
 
@@ -49,7 +51,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_newest(
+def read_checkpoint(
     folder: Path, parse: Callable[[bytes], S]
 ) -> tuple[dict[str, Tensor], S, list[str]] | None:
     """The newest undamaged checkpoint: tensors, state, and words on damaged newer ones; None when

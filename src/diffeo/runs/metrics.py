@@ -1,4 +1,4 @@
-"""The diary of a run: one JSON object a line, nothing in it that depends on the clock."""
+"""The metrics log of a run: one JSON object a line, nothing in it that depends on the clock."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from ..core.errors import CheckpointError
 from ..core.files import write_atomic
 
-__all__ = ["Diary"]
+__all__ = ["MetricsLog"]
 
 
-class Diary:
+class MetricsLog:
     """`metrics.jsonl` of a run folder, and the same lines in `history`; without a folder, in memory
     only.
     """
@@ -22,11 +22,11 @@ class Diary:
         self.path = None if folder is None else folder / "metrics.jsonl"
         self.history: list[dict[str, Any]] = []
 
-    def start(self, lines: int) -> str | None:
-        """Keep the first `lines` lines, those that a checkpoint vouches for, and drop what came
-        after.
+    def truncate(self, lines: int) -> str | None:
+        """Keep the first `lines` lines, those written before a checkpoint, and drop the others.
 
-        Weights do not depend on them: in words what is missing, None when all is there.
+        Returns a sentence on lines that are missing, None when all are there: weights do not depend
+        on them.
         """
         if self.path is None:
             return None

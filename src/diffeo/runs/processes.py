@@ -1,4 +1,4 @@
-"""One process or several: `torchrun` starts them, the loop asks here."""
+"""The processes of a distributed run, which `torchrun` starts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-__all__ = ["World"]
+__all__ = ["Processes"]
 
 
 @dataclass(frozen=True)
-class World:
-    """This process's rank and how many there are."""
+class Processes:
+    """The rank of this process and the number of all."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
-    def join(cls, device: torch.device) -> World:
+    def join(cls, device: torch.device) -> Processes:
         """Join the process group that `torchrun` announced in the environment, if it did."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
@@ -43,7 +43,7 @@ class World:
         return nn.parallel.DistributedDataParallel(module) if self.size > 1 and trains else module
 
     def largest(self, value: float) -> float:
-        """The largest of a number over all processes, so that all take the same decision."""
+        """The maximum of a number over all processes, so that all take the same decision."""
         if self.size == 1:
             return value
         number = torch.tensor([value], dtype=torch.float64)

@@ -19,7 +19,8 @@ from typing import BinaryIO, TypeVar
 import pydantic
 
 from ..core.errors import StoreError
-from ..core.files import fsync_folder, held, open_regular, sha256, write_atomic
+from ..core.files import fsync_folder, open_regular, sha256, write_atomic
+from ..core.locks import locked_folder
 from ..core.text import printable
 from .config import FORMAT, MAX_JSON, parse_json
 
@@ -129,7 +130,7 @@ def commit(folder: Path, write: Callable[[], None]) -> None:
     """Save a model: `write` writes the `.new` files but the manifest. One process or thread at a
     time does.
     """
-    with held(folder, PATIENCE):
+    with locked_folder(folder, PATIENCE):
         _settle(folder)
         write()
         hashes = {name: sha256(folder / f"{name}.new") for name in (WEIGHTS, CONFIG)}

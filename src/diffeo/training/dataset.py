@@ -15,8 +15,7 @@ from ..core.streams import Stream, generator_for
 from ..data import Images, read_images
 from ..data.images.images import looks_like_images
 from ..flow import Flow
-from ..runs.fingerprint import fingerprint
-from ..runs.processes import World
+from ..runs import Processes, fingerprint
 from .arrays import Rows, as_rows
 from .evaluate import rows_per_pass
 from .sampler import ArrayBatches, Batches, StreamBatches
@@ -118,11 +117,13 @@ class Dataset:
             "valid": len(self.valid[0]) if self.valid is not None else 0,
         }
 
-    def batches(self, size: int, seed: int, world: World) -> Batches:
+    def batches(self, size: int, seed: int, processes: Processes) -> Batches:
         if self.train is None or self.train_index is None:
             assert self.stream is not None
             return StreamBatches(self.stream, self.place, seed)
-        return ArrayBatches(self.train, self.train_index, size, seed, (world.rank, world.size))
+        return ArrayBatches(
+            self.train, self.train_index, size, seed, (processes.rank, processes.size)
+        )
 
     def prints(self) -> dict[str, Any]:
         parts = {"training": self.train, "validation": self.valid}

@@ -19,10 +19,14 @@ from ..core.errors import ConfigError, TrainingError
 from ..core.text import visible
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
-from ..runs.lock import locked
-from ..runs.processes import World
-from ..runs.same_run import earlier_settings, same_run
-from ..runs.signals import StopRequest, stop_on_signals
+from ..runs import (
+    Processes,
+    StopRequest,
+    begin_run,
+    lock_folder,
+    recorded_settings,
+    stop_on_signals,
+)
 from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
@@ -143,9 +147,11 @@ def fit(
         raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
     place = torch.device(device) if device is not None else flow.device
     flow.to(place)
-    world = World.join(place)
+    processes = Processes.join(place)
     folder = None if out is None else Path(out)
-    guard = locked(folder) if folder is not None and world.first else contextlib.nullcontext()
+    guard = (
+        lock_folder(folder) if folder is not None and processes.first else contextlib.nullcontext()
+    )
     with guard:
         image = len(flow.event_shape) == 3
         data = Dataset.of(
@@ -162,10 +168,10 @@ def fit(
         dims = math.prod(flow.event_shape)
         advice = recommend_images(data.size, dims) if image else recommend(data.size, dims)
         size = batch_size if batch_size is not None else advice.batch_size
-        batches = data.batches(size, seed, world)
+        batches = data.batches(size, seed, processes)
         often = 20 if image else 100  # scoring and drawing images is dear
         limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
-        before = earlier_settings(folder, resume)
+        before = recorded_settings(folder, resume=resume)
         chosen = LoopConfig(
             steps=limit,
             minutes=minutes,
@@ -193,11 +199,13 @@ def fit(
         if before and earlier is not None and earlier.get("start") is not None:
             undo(flow)  # the run begins again as it began, and its checkpoint has the rest
             set_it_up = True
-        if folder is not None and world.first:
-            same_run(folder, resume, data.prints(), flow.recipe, settings)
+        if folder is not None and processes.first:
+            begin_run(
+                folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
+            )
         tell = progress if callable(progress) else lines() if progress else None
         beginning = _begin(flow, data, seed) if set_it_up else _Beginning()
-        if beginning.start is not None and tell is not None and world.first:
+        if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
         if image and tell is not None:
             tell = _in_bits(tell, math.prod(flow.event_shape))
@@ -209,7 +217,16 @@ def fit(
         )
         with stop_on_signals() as stop:  # until here there is nothing to save
             loop = Loop(
-                objective, batches, data.valid, chosen, world, folder, data.names, stop, tell, show
+                objective,
+                batches,
+                data.valid,
+                chosen,
+                processes=processes,
+                folder=folder,
+                names=data.names,
+                stop=stop,
+                tell=tell,
+                show=show,
             )
             return _finish(loop, data, folder, settings, resume, stop, beginning)
 
@@ -263,7 +280,7 @@ def _finish(
         with recomputing(flow) if settings["memory"] == "invert" else contextlib.nullcontext():
             state = loop.run(resume)
     except TrainingError:
-        if folder is not None and loop.world.first and loop.best:
+        if folder is not None and loop.processes.first and loop.best:
             store.save(flow, folder)  # the best weights, which are finite
         raise
     start = _fall_back(loop, flow, state, beginning.rows) or beginning.start
@@ -284,11 +301,11 @@ def _finish(
     if start is not None:
         summary["start"] = start.as_dict()
     flow.metadata = {**flow.metadata, "training": summary}
-    if folder is not None and loop.world.first:
+    if folder is not None and loop.processes.first:
         store.save(flow, folder)
     return FitResult(
         flow=flow,
-        history=loop.diary.history,
+        history=loop.metrics.history,
         best=best,
         rows=data.counts,
         steps=state.step,

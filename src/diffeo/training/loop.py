@@ -19,10 +19,7 @@ from torch import Tensor, nn
 from ..core.errors import CheckpointError, DataError, TrainingError
 from ..core.seeds import seeder
 from ..core.streams import Stream, mix
-from ..runs import checkpoint
-from ..runs.metrics import Diary
-from ..runs.processes import World
-from ..runs.signals import StopRequest
+from ..runs import MetricsLog, Processes, StopRequest, read_checkpoint, write_checkpoint
 from .ema import Average
 from .objectives import Objective, blame
 from .sampler import Batches
@@ -113,7 +110,7 @@ class Loop:
     batches: Batches
     valid: Sequence[Tensor] | None
     config: LoopConfig
-    world: World = field(default_factory=World)
+    processes: Processes = field(default_factory=Processes)
     folder: Path | None = None
     names: Sequence[str] | None = None
     stop: StopRequest = field(default_factory=StopRequest)
@@ -122,8 +119,9 @@ class Loop:
     """Called at every evaluation, with the step, while the averaged weights are in place."""
 
     def __post_init__(self) -> None:
-        self.state, self.diary = State(), Diary(self.folder if self.world.first else None)
-        self.model = self.world.wrap(self.objective)
+        self.state = State()
+        self.metrics = MetricsLog(self.folder if self.processes.first else None)
+        self.model = self.processes.wrap(self.objective)
         self.seeded = seeder(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         self.average = Average(self.objective, self.config.ema)
@@ -141,7 +139,7 @@ class Loop:
         """
         state = self.state
         if not (resume and self._restore()):
-            self.diary.start(0)
+            self.metrics.truncate(0)
         self.saved_at = state.seconds
         started = time.monotonic() - state.seconds
         if state.step == 0:
@@ -162,7 +160,7 @@ class Loop:
         """How much of the run is over, by steps or by minutes, whichever is further."""
         by_step = self.state.step / self.config.steps if self.config.steps else 0.0
         by_time = self.state.seconds / 60 / self.config.minutes if self.config.minutes else 0.0
-        return self.world.largest(max(by_step, by_time)) if self.config.minutes else by_step
+        return self.processes.largest(max(by_step, by_time)) if self.config.minutes else by_step
 
     # One step
 
@@ -174,14 +172,14 @@ class Loop:
                 config.lr * state.lr_scale, self.fraction, state.step, config.warmup
             )
         self.optimizer.zero_grad(set_to_none=True)
-        with self.seeded(mix(config.seed, Stream.STEP, state.step, self.world.rank)):
+        with self.seeded(mix(config.seed, Stream.STEP, state.step, self.processes.rank)):
             losses = self.model(*batch)
             mean = losses.mean()
             mean.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, config.clip)
         loss = mean.item()
         broken = not (mean.isfinite() and norm.isfinite())
-        if self.world.largest(float(broken)):
+        if self.processes.largest(float(broken)):
             self._skip(losses, batch)
         else:
             self.optimizer.step()
@@ -236,7 +234,7 @@ class Loop:
                     " or change the column's kind"
                 )
             improved = finite and (state.best is None or nll < state.best["loss"])
-            if self.show is not None and self.world.first:
+            if self.show is not None and self.processes.first:
                 self.show(state.step)
             if improved or not self.best:
                 self.best = {
@@ -252,7 +250,7 @@ class Loop:
         self._write(
             train=train, **valid, lr=self.optimizer.param_groups[0]["lr"], skipped=state.skipped
         )
-        if self.tell is not None and self.world.first:
+        if self.tell is not None and self.processes.first:
             self.tell(
                 Progress(
                     state.step,
@@ -291,7 +289,7 @@ class Loop:
 
     def _why_stop(self) -> str | None:
         state, config = self.state, self.config
-        if signum := int(self.world.largest(float(self.stop.signum or 0))):
+        if signum := int(self.processes.largest(float(self.stop.signum or 0))):
             if self.stop.signum is None:
                 self.stop.note(signum)  # another process got it
             return "signal"
@@ -358,21 +356,21 @@ class Loop:
     def _checkpoint(self) -> None:
         state = self.state
         self.saved_at = state.seconds
-        if self.folder is None or not self.world.first:
+        if self.folder is None or not self.processes.first:
             return
-        self.diary.sync()
+        self.metrics.sync()
         tensors = self._tensors() | {f"best.{name}": t for name, t in self.best.items()}
         if state.good_step != state.step:
             tensors |= {f"good.{name}": t for name, t in self.good.items()}
-        state.average_count, state.lines = self.average.count, len(self.diary.history)
+        state.average_count, state.lines = self.average.count, len(self.metrics.history)
         finished = None if state.finished == "signal" else state.finished
-        checkpoint.write(
+        write_checkpoint(
             self.folder / "checkpoints", state.step, tensors, asdict(state) | {"finished": finished}
         )
 
     def _restore(self) -> bool:
         found = (
-            checkpoint.read_newest(self.folder / "checkpoints", State.parse)
+            read_checkpoint(self.folder / "checkpoints", State.parse)
             if self.folder is not None
             else None
         )
@@ -401,7 +399,7 @@ class Loop:
         # resumed with a later limit or more patience
         if self.state.finished in ("limit", "patience"):
             self.state.finished = self._why_stop()
-        if lost := self.diary.start(self.state.lines):
+        if lost := self.metrics.truncate(self.state.lines):
             notes.append(lost)
         for note in notes:
             self._write(event="damaged", note=note)
@@ -414,7 +412,7 @@ class Loop:
         epoch = (
             self.state.step / self.batches.steps_per_epoch if self.batches.steps_per_epoch else None
         )
-        self.diary.add(step=self.state.step, epoch=epoch, **entry)
+        self.metrics.add(step=self.state.step, epoch=epoch, **entry)
 
     def _groups(self) -> Iterator[dict[str, Any]]:
         """Weight decay is for the matrices of the networks; shifts, scales and knots are left

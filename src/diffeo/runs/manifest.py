@@ -1,5 +1,5 @@
-"""A run's folder remembers what it was made from; resuming with anything else is refused, the
-difference named.
+"""What a run was made from, in `run.json` of its folder; resuming with anything else is refused,
+the difference named.
 """
 
 from __future__ import annotations
@@ -14,47 +14,51 @@ import pydantic
 
 from ..core.errors import CheckpointError
 from ..core.files import write_atomic
-from .fingerprint import difference
+from .fingerprints import difference
 
-__all__ = ["earlier_settings", "same_run"]
+__all__ = ["begin_run", "recorded_settings"]
 
 # may differ on resume
 CHANGEABLE = ("steps", "minutes", "patience", "checkpoint_seconds", "eval_rows")
-RUN = "run.json"
+MANIFEST = "run.json"
 
 
-def earlier_settings(folder: Path | None, resume: bool) -> dict[str, Any]:
-    """The settings of the run to be resumed, so that those derived from a limit survive a change of
-    the limit.
+def recorded_settings(folder: Path | None, *, resume: bool) -> dict[str, Any]:
+    """The settings of the run to be resumed, none for a new one: those that were derived from a
+    limit stay when the limit changes.
+
+    Raises `CheckpointError` where the manifest is damaged.
     """
-    return (
-        dict(_read(folder / RUN)["settings"])
-        if folder is not None and resume and (folder / RUN).exists()
-        else {}
-    )
+    if folder is None or not resume or not (folder / MANIFEST).exists():
+        return {}
+    return dict(_read(folder / MANIFEST)["settings"])
 
 
-def same_run(
-    folder: Path, resume: bool, prints: Mapping[str, Any], recipe: Any, settings: Mapping[str, Any]
+def begin_run(
+    folder: Path,
+    *,
+    resume: bool,
+    data: Mapping[str, Any],
+    recipe: Any,
+    settings: Mapping[str, Any],
 ) -> None:
-    """Begin a run in a folder, or make sure that a resumed one is the same. Raises
-    `CheckpointError`.
+    """Write the manifest of a new run, or make sure that a resumed one agrees with its own.
+
+    `data` are fingerprints by name, `recipe` says what is trained; both and `settings` are
+    JSON-able. Checkpoints of an earlier run in the folder are removed. Raises `CheckpointError`
+    with the first difference, or where the folder cannot be written.
     """
-    path = folder / RUN
-    now = {
-        "data": prints,
-        "recipe": recipe,
-        "settings": {k: v for k, v in settings.items() if k not in CHANGEABLE},
-    }
-    now = json.loads(json.dumps(now))
+    path = folder / MANIFEST
+    fixed = {name: value for name, value in settings.items() if name not in CHANGEABLE}
+    now = json.loads(json.dumps({"data": data, "recipe": recipe, "settings": fixed}))
     if resume and path.exists():
         for reason in _differences(_read(path), now):
             raise CheckpointError(f"{folder}: cannot resume: {reason}")
         return
     if resume and any((folder / "checkpoints").glob("step-*")):
         raise CheckpointError(
-            f"{folder}: cannot resume: {RUN} is lost, which says what its checkpoints were made"
-            " from"
+            f"{folder}: cannot resume: {MANIFEST} is lost, which says what its checkpoints were"
+            " made from"
         )
     try:
         # of an earlier run, which this one replaces
