@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from torch import nn
@@ -33,6 +33,7 @@ from cases import (
 from diffeo.core import errors as core_errors
 
 ROOT = Path(__file__).parent.parent
+SOURCES = Path(diffeo.__file__).parent
 
 
 def exported(room: str) -> dict[str, Any]:
@@ -125,8 +126,53 @@ def test_model_has_cases(name: str) -> None:
 
 
 def test_models_exported_are_registered() -> None:
-    functions = set(diffeo.models.__all__) - {"MODELS", "SPECS", "Held", "ModelSpec"}
+    others = {"MODELS", "SPECS", "Held", "ModelSpec", "default_model", "domain_of", "models_for"}
+    functions = set(diffeo.models.__all__) - others
     assert functions == set(diffeo.models.MODELS) == set(diffeo.models.SPECS)
+
+
+@pytest.mark.parametrize("name", list(diffeo.models.SPECS))
+def test_model_has_a_signature_that_one_can_read(name: str) -> None:
+    """All parameters by name, those of every domain that it serves."""
+    spec = diffeo.models.SPECS[name]
+    shown = inspect.signature(getattr(diffeo.models, name)).parameters
+    assert set(shown) == {setting for domain in spec.builders for setting in spec.settings(domain)}
+    assert all(p.kind is not p.VAR_KEYWORD for p in shown.values())
+    assert list(shown)[:2] == ["event_shape", "context_shape"]
+
+
+def test_each_use_has_one_default_model() -> None:
+    specs = diffeo.models.SPECS.values()
+    for use in {use for spec in specs for use in spec.uses}:
+        chosen = [spec.name for spec in specs if use in spec.default_for]
+        assert chosen == [diffeo.models.default_model(use)]
+        assert set(chosen) <= set(diffeo.models.models_for(use))
+
+
+def test_models_are_known_by_name_in_their_own_room_alone() -> None:
+    """Others ask the registry. Options of the command name them in their help, which starts
+    without torch.
+    """
+    for path in sorted(SOURCES.rglob("*.py")):
+        if path.is_relative_to(SOURCES / "models"):
+            continue
+        words = {node.value for node in _constants(path) if isinstance(node.value, str)}
+        assert not words & set(diffeo.models.SPECS), path
+
+
+@pytest.mark.parametrize(
+    ("verb", "use"), [("fit", "table"), ("fit", "image"), ("infer", "posterior")]
+)
+def test_help_names_the_models(verb: str, use: str) -> None:
+    function = getattr(importlib.import_module(f"diffeo.cli.{verb}"), verb)
+    hint = get_type_hints(function, include_extras=True)["model"]
+    said = next(option.help for option in hint.__metadata__)
+    assert all(name in said for name in diffeo.models.models_for(use))
+    assert re.search(rf"{diffeo.models.default_model(use)} \((tables' )?default\)", said)
+
+
+def _constants(path: Path) -> Iterator[ast.Constant]:
+    return (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant))
 
 
 def test_every_public_class_is_abstract_or_final() -> None:

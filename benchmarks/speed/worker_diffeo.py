@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from worker import Contender, Settings, Skip, rows, serve
 from worker_torch import contender, start
 
 import diffeo
 from diffeo.kernels import which
-from diffeo.models.recipe import options
 
 
 def build(s: Settings) -> Contender:
     start(s)
     make = diffeo.models.MODELS[s.model]
     arguments = arguments_of(s)
-    if missing := set(arguments) - set(options(make, s.shape)):
+    if missing := set(arguments) - set(
+        inspect.signature(diffeo.models.SPECS[s.model].builder(s.shape)).parameters
+    ):
         raise Skip(f"this {s.model} takes no {', '.join(sorted(missing))}")
     flow = make(tuple(s.shape), **arguments)
     if s.model == "glow":

@@ -17,7 +17,7 @@ from .core.errors import ConfigError, DataError
 from .core.tensors import to_tensor
 from .data.tables.frames import is_pandas
 from .data.tables.sources import open_source
-from .models import MODELS
+from .models import SPECS, default_model, models_for
 from .training import fit, log_probs, recommend
 
 __all__ = ["FlowEstimator"]
@@ -45,7 +45,7 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "nsf",
+        model: str = default_model("table"),
         *,
         model_args: dict[str, Any] | None = None,
         fit_args: dict[str, Any] | None = None,
@@ -59,15 +59,17 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train a flow on rows X (N, D); `y` is ignored."""
         rows = self._checked(X, ensure_min_samples=2)
-        if self.model not in MODELS:
-            raise ConfigError(f"unknown model {self.model!r}: use one of {', '.join(MODELS)}")
+        if self.model not in models_for("table"):
+            raise ConfigError(
+                f"unknown model {self.model!r}: use one of {', '.join(models_for('table'))}"
+            )
         args = (
             recommend(*rows.shape).model_args(self.model)
             | {"supports": ["real"] * rows.shape[1]}
             | (self.model_args or {})
         )
         seed = _seed(self.random_state)
-        self.flow_ = MODELS[self.model]((rows.shape[1],), seed=seed, **args)
+        self.flow_ = SPECS[self.model].build((rows.shape[1],), seed=seed, **args)
         self.result_ = fit(self.flow_, rows, **{"seed": seed, **(self.fit_args or {})})
         return self
 

@@ -30,13 +30,22 @@ def _named(value: Any) -> Any:
     return value
 
 
+def _known(name: str) -> str:
+    from ..models import SPECS
+
+    names = [one for one, spec in SPECS.items() if spec.uses & {"table", "image"}]
+    if name not in names:
+        raise ValueError(f"{name!r} is none of {', '.join(names)}")
+    return name
+
+
 class RunConfig(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     """What `run.toml` may say; options of the command line have the same names. `model_args` go to
     the model function.
     """
 
-    model: Literal["nice", "realnvp", "glow", "nsf", "flowpp", "jet"] | None = None
-    """None: nsf for a table, glow for images."""
+    model: Annotated[str, pydantic.AfterValidator(lambda name: _known(name))] | None = None
+    """None: the default for a table, or for images."""
     steps: int | None = pydantic.Field(default=None, gt=0, le=MOST)
     epochs: float | None = pydantic.Field(default=None, gt=0, le=MOST)
     minutes: float | None = pydantic.Field(default=None, gt=0)
@@ -88,6 +97,8 @@ def collect(
     `images` says whether the data are images or a table: an option or model of the other kind is
     refused.
     """
+    from ..models import default_model
+
     merged: dict[str, Any] = {} if resume_from is None else _recall(resume_from)
     source = "options"
     if config is not None:
@@ -111,8 +122,9 @@ def collect(
         hint = _near(name, RunConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ConfigError(f"{source}: {name}: {first['msg'].lower()}{hint}") from None
     _check_kind(checked, images)
-    checked = checked.model_copy(update={"model": checked.model or ("glow" if images else "nsf")})
-    _check_model_args(checked, images)
+    domain = "image" if images else "table"
+    checked = checked.model_copy(update={"model": checked.model or default_model(domain)})
+    _check_model(checked, domain)
     return checked
 
 
@@ -175,18 +187,19 @@ def _check_kind(config: RunConfig, images: bool) -> None:
             f"--context {','.join(config.context)}: images can be conditioned on their class,"
             f" --context {LABEL}"
         )
-    if not images and config.model in ("glow", "flowpp", "jet"):
-        raise ConfigError(f"--model {config.model} is for images: tables take nsf, realnvp or nice")
 
 
-def _check_model_args(config: RunConfig, images: bool) -> None:
-    from ..models import MODELS
-    from ..models.recipe import options
+def _check_model(config: RunConfig, domain: str) -> None:
+    from ..models import SPECS, models_for
 
     assert config.model is not None
-    known = [
-        p for p in options(MODELS[config.model], (1, 1, 1) if images else (1,)) if p not in _FIXED
-    ]
+    spec = SPECS[config.model]
+    if domain not in spec.uses:
+        raise ConfigError(
+            f"--model {config.model} is for {' and '.join(f'{use}s' for use in spec.builders)}:"
+            f" {domain}s take {', '.join(models_for(domain))}"
+        )
+    known = [name for name in spec.settings(domain) if name not in _FIXED]
     for name in config.model_args:
         if name not in known:
             hint = _near(name, [*known, *RunConfig.model_fields])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..data import Images, read_images
-from ..models import MODELS
+from ..models import SPECS, default_model
 from .images import height_width, note, tensors
 from .jobs import built, run_line
 
@@ -84,10 +84,10 @@ class ImageJob:
         ]
 
     def flow(self) -> Flow:
-        name = self.config.model or "glow"
+        name = self.config.model or default_model("image")
         classes = {"classes": len(self.images.classes)} if self.by_class else {}
         with built(name, self.config.model_args):
-            flow = MODELS[name](
+            flow = SPECS[name].build(
                 self.images.event_shape,
                 **classes,
                 **self.config.model_args,

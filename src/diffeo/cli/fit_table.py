@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkup import Density, density
 from ..data import Table, read_table
-from ..models import MODELS
+from ..models import SPECS, default_model
 from ..training import recommend
 from .jobs import built, run_line
 from .rows import tensors
@@ -65,12 +65,13 @@ class TableJob:
         return density(table.values, table.schema.supports, table.schema.names, table.context)
 
     def flow(self) -> Flow:
-        name, schema = self.config.model or "nsf", self.table.schema
+        name = self.config.model or default_model("table")
+        schema = self.table.schema
         columns, contexts = len(schema.columns), len(schema.context)
         args = self.advice.model_args(name) | self.config.model_args
         given = (columns,), (contexts,) if contexts else None
         with built(name, self.config.model_args):
-            flow = MODELS[name](
+            flow = SPECS[name].build(
                 *given, **args, supports=list(schema.supports), seed=self.config.seed
             )
         flow.metadata = {"schema": schema.model_dump(mode="json"), "source": self.table.source}

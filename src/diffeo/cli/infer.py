@@ -61,7 +61,9 @@ def infer(
     effort: Annotated[
         str, typer.Option(help="auto, flow, particles, annealed, fab or mcmc.")
     ] = "auto",
-    model: Annotated[str, typer.Option(help="nsf or realnvp.")] = "nsf",
+    model: Annotated[
+        str | None, typer.Option(help="nsf (default) or realnvp.", show_default=False)
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the first attempt.")] = 2_000,
     batch_size: Annotated[int, typer.Option(min=2, help="Draws a step.")] = 256,
     lr: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 2e-3,
@@ -102,6 +104,7 @@ def infer(
     """
     from ..data import write_table
     from ..inference.infer import infer as run
+    from ..models import default_model
     from .progress import progress
 
     use_threads(threads)
@@ -122,7 +125,7 @@ def infer(
                 parameters if parameters is not None else dim or 1,
                 support=None if parameters is not None else support,
                 effort=effort,  # type: ignore[arg-type]
-                model=model,  # type: ignore[arg-type]
+                model=model or default_model("posterior"),
                 steps=steps,
                 batch_size=batch_size,
                 lr=lr,

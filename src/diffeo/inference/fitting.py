@@ -22,7 +22,7 @@ from ..core.seeds import seeder
 from ..core.streams import Stream, generator_for, mix
 from ..flow import Flow
 from ..layers import Flatten, Whiten
-from ..models import nsf, realnvp
+from ..models import SPECS
 from ..runs import StopRequest, begin_run, fingerprint, recorded_settings
 from ..training import Loop, LoopConfig, Progress
 from .chains.mcmc import Chains
@@ -39,7 +39,6 @@ from .weights.psis import smooth
 
 __all__ = ["Fitting", "Found", "Settings", "build"]
 
-MODELS = {"nsf": nsf, "realnvp": realnvp}
 MORE = 4  # layers more where the target is no mixture of normals
 # share of the particles that maxima have to account for, to be what a flow starts from
 DESCRIBED = 0.7
@@ -108,11 +107,15 @@ def build(
         return _over_vectors(copy.deepcopy(s.model), size)
     mixing = "lu" if size > 1 else "none"
     laplace = name == "flow" and describes(survey)
-    # Splines alone are the identity beyond their box, where a narrow start puts most of a banana.
-    extra: dict[str, Any] = {"affine": True} if s.model == "nsf" else {}
     layers = s.layers if laplace else s.layers + MORE
-    inner = MODELS[s.model](
-        (size,), layers=layers, hidden=s.hidden, mixing=mixing, seed=s.seed, **extra
+    spec = SPECS[s.model]
+    inner = spec.build(
+        (size,),
+        layers=layers,
+        hidden=s.hidden,
+        mixing=mixing,
+        seed=s.seed,
+        **spec.recommended["posterior"],
     )
     base, whiten = inner.base, Whiten(size, data_dtype="float64")
     assert isinstance(base, Base)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +17,11 @@ from ..core.errors import ConfigError
 from ..core.numerics import covariance_of
 from ..core.streams import Stream, generator_for
 from ..flow import Flow
+from ..models import default_model, models_for
 from ..runs import lock_folder, stop_on_signals
 from ..training import Progress
 from ..training.fit import lines
-from .fitting import MODELS, Fitting, Settings
+from .fitting import Fitting, Settings
 from .modes.cuts import climb_and_cut
 from .modes.laplace import laplace
 from .modes.survey import survey
@@ -43,7 +44,7 @@ def infer(
     support: Any = None,
     inside: Callable[[Any], Tensor] | None = None,
     effort: Effort = "auto",
-    model: Literal["nsf", "realnvp"] | Flow = "nsf",
+    model: str | Flow = default_model("posterior"),
     layers: int = 6,
     hidden: Sequence[int] = (64, 64),
     objective: Callable[[Flow, Target], VariationalObjective] = ReverseKL,
@@ -186,9 +187,10 @@ def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tens
 def _check(effort: str, model: Any, **counts: Any) -> None:
     if effort not in EFFORTS:
         raise ConfigError(f"unknown effort {effort!r}: use {', '.join(EFFORTS)}")
-    if not isinstance(model, Flow) and model not in MODELS:
+    if not isinstance(model, Flow) and model not in models_for("posterior"):
         raise ConfigError(
-            f"unknown model {model!r}: use one of {', '.join(MODELS)}, or give a flow"
+            f"unknown model {model!r}: use one of {', '.join(models_for('posterior'))}, or give a"
+            " flow"
         )
     for name, value in counts.items():
         if not isinstance(value, int) or value < LEAST.get(name, 1):

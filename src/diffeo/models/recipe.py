@@ -13,7 +13,7 @@ from ..core.settings import of_type, whole
 from ..core.shapes import as_shape
 from ..flow import Flow
 
-__all__ = ["either", "kind", "model", "options"]
+__all__ = ["model"]
 
 P = ParamSpec("P")
 LEAST: dict[str, int | None] = {"seed": None, "heads": 0}  # all other whole numbers count from 1
@@ -43,39 +43,6 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
         return flow
 
     return wrapper
-
-
-def either(vectors: Callable[..., Flow], images: Callable[..., Flow]) -> Callable[..., Flow]:
-    """One model name for two kinds of event: `vectors` builds it for (D,), `images` for (C, H, W);
-    other shapes raise there.
-    """
-
-    @functools.wraps(vectors)
-    def build(
-        event_shape: int | Sequence[int],
-        context_shape: int | Sequence[int] | None = None,
-        **settings: Any,
-    ) -> Flow:
-        return kind(build, event_shape)(event_shape, context_shape, **settings)
-
-    build.__doc__ = (
-        f"For vectors, event_shape=(D,):\n\n{vectors.__doc__}\n\nFor images, event_shape=(C, H,"
-        f" W):\n\n{images.__doc__}"
-    )
-    build.__kinds__ = (vectors, images)  # type: ignore[attr-defined]
-    del build.__wrapped__
-    return build
-
-
-def kind(build: Callable[..., Flow], event_shape: int | Sequence[int]) -> Callable[..., Flow]:
-    """The function that builds a model for events of this shape."""
-    vectors, images = getattr(build, "__kinds__", (build, build))
-    return images if len(as_shape(event_shape)) == 3 else vectors
-
-
-def options(build: Callable[..., Flow], event_shape: int | Sequence[int]) -> list[str]:
-    """The names of the settings that a model takes for events of this shape."""
-    return list(inspect.signature(kind(build, event_shape)).parameters)
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

@@ -1,110 +1,58 @@
-"""What a model is called, what builds it, and how much a stranger's file of its weights may ask
-for.
-"""
+"""What a model is called, what builds it for which kind of data, and what suits it there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import prod
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from ..core.errors import ConfigError
-from ..core.text import printable
+from ..core.shapes import as_shape
 from ..flow import Flow
+from .limits import Limits
 
-__all__ = ["Held", "ModelSpec"]
-
-MAX_TENSORS = 1 << 13  # in one model: building takes a quarter of a millisecond for each
-MAX_SIDE = 1 << 16  # of an image
-MAX_PIXELS = 1 << 27  # of an image: one of 3 × 6,600 × 6,600
-MAX_AXES = 16
-SMALL = 64  # what any file may ask for
+__all__ = ["ModelSpec", "domain_of"]
 
 
-class Held(NamedTuple):
-    """What a file of weights holds."""
-
-    tensors: int
-    elements: int
-    """Numbers in all tensors together."""
-    longest: int
-    """The longest side of a tensor that is not empty."""
+def domain_of(event_shape: int | Sequence[int]) -> str:
+    """The kind of data that events of this shape are, where nothing else says so: "image" of three
+    axes, else "table".
+    """
+    return "image" if len(as_shape(event_shape)) == 3 else "table"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model of the registry.
+    """A model of the registry: a name, and for each domain that it serves what builds it.
 
-    `repeats` are groups of settings that multiply to a number of layers in networks, each of which
-    has `each` tensors or more: a file must hold as many. `keeps_list` says of an event (and the
-    other settings) how many entries each layer keeps a list of, as many as it has weights or fewer;
-    0 where weights know nothing of the size of an event.
+    `builders` are by domain ("table", "image", "field"); `build` is the public function, which
+    picks one of them by the shape of the event. `recommended` are settings by use: a domain, or
+    "posterior" for flows that are fitted to a log density, which a model serves that has an entry
+    there. `default_for` are the uses it is the first choice for.
     """
 
     name: str
     build: Callable[..., Flow]
-    repeats: tuple[tuple[str, ...], ...]
-    each: int = 2
-    keeps_list: Callable[[list[int], Mapping[str, Any]], int] = lambda event, args: 0
+    builders: Mapping[str, Callable[..., Flow]]
+    limits: Limits
+    recommended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    default_for: tuple[str, ...] = ()
 
-    def check(self, args: Mapping[str, Any], held: Held) -> None:
-        """Raise `ConfigError` where arguments ask for more than a file accounts for. Integers only:
-        nothing is built.
-        """
-        event = (
-            args["event_shape"] if isinstance(args["event_shape"], list) else [args["event_shape"]]
-        )
-        self._check_event(event, args, held)
-        for name, value in args.items():
-            if name not in ("seed", "event_shape"):
-                _check_sizes(name, value, max(held.elements, SMALL))
-        for group in self.repeats:
-            wanted = self.each * prod(_count(name, args.get(name)) for name in group)
-            if wanted > min(held.tensors, MAX_TENSORS):
-                said = ", ".join(
-                    f"{name}={printable(args[name], 40)}"
-                    for name in group
-                    if args.get(name) is not None
-                )
-                raise ConfigError(
-                    f"{said or 'its usual size'} is larger than the weights account for:"
-                    f" {held.tensors} tensors"
-                )
+    @property
+    def uses(self) -> frozenset[str]:
+        """The domains it serves, and "posterior" if it does."""
+        return frozenset({*self.builders, *self.recommended})
 
-    def _check_event(self, event: list[int], args: Mapping[str, Any], held: Held) -> None:
-        possible = (
-            len(event) <= MAX_AXES
-            and max(event, default=0) <= max(held.longest, MAX_SIDE)
-            and prod(event) <= MAX_PIXELS
-        )
-        listed = self.keeps_list(event, args) if possible else 0
-        layers = args.get("layers") or 1
-        accounted = (
-            listed <= max(held.longest, SMALL) and layers * listed <= 2 * held.elements + SMALL
-        )
-        if not possible or not accounted:
-            raise ConfigError(
-                f"event_shape={printable(event, 60)} is larger than the weights account for"
-            )
+    def domain(self, event_shape: int | Sequence[int]) -> str:
+        """The domain of its flows over events of this shape."""
+        if len(self.builders) == 1:
+            return next(iter(self.builders))
+        return domain_of(event_shape)
 
+    def builder(self, event_shape: int | Sequence[int]) -> Callable[..., Flow]:
+        """The function that builds it for events of this shape."""
+        return self.builders[self.domain(event_shape)]
 
-def _check_sizes(name: str, value: Any, most: int) -> None:
-    if isinstance(value, list):
-        if len(value) > most:
-            raise ConfigError(f"{name} has {len(value)} entries, more than the weights account for")
-        for item in value:
-            _check_sizes(name, item, most)
-    elif isinstance(value, int) and abs(value) > most:
-        raise ConfigError(f"{name}={printable(value, 40)} is larger than the weights account for")
-
-
-def _count(name: str, value: Any) -> int:
-    """How many layers a setting asks for: as many as it says, or as a network with these hidden
-    layers has.
-    """
-    if value is None:
-        return 1
-    if isinstance(value, list):
-        return len(value) + 1 if name == "hidden" else max(1, sum(value))
-    return max(1, int(value))
+    def settings(self, domain: str) -> list[str]:
+        """The names of the arguments that it takes in a domain."""
+        return list(inspect.signature(self.builders[domain]).parameters)

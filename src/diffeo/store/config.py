@@ -17,7 +17,7 @@ import pydantic_core
 from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
 from ..flow import Flow
-from ..models.recipe import kind
+from ..models import ModelSpec
 
 __all__ = ["FORMAT", "MAX_JSON", "Config", "arguments", "first_fault", "parse", "parse_json"]
 
@@ -66,8 +66,8 @@ def parse_json(content: bytes, path: Path) -> Any:
         raise StoreError(f"{path}: damaged or not written by diffeo: {printable(error)}") from None
 
 
-def arguments(build: Callable[..., Flow], args: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the types that a model function declares: no text or fraction where it counts,
+def arguments(spec: ModelSpec, args: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the types that the model declares: no text or fraction where it counts,
     no number beyond floats.
 
     Raises `ConfigError`.
@@ -76,7 +76,7 @@ def arguments(build: Callable[..., Flow], args: dict[str, Any]) -> dict[str, Any
     sides: list[Any] = shape if isinstance(shape, list) else [shape]
     if not all(type(side) is int and side >= 0 for side in sides):
         raise ConfigError(f"event_shape={printable(shape, 60)} is not a list of whole numbers")
-    fields = _fields(kind(build, sides))
+    fields = _fields(spec.builder(sides))
     try:
         found = fields.model_validate(args)
     except pydantic.ValidationError as error:

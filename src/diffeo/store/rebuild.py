@@ -46,8 +46,8 @@ def rebuild(config: Config, header: Header, folder: Path) -> Flow:
     spec = SPECS[config.model]
     sides = [side for t in header.tensors.values() if 0 not in t.shape for side in t.shape]
     try:
-        args = arguments(spec.build, config.args)
-        spec.check(args, Held(len(header.tensors), header.elements, max(sides, default=0)))
+        args = arguments(spec, config.args)
+        spec.limits.check(args, Held(len(header.tensors), header.elements, max(sides, default=0)))
         # shapes first, memory only when they agree with the weights
         with torch.device("meta"), _Plan(len(header.tensors)):
             plan = fit_to(_in_precision(spec.build(**args), header), header, folder)

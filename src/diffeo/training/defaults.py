@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..models import SPECS
+
 __all__ = ["ImageRecommendation", "Recommendation", "recommend", "recommend_images"]
 
 
@@ -25,14 +27,22 @@ class Recommendation:
     reasons: dict[str, str]
 
     def model_args(self, model: str) -> dict[str, Any]:
-        """The part that goes to a model function."""
+        """The part that goes to a model function: what the model takes of it, with what suits the
+        model itself.
+        """
+        spec = SPECS[model]
         args: dict[str, Any] = {
             "layers": self.layers,
             "hidden": self.hidden,
             "dropout": self.dropout,
+            "split": "random",
+            "mixing": "lu",
+            "bins": self.bins,
         }
-        args |= {"split": "random"} | ({"mixing": "lu"} if model != "nice" else {})
-        return args | ({"bins": self.bins} if model == "nsf" else {})
+        taken = spec.settings("table")
+        return {name: value for name, value in args.items() if name in taken} | dict(
+            spec.recommended.get("table", {})
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For reports."""
