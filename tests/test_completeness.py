@@ -268,6 +268,25 @@ def loaded_after(statement: str) -> set[str]:
 HEAVY = {"duckdb", "pyarrow", "sklearn", "matplotlib", "typer", "rich", "pandas", "polars", "scipy"}
 
 
+TO_COPY = {"tables/choices.py", "images/choices.py"}  # commands that a report offers
+
+
+def test_only_the_command_speaks_of_options() -> None:
+    """Elsewhere messages name arguments by `core.wording.argument`."""
+    source = Path(diffeo.__file__).parent
+    for path in source.rglob("*.py"):
+        name = "/".join(path.parts[-2:])
+        if path.is_relative_to(source / "cli") or name in TO_COPY:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str):
+                assert not re.search(r"(?<![\w-])--[a-z]{2}", text) or HELP in text, (name, text)
+
+
+HELP = "diffeo --help"  # whose speed the package's docstring explains
+
+
 def test_import_diffeo_is_lazy() -> None:
     statement = "import diffeo; diffeo.__version__; dir(diffeo); diffeo.errors.DiffeoError"
     assert not loaded_after(statement) & (HEAVY | {"torch", "numpy"})

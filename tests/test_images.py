@@ -130,7 +130,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         lambda t: touched(t, "a.png", "cat/b.png"),
         ["'a.png'", "'cat/b.png'", "class folders", "CSV"],
     ),
-    "mixed sizes": (two_sizes, ["a.png is 8x6", "b.png is 10x12", "--resize 8x6", "resize=(8, 6)"]),
+    "mixed sizes": (two_sizes, ["a.png is 8x6", "b.png is 10x12", "resize=(8, 6)"]),
     "empty file": (lambda t: save(t / "a.png", b""), ["a.png", "empty"]),
     "text named png": (
         lambda t: save(t / "a.png", b"hello, I am no image"),
@@ -748,7 +748,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     seen = count_decodes(monkeypatch)
     (tmp_path / "t").mkdir()
     for where in (cache, None):
-        with pytest.raises(DataError, match="--resize"):
+        with pytest.raises(DataError, match="resize="):
             read_images(folder, cache=where)
     assert not seen  # found in the headers
     read_images(folder, resize=4)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.wording import argument
+
 __all__ = ["Density", "density"]
 
 Floats = NDArray[np.float64]
@@ -157,8 +159,14 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
 
 def _advice(name: str, values: Floats) -> str:
     if (values == np.floor(values)).all() and len(values) > 1:
-        return f"declare --column {name}=integer, or leave it out with --drop {name}"
-    return f"model those rows apart, leave them out, or --drop {name}"
+        return (
+            f"declare {argument('columns', {name: 'integer'})}, or leave it out with"
+            f" {argument('drop', [name])}"
+        )
+    return (
+        "model those rows apart, leave them out, or leave the column out with"
+        f" {argument('drop', [name])}"
+    )
 
 
 def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, rows: int) -> bool:
@@ -231,7 +239,7 @@ def _say(found: Density, name: str, by: list[str], gap: float, kind: str) -> Non
     )
     found.problems.append(
         f"column {name!r} is determined by other columns: it is {how} {shown} (all but {gap:.0e} of"
-        f" its standard deviation): leave it out with --drop {name} and compute it"
+        f" its standard deviation): leave it out with {argument('drop', [name])} and compute it"
     )
 
 

@@ -16,6 +16,7 @@ from .. import __version__
 from ..core.errors import DiffeoError, TrainingError
 from ..core.memory import out_of_memory
 from ..core.text import visible
+from ..core.wording import spelled
 from .check import check
 from .demo import demo
 from .edit import edit
@@ -30,6 +31,7 @@ from .reconstruct import reconstruct
 from .sample import sample
 from .score import score
 from .signals import exits_on_signals
+from .wording import as_option
 
 __all__ = ["app", "main"]
 
@@ -85,7 +87,7 @@ def main() -> None:
     """
     try:
         check_words(sys.argv[1:])
-        with exits_on_signals(), _plain_warnings():
+        with exits_on_signals(), _plain_warnings(), spelled(as_option):
             sys.exit(app(prog_name="diffeo", standalone_mode=False))
     except DiffeoError as error:
         _fail(error, 1 if isinstance(error, TrainingError) else 2)

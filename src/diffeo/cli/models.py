@@ -23,6 +23,10 @@ def open_model(folder: Path) -> tuple[Flow, Schema]:
 
 def open_flow(folder: Path) -> Flow:
     """A model of anything; raises `StoreError` when its notes are not such as diffeo makes."""
+    if not folder.exists():
+        raise StoreError(
+            f"{folder}: no such model folder; `diffeo fit DATA --out {folder}` makes one"
+        )
     from ..store import load
     from .notes import check_notes
 

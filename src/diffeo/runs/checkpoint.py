@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..core.files import fsync_folder, sha256
+from ..core.wording import argument
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
@@ -69,7 +70,8 @@ def read_checkpoint(
             notes.append(f"{path.name} is damaged ({str(error).splitlines()[0]})")
     if notes:
         raise CheckpointError(
-            f"{folder}: no undamaged checkpoint: {'; '.join(notes)}; start again without --resume"
+            f"{folder}: no undamaged checkpoint: {'; '.join(notes)}; start again"
+            f" without {argument('resume', True)}"
         )
     return None
 

@@ -29,7 +29,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise CheckpointError(
-                f"{folder}: in use by {holder}: wait for it, or choose another --out"
+                f"{folder}: in use by {holder}: wait for it, or choose another folder"
             )
         file.truncate(0)
         file.write(f"process {os.getpid()}")

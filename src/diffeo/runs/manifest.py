@@ -14,6 +14,7 @@ import pydantic
 
 from ..core.errors import CheckpointError
 from ..core.files import write_atomic
+from ..core.wording import argument
 from .fingerprints import difference
 
 __all__ = ["begin_run", "recorded_settings"]
@@ -96,7 +97,9 @@ def _read(path: Path) -> dict[str, Any]:
             exclude_unset=True
         )
     except (OSError, pydantic.ValidationError):
-        raise CheckpointError(f"{path}: damaged; start again without --resume") from None
+        raise CheckpointError(
+            f"{path}: damaged; start again without {argument('resume', True)}"
+        ) from None
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -109,7 +112,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         old, new = _flat(before[key]), _flat(now[key])
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
-                mend = "give the same settings, or start again without --resume"
+                mend = f"give the same settings, or start again without {argument('resume', True)}"
                 yield f"{name} was {old.get(name)} and is now {new.get(name)}; {mend}"
 
 

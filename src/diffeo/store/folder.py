@@ -76,9 +76,7 @@ def manifests(folder: Path) -> Iterator[Manifest]:
     be read.
     """
     if not folder.is_dir():
-        raise StoreError(
-            f"{folder}: no such model folder; `diffeo fit DATA --out {folder}` makes one"
-        )
+        raise StoreError(f"{folder}: no such model folder; check the path")
     paths = [path for path in options(folder, MANIFEST) if os.path.lexists(path)]
     if not paths:
         raise StoreError(

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.errors import DataError
 from ...core.files import atomic
+from ...core.wording import argument
 from .pictures import Header, decode, depth_of, notes_on, quiet, read_header
 from .pixels import Pixels
 
@@ -164,6 +165,5 @@ def _mixed(one: Path, size: tuple[int, ...], other: Path, other_size: tuple[int,
     (h, w), (h2, w2) = size, other_size
     return DataError(
         f"{one} is {h}x{w} and {other} is {h2}x{w2} (height x width), but a model has one size;"
-        f" scale and crop all with --resize {min(h, h2)}x{min(w, w2)} or resize=({min(h, h2)},"
-        f" {min(w, w2)})"
+        f" scale and crop all with {argument('resize', (min(h, h2), min(w, w2)))}"
     )

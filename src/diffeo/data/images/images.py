@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import ConfigError, DataError
+from ...core.wording import argument
 from .labels import label_values, number_labels, renumber
 from .pictures import MAX_PIXELS
 from .pixels import Pixels, adjust, kept_bits
@@ -206,7 +207,7 @@ def _bits(bits: int | None) -> int | None:
     if bits is not None and (
         isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 8
     ):
-        raise ConfigError(f"bits={bits!r}; give a whole number from 1 to 8")
+        raise ConfigError(f"{argument('bits', bits)}; give a whole number from 1 to 8")
     return None if bits is None else int(bits)
 
 
@@ -214,7 +215,7 @@ def _depth(depth: int | None) -> int | None:
     if depth is not None and (
         isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 8 <= depth <= 16
     ):
-        raise ConfigError(f"depth={depth!r}; give a whole number from 8 to 16")
+        raise ConfigError(f"{argument('depth', depth)}; give a whole number from 8 to 16")
     return None if depth is None else int(depth)
 
 
@@ -229,14 +230,14 @@ def _size(resize: Any) -> tuple[int, int] | None:
         height = width = 0
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ConfigError(
-            f"resize={resize!r}; give a height and a width (--resize HxW), or one side, in pixels"
+            f"{argument('resize', resize)}; give a height and a width, or one side, in pixels"
         )
     return height, width
 
 
 def _colour(colour: str | None) -> str | None:
     if colour not in (None, "grey", "rgb"):
-        raise ConfigError(f"colour={colour!r}; give 'grey' or 'rgb'")
+        raise ConfigError(f"{argument('colour', colour)}; give 'grey' or 'rgb'")
     return colour
 
 
@@ -249,7 +250,7 @@ def looks_like_images(source: Any) -> bool:
 
     >>> import numpy as np
     >>> [looks_like_images(x) for x in ("sklearn:digits", "people.csv", np.zeros((5, 2)))]
-    (True, False, False)
+    [True, False, False]
     """
     if isinstance(source, (str, os.PathLike)):
         return str(source) == DIGITS or path_looks(Path(source))

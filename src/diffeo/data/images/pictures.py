@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...core.errors import DataError
+from ...core.wording import argument
 from ..npy import one_line
 from .idx import DEFLATE
 from .pixels import Pixels
@@ -152,8 +153,8 @@ def depth_of(paths: Sequence[Path], headers: Sequence[Header], given: int | None
         least = max(8, top.bit_length())
         raise DataError(
             f"{deep[0]}: {len(deep):,} files of 16 bits hold no value above {top:,}, so they may"
-            f" hold {least} bits; say how many they hold with depth={least} (diffeo fit --depth"
-            f" {least}), or depth=16 if they are that dark"
+            f" hold {least} bits; say how many they hold with {argument('depth', least)}, or"
+            f" {argument('depth', 16)} if they are that dark"
         )
     return given or 16
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.arrays import has_mask
 from ...core.errors import ConfigError, DataError
+from ...core.wording import argument
 from .scale import scale_and_crop
 
 __all__ = ["Pixels", "adjust", "channels_first", "check_range", "kept_bits"]
@@ -159,8 +160,8 @@ def kept_bits(label: str, pixels: Pixels, declared: int | None, wanted: int | No
         return have
     if wanted > have:
         raise ConfigError(
-            f"{label}: bits={wanted} asked of {have}-bit pixels; leave it out or give {have} or"
-            " less"
+            f"{label}: {argument('bits', wanted)} asked of {have}-bit pixels; leave it out or"
+            f" give {have} or less"
         )
     if declared is None and 0 < (top := int(pixels.max())) < 2**wanted:
         raise DataError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError
+from ...core.wording import argument
 from .cells import Parser
 from .dialect import either_way, read_dialect
 from .ledger import Block
@@ -48,7 +49,7 @@ class CsvSource:
     def reading(self) -> tuple[str, ...]:
         """How the file is read, and which of its lines are no rows, for people."""
         d = self.dialect
-        lines = [f"read with --dialect {d}"]
+        lines = [f"read with {argument('dialect', str(d))}"]
         if d.skipped:
             more = f" and {len(d.skipped) - 1:,} more" if len(d.skipped) > 1 else ""
             lines.append(f"not read, above the header: {d.skipped[0][:60]!r}{more}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...core.errors import DataError
+from ...core.wording import argument
 from ..names import refuse_duplicates, shorten
 from .marks import Marks, choose_marks
 from .unpack import HEAD, encoding_of, first_bytes
@@ -52,7 +53,7 @@ class Dialect:
     skipped: tuple[str, ...] = ()  # the lines above the header
 
     def __str__(self) -> str:
-        """As `--dialect` takes it.
+        """As `read_table` takes it.
 
         >>> str(Dialect(";", Marks(","), "utf-8", 1, 2, ("NA",), ("a",), ("real",), {}))
         'delimiter=semicolon,decimal=comma,thousands=none,encoding=utf-8,header=1,missing=NA'
@@ -156,9 +157,9 @@ def _first_line(path: Path, lines: list[str], wanted: Wanted) -> int:
     """
     if wanted.header:
         if wanted.header > len(lines) or not lines[wanted.header - 1].strip():
+            given = argument("dialect", f"header={wanted.header}")
             raise DataError(
-                f"{path}: line {wanted.header}, of --dialect header={wanted.header}, is blank or"
-                " missing; name another"
+                f"{path}: line {wanted.header}, of {given}, is blank or missing; name another"
             )
         return wanted.header
     return next(
@@ -277,8 +278,8 @@ def _names(path: Path, header: list[str] | None, width: int, encoding: str) -> t
     damaged = next((n for n in names if "\ufffd" in n), None)
     if damaged is not None:
         raise DataError(
-            f"{path}: column name {damaged!r} is not valid {encoding}; name another with --dialect"
-            " encoding=..."
+            f"{path}: column name {damaged!r} is not valid {encoding}; name another with"
+            f" {argument('dialect', 'encoding=...')}"
         )
     refuse_duplicates(str(path), names)
     return names
@@ -302,12 +303,11 @@ def either_way(cell: str, one: Marks, other: Marks) -> str:
     """What a cell is by either marks, and how to choose.
 
     >>> either_way("1,234", Marks(","), Marks(".", ","))
-    "'1,234' is 1.234 with --dialect decimal=comma,thousands=none and 1234 with --dialect
-    decimal=dot,thousands=comma"
+    "'1,234' is 1.234 with dialect='decimal=comma,...' and 1234 with dialect='decimal=dot,...'"
     """
     return (
-        f"{cell!r} is {one.value(cell):g} with --dialect {one} and {other.value(cell):g} with"
-        f" --dialect {other}"
+        f"{cell!r} is {one.value(cell):g} with {argument('dialect', str(one))} and"
+        f" {other.value(cell):g} with {argument('dialect', str(other))}"
     )
 
 
@@ -317,10 +317,8 @@ def _one_or_two(name: str, cells: Sequence[str]) -> dict[str, str]:
     """
     if not cells or not all(re.fullmatch("[+-]?[0-9]+,[+-]?(0|[1-9][0-9]*)", c) for c in cells):
         return {}
-    one, two = (
-        "--dialect delimiter=semicolon,decimal=comma",
-        "--dialect delimiter=comma,header=none",
-    )
+    one = argument("dialect", "delimiter=semicolon,decimal=comma")
+    two = argument("dialect", "delimiter=comma,header=none")
     return {
         name: (
             f"{cells[0]!r} is one number with {one} and two with {two} or a header that names both"
@@ -348,8 +346,9 @@ def _refuse_header(
         raise DataError(
             f"{path}: line {header.line} holds numbers"
             f" ({', '.join(fields[:3])}{', ...' if len(fields) > 3 else ''}), so the file seems to"
-            " have no header; put a first line of column names, such as x0,x1,x2, or say --dialect"
-            f" header=none, or --dialect header={header.line} if these are the names"
+            " have no header; put a first line of column names, such as x0,x1,x2, or say"
+            f" {argument('dialect', 'header=none')}, or"
+            f" {argument('dialect', f'header={header.line}')} if these are the names"
         )
 
 
@@ -364,8 +363,8 @@ def _refuse_one_column(path: Path, names: tuple[str, ...], rows: list[Row]) -> N
         word = delimiter_word(other)
         raise DataError(
             f"{path}: only one column, named {shorten(names)}: its fields seem to be separated by"
-            f" {other!r}; say --dialect delimiter={word}, or separate them by a comma, semicolon,"
-            " tab or |"
+            f" {other!r}; say {argument('dialect', f'delimiter={word}')}, or separate them by a"
+            " comma, semicolon, tab or |"
         )
 
 

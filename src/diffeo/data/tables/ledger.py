@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError
+from ...core.wording import argument
 
 __all__ = ["FIELDS", "STRUCTURE", "Block", "Intake", "Ledger"]
 
@@ -80,8 +81,7 @@ class Block:
 class Ledger:
     """Counts every row of every block, remembers examples, and writes the rejects file.
 
-    `optional` says that columns can be left out, by the options `--drop` and `--column` of whoever
-    reads.
+    `optional` says that columns can be left out: no model asks for them.
     """
 
     def __init__(
@@ -198,14 +198,16 @@ class Ledger:
     def _allow(self, bad: int, max_bad: float) -> str:
         """Advice to allow so many bad rows, unless that leaves none or every row is needed."""
         return (
-            f" or allow them with --max-bad {round_up(bad / self.total):g}"
+            f" or allow them with {argument('max_bad', round_up(bad / self.total))}"
             if max_bad > 0 and bad < self.total
             else ""
         )
 
     def _mend(self, name: str) -> str:
         return (
-            f"leave it out with --drop {name}" if self.optional else "the model needs numbers there"
+            f"leave it out with {argument('drop', [name])}"
+            if self.optional
+            else "the model needs numbers there"
         )
 
     def _refuse_empty_columns(self) -> None:
@@ -241,5 +243,5 @@ def tally(codes: NDArray[np.int32]) -> dict[int, int]:
 
 
 def round_up(share: float) -> float:
-    """A share rounded up to two decimals, so that `--max-bad` set to it lets it pass."""
+    """A share rounded up to two decimals, so that a `max_bad` of it lets it pass."""
     return min(1.0, float(np.ceil(share * 100) / 100))

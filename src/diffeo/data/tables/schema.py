@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from ...core.errors import ConfigError, DataError
 from ...core.support import Support
+from ...core.wording import argument
 from ..names import refuse_duplicates, refuse_unknown
 
 __all__ = ["Column", "Schema"]
@@ -99,18 +100,20 @@ def plan_columns(
     """Names of the columns to be modelled: all but context and dropped ones, after the options have
     been checked.
     """
-    refuse_unknown(label, overrides, names, "--column")
-    refuse_unknown(label, context, names, "--context")
-    refuse_unknown(label, drop, names, "--drop")
+    refuse_unknown(label, overrides, names, argument("columns"))
+    refuse_unknown(label, context, names, argument("context"))
+    refuse_unknown(label, drop, names, argument("drop"))
     both = sorted(set(context) & set(drop))
     if both:
         raise ConfigError(
-            f"column {both[0]!r} is both dropped and a context: choose one of --drop and --context"
+            f"column {both[0]!r} is both dropped and a context: choose one of"
+            f" {argument('drop')} and {argument('context')}"
         )
     useless = sorted(set(overrides) & set(drop))
     if useless:
         raise ConfigError(
-            f"column {useless[0]!r} is dropped, so --column {useless[0]} has no use: remove one of"
+            f"column {useless[0]!r} is dropped, so"
+            f" {argument('columns', {useless[0]: overrides[useless[0]]})} has no use: remove one of"
             " them"
         )
     modelled = tuple(n for n in names if n not in set(context) | set(drop))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import refuse_special
+from ...core.wording import argument
 from .arrays import ArraySource, arrow_source, npy_source, npz_source, parquet_source
 from .csv import CsvSource
 from .frames import frame_source, is_pandas
@@ -54,8 +55,8 @@ def open_source(source: Any, dialect: str | None = None) -> Source:
         return _open_path(Path(source), wanted)
     if wanted != Wanted():
         raise ConfigError(
-            f"--dialect {dialect}: is for text tables, not for a {type(source).__name__}; leave"
-            " it out"
+            f"{argument('dialect', dialect)}: is for text tables, not for a"
+            f" {type(source).__name__}; leave it out"
         )
     if isinstance(source, np.ndarray):
         return ArraySource("array", source)
@@ -83,7 +84,7 @@ def _open_path(path: Path, wanted: Wanted) -> Source:
             return CsvSource(path, wanted)
         if wanted != Wanted():
             raise ConfigError(
-                f"{path}: --dialect is for text tables (.csv, .tsv, .txt); leave it out"
+                f"{path}: {argument('dialect')} is for text tables (.csv, .tsv, .txt); leave it out"
             )
         if name.endswith(".parquet"):
             return parquet_source(path)

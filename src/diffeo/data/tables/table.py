@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import ConfigError, DataError
 from ...core.support import Support
+from ...core.wording import argument
 from ..names import refuse_unknown, shorten
 from .arrays import ArraySource
 from .csv import CsvSource
@@ -150,7 +151,9 @@ def read_table(
     ):
         return source
     if not 0 <= max_bad <= 1:
-        raise ConfigError(f"--max-bad {max_bad} is not a share; give a number from 0 to 1")
+        raise ConfigError(
+            f"{argument('max_bad', max_bad)} is not a share; give a number from 0 to 1"
+        )
     src = _open(source, dialect)
     names, context_names = _plan(src, columns, context, drop, schema, with_context)
     used = (*names, *context_names)
@@ -260,8 +263,8 @@ def _open(source: Any, dialect: str | None = None) -> Source:
         return open_source(source, dialect)
     if dialect:
         raise ConfigError(
-            f"--dialect {dialect}: is for text tables, and this one has been read already; leave"
-            " it out"
+            f"{argument('dialect', dialect)}: is for text tables, and this one has been read"
+            " already; leave it out"
         )
     names = [
         *source.schema.names,
@@ -344,7 +347,7 @@ def _refuse_text(src: Source, used: tuple[str, ...], optional: bool) -> None:
         used = src.names
     bad = [n for n in used if n in src.text]
     if bad:
-        drops = " ".join(f"--drop {n}" for n in bad[:20])
+        drops = argument("drop", bad[:20])
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         mend = f"leave it out with {drops}" if optional else "the model needs numbers there"
         raise DataError(f"{src.label}: column {bad[0]!r}{more} is {src.text[bad[0]]}; {mend}")
@@ -414,8 +417,8 @@ def _support(
         first = int(np.argmax(bad))
         raise DataError(
             f"{src.label}: {src.unit} {lines[first]}, column {name!r}: {values[first]:g} is not"
-            f" {_words(support)} ({int(bad.sum()):,} such rows); mend them or declare --column"
-            f" {name}=real"
+            f" {_words(support)} ({int(bad.sum()):,} such rows); mend them or declare"
+            f" {argument('columns', {name: 'real'})}"
         )
     return support
 
@@ -436,8 +439,8 @@ def _refuse_beyond(
         if whole and max(-ledger.low[j], ledger.high[j]) >= EXACT:
             raise DataError(
                 f"{src.label}: column {name!r} holds whole numbers of 2^53 or more, which float64"
-                f" cannot tell apart; leave it out with --drop {name} or declare --column"
-                f" {name}=real"
+                f" cannot tell apart; leave it out with {argument('drop', [name])} or declare"
+                f" {argument('columns', {name: 'real'})}"
             )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import DataError
+from ...core.wording import argument
 
 __all__ = ["HEAD", "blocks", "encoding_of", "first_bytes"]
 
@@ -78,7 +79,8 @@ def _plain_lines(path: Path, encoding: str, size: int) -> Iterator[bytes]:
             )
         except UnicodeError as e:
             raise DataError(
-                f"{path}: not text in {encoding} ({e}); name another with --dialect encoding=..."
+                f"{path}: not text in {encoding} ({e}); name another with"
+                f" {argument('dialect', 'encoding=...')}"
             ) from None
         text = held + text
         # its newline may come with the next piece

@@ -1,6 +1,4 @@
-"""What a user says of the dialect of a text table: `--dialect
-delimiter=;,decimal=comma,header=2`.
-"""
+"""What a user says of the dialect of a text table, such as `delimiter=;,decimal=comma,header=2`."""
 
 from __future__ import annotations
 
@@ -9,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 from ...core.errors import ConfigError
+from ...core.wording import argument
 from .marks import WORDS
 
 __all__ = ["DELIMITERS", "Wanted", "delimiter_word"]
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " "}
 MARKS = {word: mark for mark, word in WORDS.items()}
-EXAMPLE = "such as --dialect delimiter=semicolon,decimal=comma,header=2,missing=NA|-"
+EXAMPLE = "delimiter=semicolon,decimal=comma,header=2,missing=NA|-"
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,8 @@ class Wanted:
 
     `header` is the number of a line, 0 for a file without names.
 
-    >>> Wanted.parse("delimiter=;,decimal=comma,missing=NA|-")
-    Wanted(delimiter=';', decimal=',', thousands=None, encoding=None, header=None, missing=('NA',
-    '-'))
+    >>> Wanted.parse("decimal=comma,header=2,missing=NA|-").missing
+    ('NA', '-')
     """
 
     delimiter: str | None = None
@@ -54,16 +52,19 @@ class Wanted:
             if not equals or key not in readers:
                 known = ", ".join(field.name for field in fields(cls))
                 raise ConfigError(
-                    f"--dialect {text}: {part!r} is not KEY=VALUE with a key of {known}; {EXAMPLE}"
+                    f"{argument('dialect', text)}: {part!r} is not KEY=VALUE with a key of {known};"
+                    f" such as {argument('dialect', EXAMPLE)}"
                 )
             if key in found:
-                raise ConfigError(f"--dialect {text}: {key} is given twice; give it once")
+                raise ConfigError(
+                    f"{argument('dialect', text)}: {key} is given twice; give it once"
+                )
             found[key] = readers[key](value)
         wanted = cls(**found)  # type: ignore[arg-type]
         if wanted.decimal is not None and wanted.decimal == wanted.thousands:
             raise ConfigError(
-                f"--dialect {text}: one character cannot be both decimal mark and thousands"
-                " separator"
+                f"{argument('dialect', text)}: one character cannot be both decimal mark and"
+                " thousands separator"
             )
         return wanted
 
@@ -77,7 +78,8 @@ def _delimiter(value: str) -> str:
     mark = DELIMITERS.get(value, value)
     if len(mark) != 1 or mark.isalnum() or mark in "\"\r\n.+-'_" or not mark.isascii():
         raise ConfigError(
-            f"--dialect: delimiter={value}: give {', '.join(DELIMITERS)} or one character"
+            f"{argument('dialect')}: delimiter={value}: give {', '.join(DELIMITERS)} or one"
+            " character"
         )
     return mark
 
@@ -85,7 +87,7 @@ def _delimiter(value: str) -> str:
 def _mark(key: str, value: str, words: Sequence[str]) -> str:
     mark = MARKS.get(value, value)
     if value == "" or mark not in [MARKS[word] for word in words]:
-        raise ConfigError(f"--dialect: {key}={value}: give {', '.join(words)}")
+        raise ConfigError(f"{argument('dialect')}: {key}={value}: give {', '.join(words)}")
     return mark
 
 
@@ -94,7 +96,8 @@ def _encoding(value: str) -> str:
         return codecs.lookup(value).name if "x".encode(value) else value
     except (LookupError, UnicodeError, ValueError):
         raise ConfigError(
-            f"--dialect: encoding={value}: not known; give one such as utf-8, latin-1 or cp1252"
+            f"{argument('dialect')}: encoding={value}: not known; give one such as utf-8, latin-1"
+            " or cp1252"
         ) from None
 
 
@@ -103,6 +106,7 @@ def _header(value: str) -> int:
         return 0
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1_000_000):
         raise ConfigError(
-            f"--dialect: header={value}: give the number of the line of column names, or none"
+            f"{argument('dialect')}: header={value}: give the number of the line of column names,"
+            " or none"
         )
     return int(value)

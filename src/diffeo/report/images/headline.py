@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.wording import argument
 from ...data import Images
 from ...flow import Flow
 from ..page.content import Grid, number, plus_minus
@@ -200,8 +201,8 @@ def _notes(figures: dict[str, Any], rows: Scored, real: bool) -> list[str]:
     if figures["bound"]:
         notes.append(
             "Pixels are whole numbers and get noise before the flow sees them: its figures are"
-            " upper bounds, the truth is a little smaller. diffeo evaluate --importance 8 comes"
-            " nearer. The baselines are exact."
+            " upper bounds, the truth is a little smaller. Evaluation with"
+            f" {argument('importance', 8)} comes nearer. The baselines are exact."
         )
     if rows.context is not None:
         compared = "" if real or "histogram" not in figures else " the baselines are not;"
