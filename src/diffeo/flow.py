@@ -29,7 +29,7 @@ class Flow(Distribution):
     """log p(x) = log p_Z(f(x)) + log|det ∂f/∂x|: a distribution over events from a transform f and
     a base p_Z.
 
-    Shapes: x (\\*S, \\*event), context (\\*C, \\*context); S and C broadcast. `embedding`, a
+    Shapes: x (*S, *event), context (*C, *context); S and C broadcast. `embedding`, a
     module, turns contexts of `context_shape` into what the transform reads. Raises `ShapeError` or
     `ContextError`, naming the offending link, when the parts do not fit. Papamakarios et al. 2021,
     arXiv:1912.02762.
@@ -175,13 +175,13 @@ class Flow(Distribution):
         )
 
     def encode(self, x: Any, context: Any = None) -> tuple[Tensor, Tensor]:
-        """data -> latent: z (\\*S, \\*base event) and log|det dz/dx| (\\*S)."""
+        """data -> latent: z (*S, *base event) and log|det dz/dx| (*S)."""
         rows, rows_context, batch = self._enter(as_tensor(x), _optional(context), self.event_shape)
         z, logdet = self.transform(rows, rows_context)
         return z.reshape(*batch, *self.base.event_shape), logdet.to(self.dtype).reshape(batch)
 
     def decode(self, z: Any, context: Any = None) -> tuple[Tensor, Tensor]:
-        """latent -> data: x (\\*S, \\*event) and log|det dx/dz| (\\*S); decode(encode(x)) is x."""
+        """latent -> data: x (*S, *event) and log|det dx/dz| (*S); decode(encode(x)) is x."""
         rows, rows_context, batch = self._enter(
             as_tensor(z, "z"), _optional(context), self.base.event_shape
         )
@@ -189,7 +189,7 @@ class Flow(Distribution):
         return x.reshape(*batch, *self.event_shape), logdet.to(self.dtype).reshape(batch)
 
     def unpack(self, z: Any) -> list[Tensor]:
-        """The latents of every scale, finest first: z (\\*S, \\*base event) -> [(\\*S, C, H, W),
+        """The latents of every scale, finest first: z (*S, *base event) -> [(*S, C, H, W),
         ...], one without scales.
         """
         z = as_tensor(z, "z")

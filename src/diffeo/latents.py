@@ -18,7 +18,7 @@ __all__ = ["attribute_direction", "edit", "interpolate", "reconstruct"]
 
 @torch.no_grad()
 def encode_all(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: int = 0) -> Tensor:
-    """Latents (N, \\*base event) of events x (N, \\*event), in passes of bounded memory; noise
+    """Latents (N, *base event) of events x (N, *event), in passes of bounded memory; noise
     comes from `seed`.
     """
     with seeder(flow)(seed):
@@ -27,7 +27,7 @@ def encode_all(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: in
 
 @torch.no_grad()
 def decode_all(flow: Flow, z: Tensor, context: Tensor | None = None) -> Tensor:
-    """Events (N, \\*event) of latents z (N, \\*base event), in passes of bounded memory."""
+    """Events (N, *event) of latents z (N, *base event), in passes of bounded memory."""
     return _through(flow, flow.decode, z, context)
 
 
@@ -71,7 +71,7 @@ def interpolate(
     *,
     seed: int = 0,
 ) -> Tensor:
-    """`steps` events (steps, \\*event) from a to b (\\*event) along the great circle between the
+    """`steps` events (steps, *event) from a to b (*event) along the great circle between the
     directions of their latents.
 
     z_t = r_t [sin((1 − t)ω) z_a / |z_a| + sin(tω) z_b / |z_b|] / sin ω, ω the angle between them
@@ -116,7 +116,7 @@ def _great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def attribute_direction(
     flow: Flow, x: Tensor, has: Tensor, context: Tensor | None = None, *, seed: int = 0
 ) -> Tensor:
-    """Mean latent of the events that have an attribute minus that of the others: (\\*base event),
+    """Mean latent of the events that have an attribute minus that of the others: (*base event),
     Glow's manipulation.
 
     `has` (N,) is boolean. Kingma & Dhariwal 2018, arXiv:1807.03039, section 6. Raises `DataError`
@@ -142,7 +142,7 @@ def edit(
     *,
     seed: int = 0,
 ) -> Tensor:
-    """Events x (N, \\*event) moved along a direction: (N, len(strengths), \\*event); strength 0
+    """Events x (N, *event) moved along a direction: (N, len(strengths), *event); strength 0
     gives x back.
     """
     z = encode_all(flow, x, context, seed=seed)

@@ -30,13 +30,13 @@ class Base(Distribution):
 
     @abstractmethod
     def draw(self, n: int, temperature: float, generator: torch.Generator | None) -> Tensor:
-        """n reparametrised draws, (n, \\*event), their spread about the centre(s) scaled by
+        """n reparametrised draws, (n, *event), their spread about the centre(s) scaled by
         `temperature`.
         """
 
     @abstractmethod
     def density(self, x: Tensor, temperature: float = 1.0) -> Tensor:
-        """Log-density (B,) at x (B, \\*event) of what `draw` draws at this temperature."""
+        """Log-density (B,) at x (B, *event) of what `draw` draws at this temperature."""
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         _refuse(context)

@@ -164,7 +164,7 @@ def check(
     """Measure how well a flow inverts and how right its log-dets are, on (at most `rows` of) this
     data.
 
-    x (N, \\*event), a tensor or an array, in which a masked cell is NaN; of images at most as many
+    x (N, *event), a tensor or an array, in which a masked cell is NaN; of images at most as many
     as go through a flow at a time, of 2^18 values together, or one. Raises `DataError` when there
     are no rows.
 

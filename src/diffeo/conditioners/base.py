@@ -34,8 +34,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class ConditionerFactory(Protocol):
-    """Builds a network (B, \\*in_shape), context (B, \\*context_shape) or None -> (B,
-    \\*out_shape), zero at first.
+    """Builds a network (B, *in_shape), context (B, *context_shape) or None -> (B,
+    *out_shape), zero at first.
     """
 
     def __call__(

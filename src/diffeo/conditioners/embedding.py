@@ -113,7 +113,7 @@ def readable(context: Tensor, embedding: nn.Module, dtype: torch.dtype) -> Tenso
 @torch.no_grad()
 def initialize_contexts(embedding: nn.Module, context: Tensor) -> None:
     """Set up every `StandardizeContext` in an embedding from what reaches it of these contexts (B,
-    \\*context).
+    *context).
 
     Raises `ContextError` when nothing reaches one.
     """

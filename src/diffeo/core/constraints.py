@@ -40,7 +40,7 @@ def between(low: float, high: float) -> Constraint:
 
 
 class Each(Constraint):
-    """Vectors (\\*S, D) with a constraint for each entry."""
+    """Vectors (*S, D) with a constraint for each entry."""
 
     event_dim = 1
 
@@ -58,7 +58,7 @@ class Each(Constraint):
 
 
 class Inside(Constraint):
-    """Where a log-density (\\*S) of events is above −inf."""
+    """Where a log-density (*S) of events is above −inf."""
 
     def __init__(self, log_prob: Callable[[Tensor], Tensor], event_dim: int) -> None:
         self.log_prob, self._event_dim = log_prob, event_dim

@@ -24,7 +24,7 @@ class Distribution(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density in nats of x (\\*S, \\*event): shape (\\*S). −inf outside the support, NaN
+        """Log-density in nats of x (*S, *event): shape (*S). −inf outside the support, NaN
         for NaN rows.
         """
 
@@ -37,7 +37,7 @@ class Distribution(nn.Module, ABC):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draws of shape (\\*shape, \\*context_batch, \\*event), without gradients.
+        """Draws of shape (*shape, *context_batch, *event), without gradients.
 
         `temperature` scales the spread of the base distribution. With a `generator` the draws are
         reproducible and the global generator is left alone.

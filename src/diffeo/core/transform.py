@@ -15,7 +15,7 @@ __all__ = ["Inverse", "Transform"]
 
 
 class Transform(nn.Module, ABC):
-    """An invertible map x (B, \\*in) <-> y (B, \\*out) with one batch axis; `forward` is data ->
+    """An invertible map x (B, *in) <-> y (B, *out) with one batch axis; `forward` is data ->
     latent.
 
     To write one: subclass, implement `forward` and `inverse`, and, where the shape changes or is

@@ -65,7 +65,7 @@ def infer(
     """Draws from p(x) = p̃(x) / Z, log Z with its error, and a verdict, from `log_density` = log p̃
     alone.
 
-    `log_density` takes a batch of values, a tensor (B, \\*event) or with named parameters a dict of
+    `log_density` takes a batch of values, a tensor (B, *event) or with named parameters a dict of
     tensors, and returns (B,); `event_shape` and `support` are those of `Space.of`. Where `inside`,
     a function of the same values to (B,) of truth values, is false the density is zero, and
     `log_density` is not asked: for cuts that no support describes, such as `lambda x: x[:, 0] +

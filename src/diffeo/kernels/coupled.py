@@ -72,7 +72,7 @@ def _is_dense(weight: Tensor) -> bool:
 
 def coupled(layers: Sequence[Coupled], x: Tensor, context: Tensor | None) -> Pair:
     """x (B, D) or (B, C, H, W) through coupling layers that take it and join, each conditioned by
-    its features and, for vectors, a context (B, \\*C): y like x and the log-det by row.
+    its features and, for vectors, a context (B, *C): y like x and the log-det by row.
 
     Blocks of few rows or images go through each layer, so what a network makes is used where it was
     made; splitting, joining, biases and ReLUs are part of the same pass.

@@ -30,7 +30,7 @@ class Kernel:
     twin: Callable[[Tensor, Tensor], Pair]
 
     def __call__(self, x: Tensor, params: Tensor, by_row: bool = False) -> Pair:
-        """x (B, \\*S), params (B, \\*S, P) -> y (B, \\*S) and its log-det, (B, \\*S) or summed by
+        """x (B, *S), params (B, *S, P) -> y (B, *S) and its log-det, (B, *S) or summed by
         row (B,).
         """
         if not serves(x) or params.device.type != "cpu":

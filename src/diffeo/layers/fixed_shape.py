@@ -26,7 +26,7 @@ class FixedShape(Transform):
         return shape
 
     def check(self, x: Tensor, shape: Shape | None = None) -> None:
-        """Raise `ShapeError` unless x is (B, \\*shape), by default (B, \\*event): each direction
+        """Raise `ShapeError` unless x is (B, *shape), by default (B, *event): each direction
         asks first.
 
         A flow's rows have the right shape; a layer used alone must not broadcast, cut or resize
@@ -40,7 +40,7 @@ class FixedShape(Transform):
 
     def check_pair(self, x: Tensor, context: Tensor | None) -> None:
         """The same for the rows and for a context that is read; raises `ContextError` unless it is
-        (B, \\*context).
+        (B, *context).
         """
         self.check(x)
         if self.context_shape is None:

@@ -14,7 +14,7 @@ __all__ = ["Flatten"]
 
 
 class Flatten(FixedShape):
-    """(B, \\*event) <-> (B, D), log|det| = 0.
+    """(B, *event) <-> (B, D), log|det| = 0.
 
     >>> import torch, diffeo
     >>> diffeo.layers.Flatten((1, 28, 28))(torch.zeros(5, 1, 28, 28))[0].shape

@@ -15,7 +15,7 @@ __all__ = ["Pointwise"]
 
 
 class Pointwise(FixedShape):
-    """y_i = T(x_i; θ_i) with learned θ of shape (\\*event, P): the unconditional lift of an
+    """y_i = T(x_i; θ_i) with learned θ of shape (*event, P): the unconditional lift of an
     elementwise map.
 
     >>> import torch, diffeo

@@ -29,11 +29,11 @@ class ElementwiseMap(ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """x (\\*S), params (\\*S, P) -> y (\\*S) and log dy/dx (\\*S)."""
+        """x (*S), params (*S, P) -> y (*S) and log dy/dx (*S)."""
 
     @abstractmethod
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """y (\\*S), params (\\*S, P) -> x (\\*S) and log dx/dy (\\*S)."""
+        """y (*S), params (*S, P) -> x (*S) and log dx/dy (*S)."""
 
     def kernel(self, inverse: bool = False) -> Kernel | None:
         """The compiled kernel that is the whole of `forward`, or of `inverse`; None for a map that
@@ -58,7 +58,7 @@ class ElementwiseMap(ABC):
         return x, sum_event(logdet)
 
     def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (\\*S), a plain number without a
+        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (*S), a plain number without a
         graph.
 
         Path gradients need it (`diffeo.inference`). By autograd, unless a map knows it at less

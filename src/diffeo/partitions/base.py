@@ -19,7 +19,7 @@ class Partition(nn.Module, ABC):
 
     @abstractmethod
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, \\*event) -> (conditioning part, transformed part)."""
+        """x (B, *event) -> (conditioning part, transformed part)."""
 
     @abstractmethod
     def merge(self, a: Tensor, b: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ __all__ = ["Rows", "as_rows", "as_tensor"]
 
 @dataclass(frozen=True)
 class Rows:
-    """x (N, \\*event), its contexts (N, \\*context) if any, and the columns' names if known."""
+    """x (N, *event), its contexts (N, *context) if any, and the columns' names if known."""
 
     x: Tensor
     context: Tensor | None

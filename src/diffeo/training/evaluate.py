@@ -43,7 +43,7 @@ def log_probs(
     """log p(x | c) (N,) on the CPU, in passes of bounded memory; dequantisation noise comes from
     `seed`.
 
-    x is (N, \\*event): a tensor, an array (a masked cell makes its row NaN), a `Table` or a data
+    x is (N, *event): a tensor, an array (a masked cell makes its row NaN), a `Table` or a data
     frame.
 
     With `importance=k`, the bound of a flow that dequantises is averaged over k draws of the noise,
@@ -68,7 +68,7 @@ def log_probs(
 def evaluate(
     flow: Flow, x: Any, context: Any = None, *, importance: int = 1, seed: int = 0
 ) -> Evaluation:
-    """Score rows x (N, \\*event) and average; x, context and `importance` as in `log_probs`.
+    """Score rows x (N, *event) and average; x, context and `importance` as in `log_probs`.
 
     Raises `DataError` when there are no rows, or one holds a cell that is empty, masked or not a
     number.

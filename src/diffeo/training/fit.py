@@ -95,7 +95,7 @@ def fit(
     """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping
     and an EMA.
 
-    `x` is (N, \\*event): a tensor, array, `Table`, data frame or path; or an iterable of batches (x
+    `x` is (N, *event): a tensor, array, `Table`, data frame or path; or an iterable of batches (x
     or (x, context)). `valid` is the share of rows held out by `seed`, or rows, or (rows, contexts);
     the weights kept are the EMA's best on them. Limits not given are chosen from the size of the
     data; so are batch size, learning rate and patience (`diffeo.training.recommend`). With `out`,

@@ -30,7 +30,7 @@ DIVERGENT = 1000.0  # nats of energy error: the trajectory left what it was to f
 
 
 class State(NamedTuple):
-    """Points z (B, \\*event), their log density (B,) in float64, and its gradient."""
+    """Points z (B, *event), their log density (B,) in float64, and its gradient."""
 
     z: Tensor
     log_p: Tensor
@@ -56,7 +56,7 @@ def hmc_step(
     leapfrogs: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One Hamiltonian Monte Carlo move that leaves `log_density` (B, \\*event) -> (B,) invariant,
+    """One Hamiltonian Monte Carlo move that leaves `log_density` (B, *event) -> (B,) invariant,
     each row on its own.
 
     `step_size` is one number or (B,). Returns the points, which rows accepted, and the

@@ -37,7 +37,7 @@ class Chains:
     """
 
     samples: Tensor
-    """(C, N, \\*event), in the target's own coordinates."""
+    """(C, N, *event), in the target's own coordinates."""
     rhat: Tensor
     ess_bulk: Tensor
     """Draws that these are worth for means, of C N; `ess_tail` for 5 % and 95 % quantiles."""
@@ -87,7 +87,7 @@ def latent_chains(
     tell: Callable[[int, float], None] | None = None,
     over: Callable[[], bool] | None = None,
 ) -> Chains:
-    """Markov chains for an unnormalised log density `target` (B, \\*event) -> (B,), run where the
+    """Markov chains for an unnormalised log density `target` (B, *event) -> (B,), run where the
     flow makes it simple.
 
     The chains live on latents z, with the density p̃(u) |det ∂u/∂z| of u = decode(z), which is the
@@ -306,7 +306,7 @@ def _evaluating(flow: Flow) -> Iterator[None]:
 
 @torch.no_grad()
 def _decode(flow: Flow, z: Tensor) -> Tensor:
-    """(C, N, \\*latent event) -> (C, N, \\*event)."""
+    """(C, N, *latent event) -> (C, N, *event)."""
     rows = torch.cat([flow.decode(part)[0] for part in z.flatten(0, 1).split(ROWS)])
     return rows.view(*z.shape[:2], *flow.event_shape)
 

@@ -18,7 +18,7 @@ Pulled = tuple[Tensor, Tensor, Tensor]  # x, log|dx/dy|, score of x
 
 
 def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
-    """x = f⁻¹(z), log q(x) and the score ∂ log q(x) / ∂x for latents z (B, \\*base event) of an
+    """x = f⁻¹(z), log q(x) and the score ∂ log q(x) / ∂x for latents z (B, *base event) of an
     unconditional flow.
 
     x and log q carry gradients by the flow's parameters; the score does not. It is carried along

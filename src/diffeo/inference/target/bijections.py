@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 
 
 class Bijection(Transform, ABC):
-    """x (B, \\*shape) in a support <-> free coordinates u (B, \\*latent), one-to-one; `inverse`
+    """x (B, *shape) in a support <-> free coordinates u (B, *latent), one-to-one; `inverse`
     constrains.
 
     To write one: `value`, `log_det` and `coordinates`. Values never lie on the edge of an open
@@ -38,7 +38,7 @@ class Bijection(Transform, ABC):
 
     @abstractmethod
     def value(self, u: Tensor) -> Tensor:
-        """u (B, \\*latent) -> x (B, \\*shape)."""
+        """u (B, *latent) -> x (B, *shape)."""
 
     @abstractmethod
     def log_det(self, u: Tensor) -> Tensor:
@@ -46,12 +46,12 @@ class Bijection(Transform, ABC):
 
     @abstractmethod
     def coordinates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """u of x (B, \\*shape), and what of x is inside: (B, \\*shape), or (B, \\*leading axes)
+        """u of x (B, *shape), and what of x is inside: (B, *shape), or (B, *leading axes)
         where entries depend.
         """
 
     def kept(self) -> Tensor:
-        """Which entries are worth a column of a table, a mask (\\*shape): all but constants and
+        """Which entries are worth a column of a table, a mask (*shape): all but constants and
         repetitions.
         """
         return torch.ones(self.shape, dtype=torch.bool)
@@ -221,7 +221,7 @@ def _exactly(shape: Shape, wanted: Shape, result: Shape) -> Shape:
 
 
 def as_rows(x: Tensor) -> Tensor:
-    """(B, \\*shape) -> (B, N), also for scalars and for no rows."""
+    """(B, *shape) -> (B, N), also for scalars and for no rows."""
     return x.flatten(1) if x.dim() > 1 else x[:, None]
 
 

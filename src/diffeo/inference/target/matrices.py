@@ -163,7 +163,7 @@ def _coordinates(lower: Tensor) -> Tensor:
 
 
 def _fill(u: Tensor, size: int, offset: int) -> Tensor:
-    """(\\*, N) -> (\\*, K, K), row by row into the lower triangle."""
+    """(*, N) -> (*, K, K), row by row into the lower triangle."""
     empty = u.new_zeros(*u.shape[:-1], size * size)
     filled = empty.index_copy(-1, _positions(size, offset).to(u.device), u)
     return filled.reshape(*u.shape[:-1], size, size)

@@ -22,7 +22,7 @@ from .supports import SupportLike, bijection, written
 __all__ = ["Parameter", "Space", "Value"]
 
 Value = Tensor | dict[str, Tensor]
-"""Rows of what a posterior is over: a tensor (B, \\*event), or one (B, \\*shape) for each name."""
+"""Rows of what a posterior is over: a tensor (B, *event), or one (B, *shape) for each name."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _NO_GRADIENT = (
 class Target:
     """u (B, D) -> log p(x) + log|det ∂x/∂u|, x = space.constrain(u): shape (B,), differentiable.
 
-    `log_density` takes values as `space` has them, a tensor (B, \\*event) or a dict of tensors, and
+    `log_density` takes values as `space` has them, a tensor (B, *event) or a dict of tensors, and
     returns (B,); a function of single points is mapped over rows. It may be −inf outside its
     support. NaN, and a point that is not finite itself, count as −inf; such rows have gradient
     zero. With `max_rows` it is never given more rows at once, with `device` it gets them there; the
