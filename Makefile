@@ -2,19 +2,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz soak bench bench-quick wheel clean
+.PHONY: demo test lint tests reference pages coverage fuzz soak bench bench-quick wheel clean
 
 demo: .venv/installed
 	$(BIN)/diffeo demo --out demo
 
-test: .venv/installed-dev
+test: lint tests reference pages
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
-	DIFFEO_KERNELS=eager $(BIN)/python -m pytest -n 2 tests/test_kernels.py tests/test_maps.py tests/test_compile.py tests/test_contract.py
+
+# One thread a process: two processes of several would wait for each other.
+tests: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What differs where no compiled kernels serve.
+reference: .venv/installed-dev
+	DIFFEO_KERNELS=eager OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal \
+		tests/test_kernels.py tests/test_maps.py tests/test_compile.py tests/test_contract.py
+
+# The commands and Python blocks of README and docs.
+pages: .venv/installed-dev
 	$(BIN)/python tests/run_readme.py
+
+# By hand and in CI beside the tests: which lines of the package no test runs.
+coverage: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov
+	$(BIN)/coverage html -d build/coverage
 
 # The fuzzers of tests/fuzz at length; `make test` runs the first cases of each.
 fuzz: .venv/installed-dev
@@ -44,11 +61,13 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
+# Files are compiled when they are imported, most of them never.
+PIP := $(BIN)/python -m pip install -q --no-compile -c constraints.txt
+
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
-	touch $@
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[dev]"
+	touch .venv/installed $@
