@@ -19,8 +19,8 @@ import diffeo
 from diffeo.core.errors import ConfigError, DataError
 from diffeo.inference import Laplace, Space
 from diffeo.inference.modes.cuts import emptiest
-from diffeo.inference.target.circles import Circle
 from diffeo.report import build_posterior_report
+from diffeo.supports import Circular
 
 TURN = 2 * math.pi
 ROUND = f"circular:0:{TURN}"
@@ -132,7 +132,7 @@ def test_trusted_where_the_mass_lies_across_the_cut() -> None:
 @pytest.mark.parametrize(("low", "width"), [(0.0, TURN), (-180.0, 360.0), (1e3, 24.0)])
 def test_figures_are_scipys(low: float, width: float) -> None:
     x = np.random.default_rng(0).vonmises(3.0, 4.0, 2_000) % TURN * width / TURN + low
-    mean, sd = Circle(low, low + width).mean_and_sd(
+    mean, sd = Circular(low, low + width).mean_and_sd(
         torch.tensor(x), torch.full((2_000,), 1 / 2_000)
     )
     assert mean == pytest.approx(stats.circmean(x, high=low + width, low=low))

@@ -30,8 +30,7 @@ from diffeo.report.measures import (
     normal_scores,
     ranks_correlation,
 )
-from diffeo.report.tables import baselines
-from diffeo.report.tables.baselines import prepare, score_baselines
+from diffeo.report.tables.baselines import baselines, prepare, score_baselines
 from diffeo.report.tables.kde import KernelDensity, Scaling
 from diffeo.training import FitResult
 

@@ -20,12 +20,12 @@ from ..core.errors import DataError
 from ..core.links import Links
 from ..core.passes import rows_per_pass
 from ..core.seeds import seeded, seeder
-from ..core.support import Support
 from ..core.tensors import to_tensor
 from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import Coupling
 from ..maps import RQSpline
+from ..supports import Support
 from .density import Density, density
 
 __all__ = ["Checkup", "check"]
@@ -325,11 +325,7 @@ def _difference(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
 def _circles(flow: Flow) -> dict[int, float]:
     texts = (flow.recipe or {}).get("args", {}).get("supports") or []
     parsed = {i: Support.parse(text) for i, text in enumerate(texts)}
-    return {
-        i: s.high - s.low
-        for i, s in parsed.items()
-        if s.kind == "circular" and s.low is not None and s.high is not None
-    }
+    return {i: s.period for i, s in parsed.items() if s.period is not None}
 
 
 def _latent_round_trip(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.wording import argument
+from ..supports import Support
 
 __all__ = ["Density", "density"]
 
@@ -91,7 +92,7 @@ def density(
     found = Density()
     if len(x) < LEAST_ROWS:
         return found
-    real = [j for j in range(x.shape[1]) if kinds is None or not kinds[j].startswith("integer")]
+    real = [j for j in range(x.shape[1]) if kinds is None or not Support.parse(kinds[j]).whole]
     named = (
         [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
     )

@@ -126,7 +126,7 @@ def draw_to(
 
     check_room(out, n, len(schema.columns))
     names = [*schema.names, *schema.context_names, *schema.set_aside]
-    whole = [c.name for c in schema.columns if c.parsed.kind == "integer"]
+    whole = [c.name for c in schema.columns if c.parsed.whole]
     return write_table(
         out, names, _draws(flow, schema, n, seed, temperature, context, dialect), integers=whole
     )

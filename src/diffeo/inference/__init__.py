@@ -1,5 +1,6 @@
 """From a log density to a posterior."""
 
+from ..supports import ordered
 from .chains.convergence import ess_bulk, ess_tail, rhat
 from .chains.mcmc import Chains, hmc_step, latent_chains
 from .infer import infer
@@ -19,7 +20,6 @@ from .objectives.fab import FAB
 from .posterior import Attempt, Posterior
 from .target.from_pyro import PyroTarget, from_pyro
 from .target.space import Parameter, Space
-from .target.supports import ordered
 from .target.target import Target
 from .weights.diagnostics import Diagnostics, diagnose, disagree, gradient_snr, lost_modes, verdict
 from .weights.psis import pareto_k

@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 from ..core.constraints import between
 from ..core.errors import ConfigError
 from ..core.numerics import sum_event
+from ..core.open_ends import exponent, log_sigmoid_slope, off_the_ends, scaled_sigmoid
 from ..core.settings import number
 from ..core.transform import Transform
 
@@ -39,9 +40,8 @@ class Positive(Transform):
         return y, sum_event(torch.where(outside, -math.inf, -y))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        info = torch.finfo(y.dtype)
-        # stay finite and positive however far out
-        y = y.clamp(math.log(info.tiny), math.log(info.max) - 1e-3)
+        # finite and positive however far out; the log-det is that at the value returned
+        y = exponent(y)
         return y.exp(), sum_event(y)
 
 
@@ -75,15 +75,10 @@ class Interval(Transform):
         return left - right, sum_event(torch.where(outside, -math.inf, logdet))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        width = self.high - self.low
-        # Measured from the nearer end, so that neither end loses digits; never exactly on an end.
-        # not −|y|, whose derivative at 0 is none
-        near = torch.sigmoid(torch.where(y < 0, y, -y)) * width
-        x = torch.where(y < 0, self.low + near, self.high - near)
-        low, high = (torch.tensor(v, dtype=y.dtype, device=y.device) for v in (self.low, self.high))
-        x = x.clamp(torch.nextafter(low, high), torch.nextafter(high, low))
-        softplus = torch.nn.functional.softplus
-        return x, sum_event(math.log(width) - softplus(y) - softplus(-y))
+        low = torch.tensor(self.low, dtype=y.dtype, device=y.device)
+        high = torch.tensor(self.high, dtype=y.dtype, device=y.device)
+        x = off_the_ends(scaled_sigmoid(y, self.low, self.high), low, high)
+        return x, sum_event(math.log(self.high - self.low) + log_sigmoid_slope(y))
 
     def extra_repr(self) -> str:
         return f"low={self.low}, high={self.high}"

@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from ..core.numerics import sum_event
+from ..core.open_ends import log_sigmoid_slope
 from ..core.settings import number
 from ..core.transform import Transform
 
@@ -46,8 +47,7 @@ class Logit(Transform):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = (torch.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
-        softplus = torch.nn.functional.softplus
-        return x, -sum_event(math.log(1 - 2 * self.alpha) + softplus(y) + softplus(-y))
+        return x, sum_event(log_sigmoid_slope(y) - math.log(1 - 2 * self.alpha))
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"

@@ -14,24 +14,20 @@ from ..conditioners import MLP, ConditionerFactory, Periodic, ResidualMLP, Stand
 from ..core.errors import ConfigError, ShapeError
 from ..core.settings import number, one_of, whole, wholes
 from ..core.shapes import Shape, as_shape
-from ..core.support import Kind, Support
 from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import (
     Columns,
     Coupling,
-    Dequantize,
-    Interval,
     LULinear,
     Permute,
-    Positive,
     Regress,
     Standardize,
-    Wrap,
 )
 from ..layers.recompute import Memory, chained
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Indices, Partition, alternating, random
+from ..supports import Support, front
 
 __all__ = ["Mixing", "Split", "VectorModel"]
 
@@ -111,12 +107,9 @@ class VectorModel:
             )
         return [Support.parse(text) for text in texts]
 
-    def of_kind(self, kind: Kind) -> list[int]:
-        return [i for i, support in enumerate(self.kinds) if support.kind == kind]
-
     @cached_property
     def circles(self) -> list[int]:
-        return self.of_kind("circular")
+        return [i for i, support in enumerate(self.kinds) if support.period is not None]
 
     @cached_property
     def lines(self) -> list[int]:
@@ -125,17 +118,7 @@ class VectorModel:
 
     def front(self) -> Iterator[Transform]:
         """From the data's own units to standardised reals (and circles on [−bound, bound))."""
-        if whole := self.of_kind("integer"):
-            yield Columns(whole, Dequantize())
-        if positive := self.of_kind("positive"):
-            yield Columns(positive, Positive())
-        for i, support in enumerate(self.kinds):
-            if support.low is None or support.high is None:
-                continue
-            if support.kind == "interval":
-                yield Columns([i], Interval(support.low, support.high))
-            else:
-                yield Columns([i], Wrap(support.low, support.high, self.bound))
+        yield from front(self.kinds, self.bound)
         skip = self.circles
         if self.regress:
             yield Regress(self.size, self.context, share=self.regress, skip=self.circles)

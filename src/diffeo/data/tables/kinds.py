@@ -1,15 +1,13 @@
-"""Which support suits a column of numbers, and whether its values keep to the one that was
-declared.
-"""
+"""Which support suits a column of numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.support import Support
+from ...supports import Integer, Positive, Real, Support
 
-__all__ = ["infer_support", "outside"]
+__all__ = ["infer_support"]
 
 EXACT = 2.0**53  # float64 holds every whole number up to here
 SAMPLE = 100_000  # values from which the skewness is judged
@@ -25,13 +23,13 @@ def infer_support(values: NDArray[np.float64], integral: bool) -> Support:
     'positive'
     """
     if integral and (values == np.floor(values)).all():
-        return Support("integer")
+        return Integer()
     if (values > 0).all():
         part = values[:: max(1, len(values) // SAMPLE)]
         plain, logged = skewness(part), skewness(np.log(part))
         if plain > 1 and abs(logged) < abs(plain):
-            return Support("positive")
-    return Support("real")
+            return Positive()
+    return Real()
 
 
 def skewness(values: NDArray[np.float64]) -> float:
@@ -41,16 +39,3 @@ def skewness(values: NDArray[np.float64]) -> float:
     centred = centred - centred.mean()
     spread = float(centred.std())
     return float(((centred / spread) ** 3).mean()) if spread > 0 else 0.0
-
-
-def outside(values: NDArray[np.float64], support: Support) -> NDArray[np.bool_]:
-    """True where a value is not in the support. A circle holds every number: it wraps."""
-    if support.kind == "positive":
-        return np.asarray(values <= 0)
-    if support.kind == "interval":
-        assert support.low is not None
-        assert support.high is not None
-        return np.asarray((values <= support.low) | (values >= support.high))
-    if support.kind == "integer":
-        return np.asarray(values != np.floor(values))
-    return np.zeros(values.shape, dtype=np.bool_)

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from ...core.errors import ConfigError, DataError
-from ...core.support import Support
 from ...core.wording import argument
+from ...supports import Support
 from ..names import refuse_duplicates, refuse_unknown
 
 __all__ = ["Column", "Schema"]
@@ -20,7 +20,7 @@ __all__ = ["Column", "Schema"]
 class Column(BaseModel):
     """One named column and its support, written as in `Support.parse`.
 
-    >>> Column(name="angle", support="circular:0:360").parsed.high
+    >>> Column(name="angle", support="circular:0:360").parsed.period
     360.0
     """
 
@@ -87,7 +87,7 @@ class Schema(BaseModel):
         """True if a modelled column is an integer one: its density is dequantised, so the
         likelihood is a bound.
         """
-        return any(c.parsed.kind == "integer" for c in self.columns)
+        return any(c.parsed.whole for c in self.columns)
 
 
 def plan_columns(

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import ConfigError, DataError
-from ...core.support import Support
 from ...core.wording import argument
+from ...supports import Support
 from ..names import refuse_unknown, shorten
 from .arrays import ArraySource
 from .csv import CsvSource
-from .kinds import EXACT, infer_support, outside
+from .kinds import EXACT, infer_support
 from .ledger import Block, Intake, Ledger, tally
 from .schema import Column, Schema, plan_columns
 from .sources import Source, open_source
@@ -272,7 +272,7 @@ def _open(source: Any, dialect: str | None = None) -> Source:
     ]
     array = source.values if source.context is None else np.hstack((source.values, source.context))
     everything = (*source.schema.columns, *source.schema.context)
-    integral = frozenset(c.name for c in everything if c.parsed.kind == "integer")
+    integral = frozenset(c.name for c in everything if c.parsed.whole)
     return ArraySource(source.source, array, names, integral)
 
 
@@ -412,12 +412,12 @@ def _support(
     support = (
         infer_support(values, name in src.integral) if declared is None else Support.parse(declared)
     )
-    bad = outside(values, support)
+    bad = support.outside(values)
     if bad.any():
         first = int(np.argmax(bad))
         raise DataError(
             f"{src.label}: {src.unit} {lines[first]}, column {name!r}: {values[first]:g} is not"
-            f" {_words(support)} ({int(bad.sum()):,} such rows); mend them or declare"
+            f" {support.words} ({int(bad.sum()):,} such rows); mend them or declare"
             f" {argument('columns', {name: 'real'})}"
         )
     return support
@@ -430,11 +430,7 @@ def _refuse_beyond(
     reals.
     """
     for j, name in enumerate(used):
-        whole = (
-            Support.parse(overrides[name]).kind == "integer"
-            if name in overrides
-            else name in src.integral
-        )
+        whole = Support.parse(overrides[name]).whole if name in overrides else name in src.integral
         # 2^53 itself may be a rounded 2^53 + 1
         if whole and max(-ledger.low[j], ledger.high[j]) >= EXACT:
             raise DataError(
@@ -442,9 +438,3 @@ def _refuse_beyond(
                 f" cannot tell apart; leave it out with {argument('drop', [name])} or declare"
                 f" {argument('columns', {name: 'real'})}"
             )
-
-
-def _words(support: Support) -> str:
-    if support.kind == "interval":
-        return f"strictly between {support.low:g} and {support.high:g}"
-    return "a whole number" if support.kind == "integer" else "greater than 0"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..target.circles import Circle
+from ...supports import Circular
 from ..target.space import Space
 from ..target.target import Target
 from .laplace import Laplace
@@ -67,7 +67,7 @@ def _draws(maximum: Laplace, generator: torch.Generator) -> Tensor:
     return maximum.sample(DRAWS, generator) if maximum.proper else maximum.mode.expand(DRAWS, -1)
 
 
-def _emptiest(x: Tensor, log_w: Tensor, circle: Circle, cut: float) -> float | None:
+def _emptiest(x: Tensor, log_w: Tensor, circle: Circular, cut: float) -> float | None:
     """The place of least smoothed density, None where it is about as small at the present cut."""
     theta = circle.angle(x)
     places = torch.linspace(0, 2 * math.pi, PLACES + 1, dtype=x.dtype)[:-1]
@@ -76,4 +76,4 @@ def _emptiest(x: Tensor, log_w: Tensor, circle: Circle, cut: float) -> float | N
     best = int(density.argmin())
     if float(density[0] - density[best]) < math.log(WORTH):
         return None
-    return float(circle.wrap(circle.low + places[best] * circle.width / (2 * math.pi)))
+    return float(circle.wrap(circle.low + places[best] * circle.period / (2 * math.pi)))

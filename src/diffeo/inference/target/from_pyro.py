@@ -13,10 +13,9 @@ from torch.distributions.constraints import Constraint
 
 from ...core.errors import ConfigError, InferenceError, ShapeError
 from ...core.seeds import seeded
+from ...supports import Bijection, SupportLike, bijection, ordered
 from .batching import said
-from .bijections import Bijection
 from .space import Parameter
-from .supports import SupportLike, bijection, ordered, written
 
 __all__ = ["PyroTarget", "from_pyro"]
 
@@ -186,7 +185,7 @@ def _run(
     if not latent:
         raise ConfigError("the model has no latent site: pyro.sample without obs")
     spaces = {name: _bijection(site) for name, site in latent.items()}
-    parameters = {name: Parameter(there.shape, written(there)) for name, there in spaces.items()}
+    parameters = {name: Parameter(there.shape, there.written) for name, there in spaces.items()}
     return _Traced(
         [n for n, _ in _samples(trace)],
         parameters,

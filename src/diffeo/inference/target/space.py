@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from numbers import Integral
 from typing import Any
@@ -15,9 +16,7 @@ from torch.distributions.constraints import Constraint
 from ...core.errors import ConfigError, DataError, ShapeError
 from ...core.shapes import Shape, as_shape
 from ...core.tensors import to_tensor
-from .bijections import Bijection, as_rows
-from .circles import Circle, Circular
-from .supports import SupportLike, bijection, written
+from ...supports import Bijection, Circular, Elementwise, Kind, SupportLike, as_rows, bijection
 
 __all__ = ["Parameter", "Space", "Value"]
 
@@ -85,7 +84,9 @@ class Space:
         are left out.
         """
         self.circles = {
-            e: Circle(float(b.low[i]), float(b.high[i])) for e, b, i in _circular(self._bijections)
+            column: circle
+            for name, b in self._bijections.items()
+            for column, circle in _circles(name, b)
         }
         """The columns of `flatten` that are circles."""
         if self.size == 0:
@@ -173,7 +174,7 @@ class Space:
 
     def cuts(self) -> dict[str, float]:
         """Where circles are cut open, by the names of their columns."""
-        return {entry: float(b.cut[index]) for entry, b, index in _circular(self._bijections)}
+        return {column: circle.open_at for column, circle in self.circles.items()}
 
     def cut_at(self, cuts: Mapping[str, float]) -> Space:
         """The same space with circles, by the names of their columns, cut open elsewhere.
@@ -183,8 +184,7 @@ class Space:
         tensor([0.])
         """
         parameters = {
-            name: Parameter(b.shape, written(_recut(name, b, cuts)))
-            for name, b in self._bijections.items()
+            name: Parameter(b.shape, _recut(name, b, cuts)) for name, b in self._bijections.items()
         }
         return Space(parameters, self.structured)
 
@@ -193,7 +193,7 @@ class Space:
         bool}.
         """
         parameters = {
-            name: {"shape": list(b.shape), "support": written(b)}
+            name: {"shape": list(b.shape), "support": b.written}
             for name, b in self._bijections.items()
         }
         return {"structured": self.structured, "parameters": parameters}
@@ -215,7 +215,7 @@ class Space:
             raise ConfigError(f"not the description of a space: {description!r}") from None
 
     def __repr__(self) -> str:
-        each = {name: (b.shape, written(b)) for name, b in self._bijections.items()}
+        each = {name: (b.shape, b.written) for name, b in self._bijections.items()}
         return f"Space.of({each})" if self.structured else f"Space.of{each['x']}"
 
     def _named(self, value: Value) -> dict[str, Tensor]:
@@ -247,33 +247,40 @@ class Space:
 
     def _outside(self, name: str, x: Tensor, inside: Tensor) -> str:
         row, *index = (~inside).nonzero()[0].tolist()
-        support = written(self._bijections[name])
+        support = self._bijections[name].written
         where = _entry(name, tuple(index))
         if isinstance(support, list):
             support = support[int(torch.arange(len(support)).reshape(x.shape[1:])[tuple(index)])]
         return f"{where} in row {row} is {x[(row, *index)].tolist()}, outside its support {support}"
 
 
-def _circular(bijections: Mapping[str, Bijection]) -> Iterator[tuple[str, Circular, Shape]]:
-    """The entries that are circles: their names, the bijections they belong to and where in these
-    they are.
-    """
-    for name, there in bijections.items():
-        if isinstance(there, Circular):
-            yield from (
-                (_entry(name, tuple(index)), there, tuple(index))
-                for index in there.circular.nonzero().tolist()
-            )
+def _columns(name: str, there: Elementwise) -> Iterator[tuple[str, Kind]]:
+    """The names of entries and their supports."""
+    entries = there.entries if len(there.entries) > 1 else there.entries * prod(there.shape)
+    places = product(*map(range, there.shape))
+    yield from ((_entry(name, i), entry) for i, entry in zip(places, entries, strict=True))
 
 
-def _recut(name: str, there: Bijection, cuts: Mapping[str, float]) -> Bijection:
-    """With its circles cut open at `cuts`, where these name one."""
-    if not isinstance(there, Circular):
-        return there
-    cut = there.cut.clone()
-    for entry, _, index in _circular({name: there}):
-        cut[index] = cuts.get(entry, float(cut[index]))
-    return Circular(there.low, there.high, there.circular, cut)
+def _circles(name: str, there: Bijection) -> Iterator[tuple[str, Circular]]:
+    """The same of entries that are circles."""
+    if isinstance(there, Elementwise) and any(isinstance(e, Circular) for e in there.entries):
+        for column, entry in _columns(name, there):
+            if isinstance(entry, Circular):
+                yield column, entry
+
+
+def _recut(name: str, there: Bijection, cuts: Mapping[str, float]) -> str | list[str]:
+    """The support with its circles cut open at `cuts`, where these name one."""
+    if not isinstance(there, Elementwise):
+        return there.written
+    moved = {
+        column: str(replace(circle, cut=cuts.get(column, circle.open_at)))
+        for column, circle in _circles(name, there)
+    }
+    if not moved:
+        return there.written
+    words = [moved.get(column, str(entry)) for column, entry in _columns(name, there)]
+    return words if there.shape else words[0]
 
 
 def check_points(u: Tensor, size: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...core.gaussian import Gaussian
-from ...core.support import Support
+from ...supports import Support
 from .kde import KernelDensity
 
 __all__ = ["Score", "baselines", "prepare", "score", "score_baselines"]
@@ -94,15 +94,14 @@ def prepare(x: Floats, supports: Sequence[str] | None, seed: int) -> Floats:
     rest as it is.
     """
     x = np.array(x, dtype=np.float64)
-    kinds = [Support.parse(text) for text in supports or []]
-    whole = [i for i, kind in enumerate(kinds) if kind.kind == "integer"]
+    parsed = [Support.parse(text) for text in supports or []]
+    whole = [i for i, support in enumerate(parsed) if support.whole]
     if whole:
         x[:, whole] = np.minimum(
             x[:, whole] + _noise(len(x), len(whole), seed), np.nextafter(x[:, whole] + 1, -np.inf)
         )
-    for i, kind in enumerate(kinds):
-        if kind.kind == "circular" and kind.low is not None and kind.high is not None:
-            x[:, i] = kind.low + np.remainder(x[:, i] - kind.low, kind.high - kind.low)
+    for i, support in enumerate(parsed):
+        x[:, i] = support.canonical(x[:, i])
     return x
 
 

@@ -182,9 +182,9 @@ def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> list[P
     shown = [int(i) for i in (sorted(order[:DRAWN]) if len(columns) <= DRAWN else order[:DRAWN])]
     pictures = []
     for i in shown:
-        kind = columns[i].parsed.kind
+        support = columns[i].parsed
         uri = plots.histogram(
-            data[:, i], drawn[:, i], positive=kind == "positive", whole=kind == "integer"
+            data[:, i], drawn[:, i], positive=support.logarithmic, whole=support.whole
         )
         pictures.append(Card(columns[i].name, uri, f"KS {ks[i]:.3f}", bool(ks[i] > limit)))
     rest = [(columns[i].name, f"{ks[i]:.3f}") for i in order[DRAWN:]]
@@ -239,7 +239,7 @@ def _logged(
     for i, k in enumerate(chosen):
         low, high = np.quantile(data[:, i], (0.01, 0.99))
         both_positive = min(data[:, i].min(), drawn[:, i].min()) > 0
-        if table.schema.columns[k].parsed.kind == "positive" and high > 50 * low and both_positive:
+        if table.schema.columns[k].parsed.logarithmic and high > 50 * low and both_positive:
             data[:, i], drawn[:, i], labels[i] = (
                 np.log10(data[:, i]),
                 np.log10(drawn[:, i]),
