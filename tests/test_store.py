@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import diffeo
+from diffeo.card import Training
 from diffeo.core.errors import StoreError
 from diffeo.core.files import sha256
+from diffeo.data.images.note import ImageNote
 from diffeo.store import CONFIG, MANIFEST, WEIGHTS
 
 
@@ -361,3 +363,74 @@ def test_what_could_not_be_read_again_is_not_written(
     with pytest.raises(StoreError, match=r"config\.json|cannot save"):
         diffeo.save(model, folder)
     assert (folder / MANIFEST).read_bytes() == before
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+
+def carded() -> diffeo.Flow:
+    """A flow of a table whose card says everything."""
+    model = diffeo.models.nsf((2,), layers=1, hidden=(4,), supports=["real", "positive"])
+    schema = diffeo.data.Schema(columns=[{"name": "a"}, {"name": "b", "support": "positive"}])
+    model.card = model.card.having(
+        data=schema,
+        source="a.csv",
+        training=Training(best={"nll": 1.5}, rows={"train": 9, "valid": 1}, steps=3),
+        notes={"by": "me"},
+    )
+    return model
+
+
+def test_a_card_comes_back_typed(tmp_path: Path) -> None:
+    model = carded()
+    assert diffeo.load(diffeo.save(model, tmp_path)).card == model.card
+    images = diffeo.models.glow((1, 4, 4), size="tiny", classes=2)
+    images.card = images.card.having(data=ImageNote(bits=8, classes=("cat", "dog"), resize="4x4"))
+    assert diffeo.load(diffeo.save(images, tmp_path)).card == images.card
+
+
+def test_a_card_is_written_as_0_2_wrote_it(tmp_path: Path) -> None:
+    written = json.loads((diffeo.save(carded(), tmp_path) / CONFIG).read_text())
+    assert written["format"] == 1
+    assert written["metadata"] == {
+        "by": "me",
+        "schema": {
+            "columns": [{"name": "a", "support": "real"}, {"name": "b", "support": "positive"}],
+            "context": [],
+            "set_aside": {},
+            "dropped": [],
+        },
+        "source": "a.csv",
+        "training": {"best": {"nll": 1.5}, "rows": {"train": 9, "valid": 1}, "steps": 3},
+    }
+
+
+def test_metadata_and_recipe_are_views_of_the_card() -> None:
+    model = carded()
+    assert model.recipe == {"model": "nsf", "args": model.card.args}
+    model.metadata = {**model.metadata, "by": "you"}
+    assert model.card == carded().card.having(notes={"by": "you"})
+    with pytest.raises(TypeError):
+        model.metadata["by"] = "nobody"
+    assert diffeo.Flow(model.transform, model.base).recipe is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"schema": {"columns": []}},
+        {"images": 3},
+        {"training": 1},
+        {"source": 1},
+        {"schema": {"columns": [{"name": "a"}, {"name": "b"}]}, "images": {}},
+    ],
+)
+def test_damaged_metadata_are_refused(tmp_path: Path, metadata: dict[str, object]) -> None:
+    """When loading, and when saving what would not load again."""
+    model = diffeo.models.nsf((2,), layers=1, hidden=(4,))
+    forge(diffeo.save(model, tmp_path), metadata=metadata)
+    with pytest.raises(StoreError, match=r"config\.json: its metadata are"):
+        diffeo.load(tmp_path)
+    model.card = model.card.having(notes=metadata)
+    with pytest.raises(StoreError, match=r"config\.json: its metadata are"):
+        diffeo.save(model, tmp_path)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from .card import Card
 from .conditioners.embedding import initialize_contexts, readable
 from .core.constraints import Inside
 from .core.distribution import Distribution
@@ -63,10 +65,26 @@ class Flow(Distribution):
                 f"the transform reads contexts of shape {transform.context_shape}, not"
                 f" {self.context_shape}"
             )
-        self.recipe: dict[str, Any] | None = None  # model name and arguments, for `store`
-        # JSON-able notes that travel with the model: column schema, training summary
-        self.metadata: dict[str, Any] = {}
+        self.card = Card()
         self.register_buffer("_anchor", torch.zeros(()), persistent=False)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """Model name and arguments, from `card`; None for a flow built by hand."""
+        return None if self.card.built is None else dict(self.card.built)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """All else that `card` holds, as JSON has it: column schema, training summary, notes of
+        your own. Set it whole.
+        """
+        return MappingProxyType(self.card.metadata())
+
+    @metadata.setter
+    def metadata(self, metadata: Mapping[str, Any]) -> None:
+        data = self.card.data
+        same = data is not None and metadata.get(data.key) == data.plain()
+        self.card = self.card.having_metadata(metadata, data if same else None)
 
     @property
     def exact(self) -> bool:

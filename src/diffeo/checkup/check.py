@@ -200,9 +200,8 @@ def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
     """Of rows of vectors, with the kinds and names of columns that the flow knows."""
     if x.dim() != 2:
         return Density()
-    kinds = (flow.recipe or {}).get("args", {}).get("supports")
-    schema = flow.metadata.get("schema") or {}
-    names = [str(column.get("name")) for column in schema.get("columns", [])]
+    kinds = flow.card.args.get("supports")
+    names = list(getattr(flow.card.data, "names", ()))
     given = None if context is None else context.double().flatten(1).cpu().numpy()
     return density(
         x.double().cpu().numpy(), kinds, names if len(names) == x.shape[1] else None, given
@@ -323,7 +322,7 @@ def _difference(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _circles(flow: Flow) -> dict[int, float]:
-    texts = (flow.recipe or {}).get("args", {}).get("supports") or []
+    texts = flow.card.args.get("supports") or []
     parsed = {i: Support.parse(text) for i, text in enumerate(texts)}
     return {i: s.period for i, s in parsed.items() if s.period is not None}
 

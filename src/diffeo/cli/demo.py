@@ -88,8 +88,8 @@ def _samples(name: str, out: Path, seed: int) -> Path:
     from .sample import draw_to
 
     flow, schema = open_model(out / "model")
-    rows = flow.metadata["training"]["rows"]
-    draw_to(out / "samples.csv", flow, schema, sum(rows.values()), seed)
+    assert flow.card.training is not None
+    draw_to(out / "samples.csv", flow, schema, sum(flow.card.training.rows.values()), seed)
     return out / "samples.csv"
 
 

@@ -83,7 +83,7 @@ def edit(
         out,
         torch.cat([some[:, None], moved], 1).flatten(0, 1),
         columns=count,
-        bits=notes(flow)["bits"],
+        bits=notes(flow).bits or 8,
     )
     words = f"{len(some)} images, each as it is and at {count - 1} strengths, in {out}"
     emit({"rows": len(some), "strengths": count - 1, "out": str(out)}, json, [words])

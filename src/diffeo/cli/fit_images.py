@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..data import Images, read_images
+from ..data.images.note import ImageNote
 from ..models import SPECS, default_model
-from .images import height_width, note, tensors
+from .images import height_width, tensors
 from .jobs import built, run_line
 
 if TYPE_CHECKING:
@@ -94,10 +95,13 @@ class ImageJob:
                 bits=self.images.bits,
                 seed=self.config.seed,
             )
-        flow.metadata = {
-            "images": note(self.images, self.config.resize, self.config.depth),
-            "source": self.images.source,
-        }
+        note = ImageNote(
+            bits=self.images.bits,
+            classes=self.images.classes,
+            resize=self.config.resize,
+            depth=self.config.depth,
+        )
+        flow.card = flow.card.having(data=note, source=self.images.source)
         return flow
 
     def training(self) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class TableJob:
             flow = SPECS[name].build(
                 *given, **args, supports=list(schema.supports), seed=self.config.seed
             )
-        flow.metadata = {"schema": schema.model_dump(mode="json"), "source": self.table.source}
+        flow.card = flow.card.having(data=schema, source=self.table.source)
         return flow
 
     def training(self) -> dict[str, Any]:

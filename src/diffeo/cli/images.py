@@ -5,7 +5,7 @@ the model.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, DataError
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Images
+    from ..data.images.note import ImageNote
     from ..flow import Flow
 
 __all__ = [
     "class_numbers",
     "draw_images",
     "height_width",
-    "note",
     "notes",
     "one_image",
     "read_for",
@@ -27,18 +27,20 @@ __all__ = [
 ]
 
 
-def note(images: Images, resize: str | None, depth: int | None) -> dict[str, Any]:
-    """What a model remembers of the images it was trained on."""
-    return {"bits": images.bits, "classes": list(images.classes), "resize": resize} | (
-        {} if depth is None else {"depth": depth}
-    )
+def notes(flow: Flow) -> ImageNote:
+    """What a model remembers of its images; classes that were never named are called by their
+    numbers.
+    """
+    from ..data.images.note import ImageNote
 
-
-def notes(flow: Flow) -> dict[str, Any]:
-    """The same, of a loaded model; classes that were never named are called by their numbers."""
-    numbers = [str(i) for i in range(flow.classes or 0)]
-    noted = {"bits": flow.bits, "classes": [], "resize": None, **flow.metadata.get("images", {})}
-    return {**noted, "classes": noted["classes"] or numbers}
+    noted = flow.card.data
+    if not isinstance(noted, ImageNote):
+        noted = ImageNote()
+    said = {
+        "bits": noted.bits if "bits" in noted.model_fields_set else flow.bits,
+        "classes": noted.classes or tuple(str(i) for i in range(flow.classes or 0)),
+    }
+    return noted.model_copy(update=said)
 
 
 def read_for(
@@ -54,17 +56,17 @@ def read_for(
     from ..data import read_images
 
     noted = notes(flow)
-    if noted["bits"] is None:
+    if noted.bits is None:
         raise ConfigError("this model is of real-valued images: use it from Python")
     by_class = flow.context_shape == ()
     images = read_images(
         source,
         labels=labels,
-        bits=noted["bits"],
-        resize=height_width(resize or noted["resize"]),
+        bits=noted.bits,
+        resize=height_width(resize or noted.resize),
         colour="grey" if flow.event_shape[0] == 1 else "rgb",
-        depth=noted.get("depth"),
-        classes=tuple(noted["classes"]) if by_class and need_labels else None,
+        depth=noted.depth,
+        classes=noted.classes if by_class and need_labels else None,
     )
     if images.event_shape != flow.event_shape:
         _, height, width = flow.event_shape
@@ -147,7 +149,7 @@ def draw_images(
         )
     labels = None
     if flow.context_shape == ():
-        wanted = torch.tensor(class_numbers(flow, classes or notes(flow)["classes"]))
+        wanted = torch.tensor(class_numbers(flow, classes or list(notes(flow).classes)))
         labels = wanted[torch.arange(n) % len(wanted)]
         columns = columns or len(wanted) * max(1, round(n**0.5 / len(wanted)))
     generator, parts, start = torch.Generator().manual_seed(seed), [], 0
@@ -161,15 +163,15 @@ def draw_images(
         out,
         torch.cat(parts),
         labels,
-        classes=noted["classes"],
+        classes=noted.classes,
         columns=columns,
-        bits=noted["bits"] or 8,
+        bits=noted.bits or 8,
     )
 
 
 def class_numbers(flow: Flow, names: list[str]) -> list[int]:
     """Class numbers by name; raises `ConfigError` naming the known ones."""
-    known = list(notes(flow)["classes"])
+    known = list(notes(flow).classes)
     for name in names:
         if name not in known:
             raise ConfigError(f"--class {name}: the model's classes are {', '.join(known[:20])}")

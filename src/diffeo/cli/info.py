@@ -57,16 +57,16 @@ def _installation() -> dict[str, Any]:
 
 def _model(folder: Path) -> dict[str, Any]:
     flow = open_flow(folder)
-    recipe = flow.recipe or {"model": "by hand", "args": {}}
-    training = flow.metadata.get("training", {})
+    card = flow.card
+    training = {} if card.training is None else card.training.plain()
     return {
         "version": __version__,
-        "model": recipe["model"],
-        "arguments": {k: v for k, v in recipe["args"].items() if k not in HIDDEN and v is not None},
+        "model": card.model or "by hand",
+        "arguments": {k: v for k, v in card.args.items() if k not in HIDDEN and v is not None},
         "parameters": sum(p.numel() for p in flow.parameters()),
         **_data(flow, folder),
         "exact": flow.exact,
-        "source": flow.metadata.get("source"),
+        "source": card.source,
         "training": {k: v for k, v in training.items() if k != "settings"},
     }
 
@@ -77,7 +77,14 @@ def _data(flow: Flow, folder: Path) -> dict[str, Any]:
         from .images import notes
 
         channels, height, width = flow.event_shape
-        return {"images": {"channels": channels, "height": height, "width": width, **notes(flow)}}
+        return {
+            "images": {
+                "channels": channels,
+                "height": height,
+                "width": width,
+                **notes(flow).plain(),
+            }
+        }
     schema = schema_of(flow, folder)
     return {
         "columns": {c.name: c.support for c in schema.columns},

@@ -61,8 +61,8 @@ def interpolate(
     flow = open_image_model(model)
     first, context = one_image(flow, a, resize, class_)
     last, _ = one_image(
-        flow, b, resize, notes(flow)["classes"][int(context)] if context is not None else None
+        flow, b, resize, notes(flow).classes[int(context)] if context is not None else None
     )
     strip = walk(flow, first, last, steps, context, seed=seed)
-    write_images(out, strip, columns=steps, bits=notes(flow)["bits"])
+    write_images(out, strip, columns=steps, bits=notes(flow).bits or 8)
     emit({"rows": steps, "out": str(out)}, json, [f"{steps} images in {out}"])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, StoreError
-from ..core.text import printable
 
 if TYPE_CHECKING:
     from ..data import Schema
@@ -45,23 +44,15 @@ def open_image_model(folder: Path) -> Flow:
 
 def schema_of(flow: Flow, folder: Path) -> Schema:
     """The schema stored with a model; a model fitted to arrays gets columns x0, x1, ..."""
-    import pydantic
-
     from ..data import Column, Schema
 
-    noted = flow.metadata.get("schema")
-    if noted is None:
+    schema = flow.card.data
+    if not isinstance(schema, Schema):
         if len(flow.event_shape) != 1:
             raise ConfigError(
                 f"{folder}: a model of events {flow.event_shape} does not read tables"
             )
         return Schema(columns=tuple(Column(name=f"x{i}") for i in range(flow.event_shape[0])))
-    try:
-        schema = Schema.model_validate(noted)
-    except pydantic.ValidationError as error:
-        raise StoreError(
-            f"{folder}: its column schema is damaged: {printable(error.errors()[0]['msg'])}"
-        ) from None
     if (len(schema.columns),) != flow.event_shape:
         raise StoreError(
             f"{folder}: its schema has {len(schema.columns)} columns, its flow events"

@@ -1,17 +1,12 @@
-"""The notes that a model folder carries beside its weights: of the kinds that the verbs rely on,
-whoever wrote them.
-"""
+"""Does what a model folder notes of its data fit its flow, whoever wrote it?"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pydantic
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
-from ..store.config import first_fault
 from .images import height_width
 
 if TYPE_CHECKING:
@@ -20,45 +15,25 @@ if TYPE_CHECKING:
 __all__ = ["check_notes"]
 
 
-class _OfImages(pydantic.BaseModel, extra="forbid", strict=True):
-    """What `cli.images.note` notes."""
-
-    bits: int | None = None
-    classes: list[str] = []
-    resize: str | None = None
-    depth: int | None = pydantic.Field(default=None, ge=8, le=16)
-
-
-class _Notes(pydantic.BaseModel, extra="ignore", strict=True):
-    """What the verbs read; a `schema` is checked where it is used."""
-
-    training: dict[str, Any] = {}
-    images: _OfImages = _OfImages()
-    source: str | None = None
-
-
 def check_notes(flow: Flow, folder: Path) -> None:
-    """Raise `StoreError` when what is noted of the training, the images or the source has another
-    form, or fits another flow.
-    """
-    try:
-        notes = _Notes.model_validate(flow.metadata)
-    except pydantic.ValidationError as error:
-        raise StoreError(f"{folder}: its metadata are damaged: {first_fault(error)}") from None
-    if notes.images.bits not in (None, flow.bits):
+    """Raise `StoreError` when what is noted of the images fits another flow."""
+    from ..data.images.note import ImageNote
+
+    note = flow.card.data
+    if not isinstance(note, ImageNote):
+        return
+    if note.bits not in (None, flow.bits):
         raise StoreError(
-            f"{folder}: its metadata are of images of {notes.images.bits} bits, its flow takes"
-            f" {flow.bits}"
+            f"{folder}: its metadata are of images of {note.bits} bits, its flow takes {flow.bits}"
         )
-    if len(notes.images.classes) not in (0, flow.classes or len(notes.images.classes)):
+    if len(note.classes) not in (0, flow.classes or len(note.classes)):
         raise StoreError(
-            f"{folder}: its metadata name {len(notes.images.classes)} classes, its flow has"
-            f" {flow.classes}"
+            f"{folder}: its metadata name {len(note.classes)} classes, its flow has {flow.classes}"
         )
-    if len(set(notes.images.classes)) < len(notes.images.classes):
+    if len(set(note.classes)) < len(note.classes):
         raise StoreError(f"{folder}: its metadata name two classes alike")
-    if notes.images.resize is not None:
-        _check_size(flow, folder, notes.images.resize)
+    if note.resize is not None:
+        _check_size(flow, folder, note.resize)
 
 
 def _check_size(flow: Flow, folder: Path, resize: str) -> None:

@@ -48,7 +48,7 @@ def reconstruct(
     flow = open_image_model(model)
     x, context, _ = read_rows(flow, model, data, 0.0, labels, resize, n)
     rows = [x, *_rows(flow, x, context, seed)]
-    write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow)["bits"])
+    write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow).bits or 8)
     same = float((rows[1] == x).double().mean())
     worst = int((rows[1].int() - x.int()).abs().max())
     result = {

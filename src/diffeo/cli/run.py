@@ -118,7 +118,7 @@ def _summary(result: FitResult, out: Path) -> dict[str, Any]:
         "stopped": result.stopped,
         "bound": not flow.exact,
         "start": None if result.start is None else result.start.as_dict(),
-        "model": (flow.recipe or {}).get("model"),
+        "model": flow.card.model,
         "parameters": sum(p.numel() for p in flow.parameters()),
         "out": str(out),
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ParamSpec, get_type_hints
 
+from ..card import Built, Card
 from ..core.seeds import seeded
 from ..core.settings import of_type, whole
 from ..core.shapes import as_shape
@@ -21,7 +22,7 @@ LEAST: dict[str, int | None] = {"seed": None, "heads": 0}  # all other whole num
 
 def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
     """Decorate a model function: seed its weights by its `seed`, and note name and arguments in
-    `flow.recipe`.
+    `flow.card`.
 
     The weights are the same in threads as alone, and the global generators are left as they were.
     Arguments must be numbers, strings, booleans, None or sequences of these, which JSON can hold.
@@ -39,7 +40,7 @@ def model(build: Callable[P, Flow]) -> Callable[P, Flow]:
         }
         with seeded(settings["seed"]):
             flow = build(**settings)  # type: ignore[call-arg]
-        flow.recipe = {"model": build.__name__, "args": settings}
+        flow.card = Card(built=Built(model=build.__name__, args=settings))
         return flow
 
     return wrapper

@@ -15,12 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .. import __version__
 from ..core.errors import StoreError
 from ..core.files import atomic, write_atomic
 from ..core.text import printable
 from ..flow import Flow
-from .config import FORMAT, Config, parse
+from .config import Config, card_of, config_of, parse
 from .folder import (
     CONFIG,
     MANIFEST,
@@ -49,9 +48,11 @@ def save(flow: Flow, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     try:
-        tensors, config = _tensors(flow), _config(flow)
+        tensors = _tensors(flow)
+        config = config_of(flow.card).model_dump_json(indent=1).encode()
         check_finite(tensors, folder / WEIGHTS)
-        parse(config, folder / CONFIG)  # what would not be read again is not written
+        # what would not be read again is not written
+        card_of(parse(config, folder / CONFIG), folder / CONFIG)
         folder.mkdir(parents=True, exist_ok=True)
 
         def write() -> None:
@@ -117,6 +118,7 @@ def _load(folder: Path, into: Flow | None) -> Flow:
 def _listed(folder: Path, manifest: Manifest, into: Flow | None) -> Flow:
     """The model of a manifest, from bytes that are read once: what is parsed is what was hashed."""
     config = parse(read_config_bytes(folder, manifest), folder / CONFIG)
+    card = card_of(config, folder / CONFIG)
     fault: StoreError | None = None
     for path in options(folder, WEIGHTS):
         try:
@@ -124,7 +126,7 @@ def _listed(folder: Path, manifest: Manifest, into: Flow | None) -> Flow:
         except StoreError as error:
             fault = error
             continue
-        flow.metadata = dict(config.metadata)
+        flow.card = card
         return flow
     raise fault or StoreError(f"{folder}/{WEIGHTS}: missing")
 
@@ -141,15 +143,6 @@ def _with_weights(
     check_finite(tensors, path)
     flow.load_state_dict(tensors)
     return flow
-
-
-def _config(flow: Flow) -> bytes:
-    recipe = flow.recipe or {"model": None, "args": {}}
-    return (
-        Config(format=FORMAT, diffeo=__version__, metadata=flow.metadata, **recipe)
-        .model_dump_json(indent=1)
-        .encode()
-    )
 
 
 def _tensors(flow: Flow) -> dict[str, Tensor]:

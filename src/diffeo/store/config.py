@@ -14,12 +14,26 @@ from typing import Any
 import pydantic
 import pydantic_core
 
+from .. import __version__
+from ..card import Built, Card, DataNote
 from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
+from ..data import Schema
+from ..data.images.note import ImageNote
 from ..flow import Flow
 from ..models import ModelSpec
 
-__all__ = ["FORMAT", "MAX_JSON", "Config", "arguments", "first_fault", "parse", "parse_json"]
+__all__ = [
+    "FORMAT",
+    "MAX_JSON",
+    "Config",
+    "arguments",
+    "card_of",
+    "config_of",
+    "first_fault",
+    "parse",
+    "parse_json",
+]
 
 FORMAT = 1
 MAX_JSON = 16 << 20  # bytes; 100,000 columns with long names fit
@@ -34,6 +48,37 @@ class Config(pydantic.BaseModel, extra="forbid", frozen=True, strict=True):
     model: str | None
     args: dict[str, Any]
     metadata: dict[str, Any] = {}
+
+
+DATA: dict[str, type[DataNote]] = {note.key: note for note in (Schema, ImageNote)}
+
+
+def card_of(config: Config, path: Path) -> Card:
+    """What a configuration says, typed; raises `StoreError` where its metadata are of another
+    form than diffeo makes.
+    """
+    built = None if config.model is None else Built(model=config.model, args=config.args)
+    noted = config.metadata.keys() & DATA.keys()
+    if len(noted) > 1:
+        raise StoreError(f"{path}: its metadata are of several kinds of data")
+    try:
+        data = next((DATA[key].model_validate(config.metadata[key]) for key in noted), None)
+        return Card(built=built).having_metadata(config.metadata, data)
+    except pydantic.ValidationError as error:
+        raise StoreError(f"{path}: its metadata are damaged: {first_fault(error)}") from None
+    except ConfigError as error:
+        raise StoreError(f"{path}: its metadata are damaged: {printable(error)}") from None
+
+
+def config_of(card: Card) -> Config:
+    """The configuration that says what a card does."""
+    return Config(
+        format=FORMAT,
+        diffeo=__version__,
+        model=card.model,
+        args=card.args,
+        metadata=card.metadata(),
+    )
 
 
 def parse(content: bytes, path: Path) -> Config:

@@ -14,6 +14,7 @@ from ..core.errors import ConfigError, DataError, ShapeError
 from ..core.streams import Stream, generator_for
 from ..data import Images, read_images
 from ..data.images.images import looks_like_images
+from ..data.images.note import ImageNote
 from ..flow import Flow
 from ..runs import Processes, fingerprint
 from .arrays import Rows, as_rows
@@ -38,7 +39,7 @@ class Dataset:
     train_index: Tensor | None
     valid_index: Tensor | None
     place: torch.device
-    note: dict[str, Any] | None = None
+    note: ImageNote | None = None
     """Of images: what a model should remember, their bits and the names of their classes."""
 
     @classmethod
@@ -61,11 +62,7 @@ class Dataset:
         if isinstance(valid, Images):
             valid = (valid.tensors()[0], _labels(flow, valid))
         made = cls._of(flow, x, context, valid, seed, place, most)
-        made.note = (
-            None
-            if known is None
-            else {"bits": known.bits, "classes": list(known.classes), "resize": None}
-        )
+        made.note = None if known is None else ImageNote(bits=known.bits, classes=known.classes)
         return made
 
     @classmethod

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import store
+from ..card import Training
 from ..core.errors import ConfigError, TrainingError
 from ..core.text import visible
 from ..flow import Flow
@@ -164,7 +165,7 @@ def fit(
             ImageRecommendation.valid_rows if image else 50_000,
         )
         if data.note is not None:
-            flow.metadata.setdefault("images", data.note)
+            flow.card = flow.card.having(data=flow.card.data or data.note)
         dims = math.prod(flow.event_shape)
         advice = recommend_images(data.size, dims) if image else recommend(data.size, dims)
         size = batch_size if batch_size is not None else advice.batch_size
@@ -194,9 +195,9 @@ def fit(
         )
         settings = asdict(chosen) | {"batch_size": size, "device": place.type}
         settings |= {"flips": flips, "precision": precision, "memory": memory}
-        earlier = flow.metadata.get("training")
+        earlier = flow.card.training
         set_it_up = initialize or (initialize is None and earlier is None)
-        if before and earlier is not None and earlier.get("start") is not None:
+        if before and earlier is not None and earlier.start is not None:
             undo(flow)  # the run begins again as it began, and its checkpoint has the rest
             set_it_up = True
         if folder is not None and processes.first:
@@ -291,16 +292,15 @@ def _finish(
     )
     if data.valid is None:
         best = {"step": state.step}
-    summary = {
-        "best": best,
-        "rows": data.counts,
-        "steps": state.step,
-        "stopped": state.finished,
-        "settings": settings,
-    }
-    if start is not None:
-        summary["start"] = start.as_dict()
-    flow.metadata = {**flow.metadata, "training": summary}
+    summary = Training(
+        best=best,
+        rows=data.counts,
+        steps=state.step,
+        stopped=state.finished,
+        settings=settings,
+        **({} if start is None else {"start": start.as_dict()}),
+    )
+    flow.card = flow.card.having(training=summary)
     if folder is not None and loop.processes.first:
         store.save(flow, folder)
     return FitResult(

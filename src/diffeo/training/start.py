@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..card import Built
 from ..core.links import Links, context_for
 from ..core.seeds import seeded
 from ..core.streams import Stream, mix
@@ -78,7 +79,7 @@ def take_out(
     """Put a `Regress` before the standardisation of a flow that was set up on `rows`, if held-out
     rows are likelier so.
     """
-    if not _takes(flow) or _args(flow)["regress"] is not None:
+    if not _takes(flow) or flow.card.args["regress"] is not None:
         return None
     assert isinstance(flow.transform, Links)
     links = list(flow.transform)
@@ -111,15 +112,15 @@ def fall_back(
     """Make a trained flow the linear-Gaussian model of `rows`, if held-out rows are likelier under
     that than `best`.
     """
-    if not _takes(flow) or _args(flow)["regress"] == 0:
+    if not _takes(flow) or flow.card.args["regress"] == 0:
         return None
-    trained = flow.transform, flow.base, flow.embedding, flow.recipe
+    trained = flow.transform, flow.base, flow.embedding, flow.card
     _rebuild(flow, 1.0)
     set_up(flow, rows, seed)
     nll = validate()
     if nll < best:
         return Start(1.0, {}, best, nll)
-    flow.transform, flow.base, flow.embedding, flow.recipe = trained
+    flow.transform, flow.base, flow.embedding, flow.card = trained
     return None
 
 
@@ -138,32 +139,26 @@ def _takes(flow: Flow) -> bool:
     """Is it a model of vectors that knows of `regress`?"""
     return (
         isinstance(flow.transform, Links)
-        and "regress" in _args(flow)
+        and "regress" in flow.card.args
         and len(flow.event_shape) == 1
     )
 
 
-def _args(flow: Flow) -> dict[str, Any]:
-    found: dict[str, Any] = (flow.recipe or {}).get("args", {})
-    return found
-
-
 def _note(flow: Flow, share: float | None) -> None:
-    assert flow.recipe is not None
-    flow.recipe = {**flow.recipe, "args": {**flow.recipe["args"], "regress": share}}
+    built = flow.card.built
+    assert built is not None
+    args = {**built.args, "regress": share}
+    flow.card = flow.card.having(built=Built(model=built.model, args=args))
 
 
 def _rebuild(flow: Flow, share: float | None) -> None:
-    assert flow.recipe is not None
-    other = MODELS[flow.recipe["model"]](**_args(flow) | {"regress": share}).to(
-        flow.device, flow.dtype
-    )
-    flow.transform, flow.base, flow.embedding, flow.recipe = (
-        other.transform,
-        other.base,
-        other.embedding,
-        other.recipe,
-    )
+    assert flow.card.model is not None
+    other = MODELS[flow.card.model](**flow.card.args | {"regress": share})
+    other.to(flow.device, flow.dtype)
+    flow.transform = other.transform
+    flow.base = other.base
+    flow.embedding = other.embedding
+    flow.card = flow.card.having(built=other.card.built)
 
 
 @torch.no_grad()

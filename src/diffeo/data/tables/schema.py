@@ -5,10 +5,11 @@ remembers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ...card import DataNote
 from ...core.errors import ConfigError, DataError
 from ...core.wording import argument
 from ...supports import Support
@@ -39,7 +40,7 @@ class Column(BaseModel):
         return Support.parse(self.support)
 
 
-class Schema(BaseModel):
+class Schema(DataNote):
     """The columns a model is made for: modelled ones in order, context ones, and what was left out
     and why.
 
@@ -50,10 +51,10 @@ class Schema(BaseModel):
     ('positive',)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    key: ClassVar[str] = "schema"
     columns: tuple[Column, ...]
     context: tuple[Column, ...] = ()
-    set_aside: dict[str, float] = {}
+    set_aside: dict[str, float] = Field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
     @field_validator("columns")

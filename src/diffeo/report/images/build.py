@@ -97,7 +97,7 @@ def _tags(flow: Flow, images: Images, result: FitResult, held: Scored | None) ->
     bits = flow.bits
     given = [f"conditional on {len(images.classes):,} classes"] if flow.context_shape == () else []
     return [
-        (flow.recipe or {}).get("model", "flow"),
+        flow.card.model or "flow",
         (
             f"{height} × {width} {'grey' if channels == 1 else 'RGB'} images,"
             f" {'real-valued' if bits is None else f'{bits} bits'}"

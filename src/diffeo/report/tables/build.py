@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data import Table
+from ...data import Schema, Table
 from ...flow import Flow
 from ...training import FitResult
 from ..measures import (
@@ -113,7 +113,9 @@ def _page(
         ),
         Section("Least likely rows", [_unlikely(table, training, held)]),
         *closing(
-            made, checkup, usage(folder, table.context is not None, "schema" in flow.metadata)
+            made,
+            checkup,
+            usage(folder, table.context is not None, isinstance(flow.card.data, Schema)),
         ),
     ]
     return Page("Density model", table.source, _tags(flow, table, result, held), sections)
@@ -138,7 +140,7 @@ def _no_density(checkup: Any) -> list[Part]:
 def _tags(flow: Flow, table: Table, result: FitResult, held: Rows | None) -> list[str]:
     contexts = f" given {', '.join(table.schema.context_names)}" if table.schema.context else ""
     return [
-        (flow.recipe or {}).get("model", "flow"),
+        flow.card.model or "flow",
         f"{len(table.schema.columns):,} columns{contexts}",
         f"{result.rows.get('train', 0):,} training rows",
         f"{0 if held is None else held.total:,} held-out rows",

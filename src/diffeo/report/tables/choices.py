@@ -44,14 +44,13 @@ def settings(flow: Flow, result: FitResult, advice: Sequence[Advice]) -> list[tu
     """Titled tables of how the model was built and trained, with a reason beside what was
     recommended.
     """
-    recipe = flow.recipe or {}
     args = {
         k: v
-        for k, v in recipe.get("args", {}).items()
+        for k, v in flow.card.args.items()
         if k not in ("event_shape", "context_shape", "supports")
     }
     parameters = f"{sum(p.numel() for p in flow.parameters()):,}"
-    model = {"model": recipe.get("model", "built by hand"), "parameters": parameters, **args}
+    model = {"model": flow.card.model or "built by hand", "parameters": parameters, **args}
     training = {
         "steps done": f"{result.steps:,} in {result.seconds:.0f} s",
         "stopped by": {
