@@ -116,7 +116,7 @@ def test_masses_of_modes_follow_importance_weights() -> None:
         torch.tensor([1.0, 1.0]), torch.tensor([[-8.0], [8.0]]), torch.tensor([[[1.0]], [[3.0]]])
     )
     flow = diffeo.Flow(diffeo.Chain([]), base)
-    weigh_modes(flow, skewed, 8_192, torch.Generator().manual_seed(0))
+    weigh_modes(flow, skewed, count=8_192, generator=torch.Generator().manual_seed(0))
     assert float(base.log_weights.exp()[0]) == pytest.approx(left, abs=0.02)
 
 

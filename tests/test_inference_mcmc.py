@@ -15,7 +15,8 @@ from torch import Tensor
 import diffeo
 from diffeo.core.errors import ConfigError, ContextError, ExactnessError, InferenceError, ShapeError
 from diffeo.inference import Chains, hmc_step, latent_chains
-from diffeo.inference.chains.hmc import StepSize, evaluate, hmc_move, metropolis
+from diffeo.inference.chains.hmc import StepSize, hmc_move, metropolis
+from diffeo.inference.target.density import evaluate
 
 COVARIANCE = torch.tensor(
     [[1.0, 0.9, 0.0], [0.9, 1.5, -0.3], [0.0, -0.3, 0.5]], dtype=torch.float64
@@ -92,7 +93,9 @@ def test_a_move_is_in_detailed_balance(step: float, leapfrogs: int) -> None:
     z).
     """
     z = draws_of_double_well(100_000, 1)
-    moved, accepted, chance = hmc_step(double_well, z, step, leapfrogs, generator(2))
+    moved, accepted, chance = hmc_step(
+        double_well, z, step_size=step, leapfrogs=leapfrogs, generator=generator(2)
+    )
     assert near(moved, z.mean(), 50_000)
     assert near(moved.square(), z.square().mean(), 50_000)
     assert near(z * moved.pow(3) - z.pow(3) * moved, 0.0, 100_000)
@@ -106,7 +109,7 @@ def test_a_move_has_steps_of_its_own_per_row() -> None:
     """Tiny steps are accepted and lead nowhere, huge ones are refused; neither minds the other."""
     z = torch.randn(200, 3, generator=generator(1))
     step = torch.cat([torch.full((100,), 1e-4), torch.full((100,), 50.0)])
-    moved, accepted, _ = hmc_step(gaussian, z, step, 4, generator(2))
+    moved, accepted, _ = hmc_step(gaussian, z, step_size=step, leapfrogs=4, generator=generator(2))
     assert accepted[:100].all()
     assert 0 < (moved - z)[:100].abs().max() < 0.01
     assert not accepted[100:].any()
@@ -118,7 +121,11 @@ def test_a_move_keeps_no_graph_and_takes_any_event() -> None:
     z = torch.zeros(5, 2, 2, dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
         moved, accepted, chance = hmc_step(
-            lambda z: -(weight * z.square()).flatten(1).sum(1), z, 0.3, 2, generator()
+            lambda z: -(weight * z.square()).flatten(1).sum(1),
+            z,
+            step_size=0.3,
+            leapfrogs=2,
+            generator=generator(),
         )
     assert moved.shape == (5, 2, 2)
     assert moved.dtype == torch.float64
@@ -132,7 +139,10 @@ def test_a_move_keeps_no_graph_and_takes_any_event() -> None:
 def test_moves_come_from_the_generator_alone() -> None:
     state = torch.get_rng_state()
     z = torch.zeros(10, 3)
-    first, again, other = (hmc_step(gaussian, z, 0.3, 2, generator(seed))[0] for seed in (0, 0, 1))
+    first, again, other = (
+        hmc_step(gaussian, z, step_size=0.3, leapfrogs=2, generator=generator(seed))[0]
+        for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(state, torch.get_rng_state())
@@ -145,7 +155,9 @@ def test_energy_is_conserved_to_second_order() -> None:
     z = torch.randn(500, 3, generator=generator(1), dtype=torch.float64)
     errors = []
     for leapfrogs in (8, 16, 32):
-        _, _, chance = hmc_step(gaussian, z, 1.6 / leapfrogs, leapfrogs, generator(3))
+        _, _, chance = hmc_step(
+            gaussian, z, step_size=1.6 / leapfrogs, leapfrogs=leapfrogs, generator=generator(3)
+        )
         errors.append(float(-chance.log().mean()))
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.25)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.25)
@@ -163,7 +175,7 @@ def test_gradients_that_are_not_finite_cost_acceptance_only() -> None:
 
     z = torch.randn(50_000, 1, generator=generator(1))
     assert not evaluate(target, z).grad.isnan().any()
-    moved, accepted, _ = hmc_step(target, z, 0.5, 3, generator(2))
+    moved, accepted, _ = hmc_step(target, z, step_size=0.5, leapfrogs=3, generator=generator(2))
     assert accepted.double().mean() > 0.3
     assert near(moved, 0.0, 50_000)
     assert near(moved.square(), 1.0, 50_000)
@@ -174,7 +186,9 @@ def test_divergences_are_refused_and_counted() -> None:
     entered, nothing is NaN.
     """
     state = evaluate(lambda z: -1e6 * z.square().sum(1), torch.full((50, 2), 1e-3))
-    steep = hmc_move(lambda z: -1e6 * z.square().sum(1), state, 0.5, 3, generator())
+    steep = hmc_move(
+        lambda z: -1e6 * z.square().sum(1), state, step_size=0.5, leapfrogs=3, generator=generator()
+    )
     assert steep.diverged.all()
     assert not steep.accepted.any()
 
@@ -182,7 +196,13 @@ def test_divergences_are_refused_and_counted() -> None:
         assert z.isfinite().all()
         return 0 * z[:, 0]
 
-    huge = hmc_move(flat, evaluate(flat, torch.full((50, 20), 1e38)), 3e38, 5, generator())
+    huge = hmc_move(
+        flat,
+        evaluate(flat, torch.full((50, 20), 1e38)),
+        step_size=3e38,
+        leapfrogs=5,
+        generator=generator(),
+    )
     assert huge.diverged.all()
     assert not huge.accepted.any()
     assert (huge.state.z == 1e38).all()
@@ -190,7 +210,13 @@ def test_divergences_are_refused_and_counted() -> None:
     def wall(z: Tensor) -> Tensor:
         return torch.where(z[:, 0] > 0, 0.0, -math.inf)
 
-    ends = hmc_move(wall, evaluate(wall, torch.full((500, 1), 0.5)), 1.0, 1, generator())
+    ends = hmc_move(
+        wall,
+        evaluate(wall, torch.full((500, 1), 0.5)),
+        step_size=1.0,
+        leapfrogs=1,
+        generator=generator(),
+    )
     assert not ends.diverged.any()
     assert 0.5 < ends.accepted.double().mean() < 0.9
     assert (ends.state.z > 0).all()
@@ -221,7 +247,7 @@ def test_step_size_stays_within_reason() -> None:
 )
 def test_a_density_of_the_wrong_shape(target: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ShapeError, match="one number per point"):
-        hmc_step(target, torch.zeros(4, 2), 0.1, 1, generator())
+        hmc_step(target, torch.zeros(4, 2), step_size=0.1, leapfrogs=1, generator=generator())
     with pytest.raises(ShapeError, match="one number per point"):
         latent_chains(target, identity(2), chains=4)
 
@@ -375,7 +401,9 @@ def test_steepness_shows_as_divergences() -> None:
         return torch.logaddexp(-0.5 * u.square().sum(1), 30 - 0.5e8 * (u - 3).square().sum(1))
 
     state = torch.full((64, 2), 3.0)
-    move = hmc_move(target, evaluate(target, state + 1e-4), 0.5, 3, generator())
+    move = hmc_move(
+        target, evaluate(target, state + 1e-4), step_size=0.5, leapfrogs=3, generator=generator()
+    )
     assert int(move.diverged.sum()) == 64
 
 
@@ -483,4 +511,4 @@ def test_flows_that_will_not_do() -> None:
     with pytest.raises(ExactnessError, match="dequantises"):
         latent_chains(gaussian, dequantising)
     with pytest.raises(ConfigError, match="leapfrogs"):
-        hmc_step(gaussian, torch.zeros(2, 3), 0.1, 0, generator())
+        hmc_step(gaussian, torch.zeros(2, 3), step_size=0.1, leapfrogs=0, generator=generator())

@@ -103,7 +103,7 @@ def test_populations_know_nothing_of_each_other() -> None:
 
 
 def test_tempering_that_is_stopped_says_so() -> None:
-    assert not tempered_smc(shell, wide(2, 20.0), particles=64, over=lambda: True).complete
+    assert not tempered_smc(shell, wide(2, 20.0), particles=64, should_stop=lambda: True).complete
     nowhere = tempered_smc(
         lambda u: torch.where(u[:, 0] > 1e9, u[:, 0], -math.inf), wide(2, 1.0), particles=16
     )

@@ -2,7 +2,8 @@
 
 from ..supports import ordered
 from .chains.convergence import ess_bulk, ess_tail, rhat
-from .chains.mcmc import Chains, hmc_step, latent_chains
+from .chains.hmc import hmc_step
+from .chains.mcmc import Chains, latent_chains
 from .infer import infer
 from .modes.laplace import Laplace, all_found, laplace
 from .modes.smc import Populations, Reference, tempered_smc

@@ -21,10 +21,14 @@ from ..models import default_model, models_for
 from ..runs import lock_folder, stop_on_signals
 from ..training import Progress
 from ..training.fit import lines
-from .fitting import Fitting, Settings
+from .fitting.fitting import Fitting
+from .fitting.limits import Limits
+from .fitting.settings import Settings
+from .fitting.training import Trainer
+from .fitting.weighting import Weighting
 from .modes.cuts import climb_and_cut
-from .modes.laplace import laplace
-from .modes.survey import survey
+from .modes.laplace import Laplace, laplace
+from .modes.survey import Survey, survey
 from .objectives.divergences import ReverseKL, VariationalObjective
 from .posterior import Posterior
 from .search import EFFORTS, Effort, Search
@@ -120,59 +124,109 @@ def infer(
         layers=layers,
     )
     _check_sizes(lr=lr, scale=scale, **({} if minutes is None else {"minutes": minutes}))
-    place = _place(device, model)
-    target = Target(log_density, Space.of(event_shape, support), device=place, inside=inside)
-    limit = minutes if minutes is not None else AUTO_MINUTES if effort == "auto" else math.inf
-    deadline = time.monotonic() + 60 * limit
-    chosen = Settings(
-        model,
-        layers,
-        tuple(hidden),
-        objective,
-        steps,
-        batch_size,
-        lr,
-        samples,
-        repeats,
-        scale,
-        seed,
-        deadline,
-        place,
+    where = _device(device, model)
+    target = Target(log_density, Space.of(event_shape, support), device=where, inside=inside)
+    limit = _limit(minutes, effort)
+    settings = Settings(
+        model=model,
+        layers=layers,
+        hidden=tuple(hidden),
+        objective=objective,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        samples=samples,
+        repeats=repeats,
+        scale=scale,
+        seed=seed,
+        device=where,
     )
-    known = None if reference is None else target.space.unconstrain(reference)
-    if known is not None and len(known) < 2:
-        raise ConfigError(f"reference has {len(known)} draws: give at least 2")
+    if reference is not None:
+        _check_reference(target.space.unconstrain(reference))
     folder = None if out is None else Path(out)
-    tell = progress if callable(progress) else lines() if progress else None
+    report = _progress(progress)
+    deadline = time.monotonic() + 60 * limit
     guard = contextlib.nullcontext() if folder is None else lock_folder(folder)
     with stop_on_signals() as stop, guard:
+        limits = Limits(deadline, stop)
         target.check(generator_for(seed, Stream.TARGET_CHECK))
-        size = target.space.size
-
-        def over() -> bool:
-            return stop.signum is not None or time.monotonic() >= deadline
-
-        maxima = climb_and_cut(
-            target, lambda: laplace(target, size, scale=scale, seed=seed, over=over)
+        known = _survey(target, settings, limits)
+        fitting = Fitting(
+            target=target,
+            settings=settings,
+            survey=known,
+            trainer=Trainer(
+                target=target,
+                limits=limits,
+                folder=folder,
+                resume=resume,
+                progress=report,
+                first_seed=seed,
+            ),
+            weighting=Weighting(
+                target=target,
+                samples=samples,
+                device=where,
+                survey=known,
+                # by the cuts of circles that the survey has chosen
+                reference=None if reference is None else target.space.unconstrain(reference),
+            ),
+            limits=limits,
+            start=_inside_start(target, scale, seed),
         )
-        # by the cuts that were chosen
-        known = None if reference is None else target.space.unconstrain(reference)
-        known_target = survey(target, size, maxima, scale=scale, seed=seed, over=over)
-        fitting = Fitting(target, chosen, known_target, known, folder, resume, tell, stop)
-        fitting.start = _inside_start(target, scale, seed)
         search = Search(
-            fitting, only=effort != "auto", minutes=limit, limit_is_default=minutes is None
+            fitting,
+            progress=report,
+            only=effort != "auto",
+            minutes=limit,
+            limit_is_default=minutes is None,
         )
         for name in search.plan() if effort == "auto" else (effort,):
-            if search.attempt(name) or search.fitting.over():
+            if search.attempt(name) or limits.should_stop():
                 break
     return search.posterior()
 
 
-def _place(device: str | torch.device | None, model: str | Flow) -> torch.device:
-    if device is None:
-        return model.device if isinstance(model, Flow) else torch.device("cpu")
-    return usable_device(device)
+def _device(device: str | torch.device | None, model: str | Flow) -> torch.device:
+    if device is not None:
+        return usable_device(device)
+    return model.device if isinstance(model, Flow) else torch.device("cpu")
+
+
+def _limit(minutes: float | None, effort: str) -> float:
+    """The limit of time in minutes."""
+    if minutes is not None:
+        return minutes
+    return AUTO_MINUTES if effort == "auto" else math.inf
+
+
+def _progress(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
+    if callable(progress):
+        return progress
+    return lines() if progress else None
+
+
+def _survey(target: Target, settings: Settings, limits: Limits) -> Survey:
+    """Maxima and particles, with the circles of the target's space cut open far from the maxima."""
+    size = target.space.size
+
+    def climb() -> list[Laplace]:
+        return laplace(
+            target,
+            size,
+            scale=settings.scale,
+            seed=settings.seed,
+            should_stop=limits.should_stop,
+        )
+
+    return survey(
+        target,
+        size,
+        climb_and_cut(target, climb),
+        scale=settings.scale,
+        seed=settings.seed,
+        should_stop=limits.should_stop,
+    )
 
 
 def _inside_start(target: Target, scale: float, seed: int) -> tuple[Tensor, Tensor] | None:
@@ -197,6 +251,11 @@ def _check(effort: str, model: Any, **counts: Any) -> None:
             raise ConfigError(
                 f"{name} must be a whole number of at least {LEAST.get(name, 1)}, got {value!r}"
             )
+
+
+def _check_reference(draws: Tensor) -> None:
+    if len(draws) < 2:
+        raise ConfigError(f"reference has {len(draws)} draws: give at least 2")
 
 
 def _check_sizes(**sizes: float) -> None:

@@ -11,30 +11,13 @@ import torch
 from torch import Tensor
 
 from ...bases.base import randn, uniform
-from ...core.errors import ConfigError, ShapeError
+from ...core.errors import ConfigError
 from ...core.numerics import sum_event
+from ..target.density import LogDensity, State, choose, evaluate
 
-__all__ = [
-    "LogDensity",
-    "Move",
-    "State",
-    "StepSize",
-    "evaluate",
-    "hmc_move",
-    "hmc_step",
-    "metropolis",
-]
+__all__ = ["Move", "StepSize", "hmc_move", "hmc_step", "leapfrog", "metropolis"]
 
-LogDensity = Callable[[Tensor], Tensor]
 DIVERGENT = 1000.0  # nats of energy error: the trajectory left what it was to follow (as in Stan)
-
-
-class State(NamedTuple):
-    """Points z (B, *event), their log density (B,) in float64, and its gradient."""
-
-    z: Tensor
-    log_p: Tensor
-    grad: Tensor
 
 
 class Move(NamedTuple):
@@ -52,6 +35,7 @@ class Move(NamedTuple):
 def hmc_step(
     log_density: LogDensity,
     z: Tensor,
+    *,
     step_size: Tensor | float,
     leapfrogs: int,
     generator: torch.Generator,
@@ -66,17 +50,26 @@ def hmc_step(
 
     >>> g = torch.Generator().manual_seed(0)
     >>> normal = lambda z: -0.5 * z.square().sum(1)
-    >>> z, accepted, chance = hmc_step(normal, torch.zeros(1000, 2), 0.9, 2, g)
+    >>> z, accepted, chance = hmc_step(
+    ...     normal, torch.zeros(1000, 2), step_size=0.9, leapfrogs=2, generator=g
+    ... )
     >>> round(float(z.square().mean())), bool(chance.mean() > 0.8)
     (1, True)
     """
-    move = hmc_move(log_density, evaluate(log_density, z), step_size, leapfrogs, generator)
+    move = hmc_move(
+        log_density,
+        evaluate(log_density, z),
+        step_size=step_size,
+        leapfrogs=leapfrogs,
+        generator=generator,
+    )
     return move.state.z, move.accepted, move.probability
 
 
 def hmc_move(
     log_density: LogDensity,
     state: State,
+    *,
     step_size: Tensor | float,
     leapfrogs: int,
     generator: torch.Generator,
@@ -87,39 +80,19 @@ def hmc_move(
     if leapfrogs < 1:
         raise ConfigError(f"leapfrogs must be at least 1, got {leapfrogs}")
     momentum = randn(state.z.shape, state.z, generator)
-    end, last, sound = _leapfrog(
-        log_density, state, momentum, _per_row(step_size, state.z), leapfrogs
+    end, last, sound = leapfrog(
+        lambda z: evaluate(log_density, z),
+        state,
+        momentum,
+        step=_per_row(step_size, state.z),
+        count=leapfrogs,
+        force=lambda s: s.grad,
     )
     gain = (end.log_p - _kinetic(last)) - (state.log_p - _kinetic(momentum))
     accepted, probability = metropolis(torch.where(sound, gain, -math.inf), generator)
     outside = sound & (end.log_p == -math.inf)
     diverged = ~sound | ((gain < -DIVERGENT) & ~outside)
     return Move(choose(accepted, end, state), accepted, probability, diverged, outside)
-
-
-def evaluate(log_density: LogDensity, z: Tensor) -> State:
-    """Log density and gradient at z; NaN and +inf count as a density of zero, gradients that are
-    not finite as none.
-
-    Any field of forces keeps leapfrogs reversible and their volume, so what is replaced here costs
-    acceptance only.
-    """
-    z = z.detach().requires_grad_()
-    with torch.enable_grad():
-        log_p = log_density(z)
-        if log_p.shape != z.shape[:1]:
-            raise ShapeError(
-                f"the log density has shape {tuple(log_p.shape)} for {len(z)} points: return one"
-                " number per point"
-            )
-        grad = (
-            torch.autograd.grad(log_p.sum(), z, allow_unused=True)[0]
-            if log_p.requires_grad
-            else None
-        )
-    grad = torch.zeros_like(z) if grad is None else grad.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    log_p = log_p.detach().double()
-    return State(z.detach(), torch.where(log_p.isfinite(), log_p, -math.inf), grad)
 
 
 def metropolis(log_ratio: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -132,30 +105,34 @@ def metropolis(log_ratio: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     return uniform(probability.shape, probability, generator) < probability, probability
 
 
-def choose(mask: Tensor, yes: State, no: State) -> State:
-    """Row by row one of two states."""
-    wide = mask.view(-1, *[1] * (yes.z.dim() - 1))
-    return State(
-        torch.where(wide, yes.z, no.z),
-        torch.where(mask, yes.log_p, no.log_p),
-        torch.where(wide, yes.grad, no.grad),
-    )
-
-
-def _leapfrog(
-    log_density: LogDensity, state: State, momentum: Tensor, step: Tensor, leapfrogs: int
+def leapfrog(
+    evaluate: Callable[[Tensor], State],
+    state: State,
+    momentum: Tensor,
+    *,
+    step: Tensor,
+    count: int,
+    force: Callable[[State], Tensor],
+    scale: Tensor | None = None,
 ) -> tuple[State, Tensor, Tensor]:
-    """The end of the trajectory, its momentum, and which rows stayed finite all along; the others
-    stop where they were.
+    """The end of a trajectory of `count` leapfrogs, its momentum, and which rows stayed finite all
+    along; the others stop where they were.
+
+    `step` broadcasts over points; with `scale`, L (D, D), points z (B, D) have the mass matrix
+    (L Lᵀ)⁻¹: momenta move by Lᵀ · force and points by L · momentum.
     """
     sound = torch.ones(len(state.z), dtype=torch.bool, device=state.z.device)
-    for _ in range(leapfrogs):
-        momentum = momentum + 0.5 * step * state.grad
-        z = state.z + step * momentum
+    for _ in range(count):
+        momentum = momentum + _times(0.5 * step * force(state), scale)
+        z = state.z + _times(step * momentum, None if scale is None else scale.T)
         sound = sound & z.flatten(1).isfinite().all(1)
-        state = evaluate(log_density, torch.where(sound.view(step.shape), z, state.z))
-        momentum = momentum + 0.5 * step * state.grad
+        state = evaluate(torch.where(sound.view(step.shape), z, state.z))
+        momentum = momentum + _times(0.5 * step * force(state), scale)
     return state, momentum, sound
+
+
+def _times(rows: Tensor, matrix: Tensor | None) -> Tensor:
+    return rows if matrix is None else rows @ matrix
 
 
 def _kinetic(momentum: Tensor) -> Tensor:
@@ -184,7 +161,9 @@ class StepSize:
 
     def __post_init__(self) -> None:
         self.settled = self.value
-        self._towards, self._error, self._updates = math.log(10 * self.value), 0.0, 0
+        self._towards = math.log(10 * self.value)
+        self._error = 0.0
+        self._updates = 0
 
     def update(self, acceptance: float) -> None:
         """Take note of how often a step of `value` was accepted, and choose the next; `settled` is

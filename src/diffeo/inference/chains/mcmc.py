@@ -15,18 +15,20 @@ import torch
 from torch import Tensor
 
 from ...bases.base import uniform
-from ...core.errors import ConfigError, ContextError, ExactnessError, InferenceError, ShapeError
+from ...core.errors import ConfigError, ContextError, ExactnessError, InferenceError
 from ...core.streams import Stream, generator_for
 from ...flow import Flow
+from ..target.density import LogDensity, State, choose, evaluate, log_density_at
 from .convergence import ess_bulk, ess_tail, rhat
-from .hmc import LogDensity, Move, State, StepSize, choose, evaluate, hmc_move, hmc_step, metropolis
+from .hmc import Move, StepSize, hmc_move, metropolis
 
-__all__ = ["Chains", "hmc_step", "latent_chains"]
+__all__ = ["Chains", "latent_chains"]
 
 TRIES = 50  # rounds of draws, to find points of positive density to start from
 MOST_LEAPFROGS = 32
-MOST_RHAT, LEAST_ESS = 1.01, 400.0  # Vehtari et al. 2021, §4
-Tell = Callable[[int, float], None]
+MOST_RHAT = 1.01  # Vehtari et al. 2021, §4
+LEAST_ESS = 400.0  # the same
+Progress = Callable[[int, float], None]
 ROWS = 65_536  # decoded in one pass
 
 
@@ -84,8 +86,8 @@ def latent_chains(
     generator: torch.Generator | None = None,
     local: float = 1.5,
     deadline: float | None = None,
-    tell: Callable[[int, float], None] | None = None,
-    over: Callable[[], bool] | None = None,
+    progress: Callable[[int, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Chains:
     """Markov chains for an unnormalised log density `target` (B, *event) -> (B,), run where the
     flow makes it simple.
@@ -96,11 +98,11 @@ def latent_chains(
     gradient, which goes where the flow hardly does. `local` is the mean length of the latter's
     trajectories (latents have spread 1, so π/2 is a quarter turn), 0 leaves them out. The step size
     is set in the `warmup`, whose states are not kept, to an acceptance of 0.8; steps and lengths
-    are jittered, and where most trajectories leave the support they are shortened. `tell` hears of
-    every iteration, and the share of proposals accepted. No iteration begins after `deadline`, in
-    seconds of `time.monotonic()`, or once `over()` is true, but one state is always kept; the
-    warm-up gets its share of the time. Random numbers come from `generator`, or one made from
-    `seed`.
+    are jittered, and where most trajectories leave the support they are shortened. `progress` is
+    called with the number of every iteration and the share of proposals accepted. No iteration
+    begins after `deadline`, in seconds of `time.monotonic()`, or once `should_stop()` is true, but
+    one state is always kept; the warm-up gets its share of the time. Random numbers come from
+    `generator`, or one made from `seed`.
 
     Raises `ConfigError` on counts below one, `ContextError` for a conditional flow,
     `ExactnessError` for one that dequantises, `ShapeError` when the target is not (B,), and
@@ -110,59 +112,66 @@ def latent_chains(
     >>> import diffeo
     >>> flow = diffeo.Flow(diffeo.Chain([diffeo.layers.Permute([1, 0])]), diffeo.bases.Normal(2))
     >>> normal = lambda u: -0.5 * ((u - 1) / 2).square().sum(1)
-    >>> found = latent_chains(normal, flow, chains=16, steps=200, warmup=100)
-    >>> found.samples.shape, bool((found.rhat < 1.05).all())
+    >>> chains = latent_chains(normal, flow, chains=16, steps=200, warmup=100)
+    >>> chains.samples.shape, bool((chains.rhat < 1.05).all())
     (torch.Size([16, 200, 2]), True)
     """
-    _check(flow, chains, steps, warmup, local)
+    _check_counts(chains=chains, steps=steps, warmup=warmup)
+    _check_flow(flow)
+    if not (math.isfinite(local) and local >= 0):
+        raise ConfigError(f"local is the length of trajectories, 0 or more, got {local}")
     generator = generator or generator_for(seed, Stream.CHAINS)
     with _evaluating(flow):
-        sampler = _Sampler(flow, _Latent(target, flow), chains, generator, local, tell, over)
+        sampler = _Sampler(
+            flow,
+            _LatentDensity(target, flow),
+            chains=chains,
+            generator=generator,
+            local=local,
+            progress=progress,
+            should_stop=should_stop,
+        )
         complete = sampler.run(warmup, steps, math.inf if deadline is None else deadline)
         samples = _decode(flow, torch.stack(sampler.kept, 1))
     flat = samples.flatten(2)
     moves = max(1, sampler.iterations)
     return Chains(
-        samples,
-        rhat(flat),
-        ess_bulk(flat),
-        ess_tail(flat),
-        sampler.independent / moves,
-        sampler.near / moves if local else math.nan,
-        min(sampler.step_size.settled, sampler.length) if local else math.nan,
-        sampler.divergences,
-        sampler.density.evaluations,
-        complete,
+        samples=samples,
+        rhat=rhat(flat),
+        ess_bulk=ess_bulk(flat),
+        ess_tail=ess_tail(flat),
+        independent_acceptance=sampler.independent / moves,
+        local_acceptance=sampler.near / moves if local else math.nan,
+        step_size=min(sampler.step_size.settled, sampler.length) if local else math.nan,
+        divergences=sampler.divergences,
+        evaluations=sampler.density.evaluations,
+        complete=complete,
     )
 
 
-class _Latent:
+class _LatentDensity:
     """log p̃(decode(z)) + log|det ∂decode/∂z|, counting; rows that do not decode to numbers are
     never shown to the target.
     """
 
     def __init__(self, target: LogDensity, flow: Flow) -> None:
-        self.target, self.flow, self.evaluations = target, flow, 0
+        self.target = target
+        self.flow = flow
+        self.evaluations = 0
 
     def __call__(self, z: Tensor) -> Tensor:
         u, logdet = self.flow.decode(z)
         sound = (u.flatten(1).isfinite().all(1) & logdet.isfinite()).nonzero().squeeze(1)
         if len(sound) < len(z):
-            u, logdet = u[sound], logdet[sound]
+            u = u[sound]
+            logdet = logdet[sound]
         self.evaluations += len(sound)
-        log_p = logdet.double() + (self._ask(u).double() if len(sound) else 0.0)
+        log_p = logdet.double()
+        if len(sound):
+            log_p = log_p + log_density_at(self.target, u).double()
         return torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device).index_put(
             (sound,), log_p
         )
-
-    def _ask(self, u: Tensor) -> Tensor:
-        log_p = self.target(u)
-        if log_p.shape != u.shape[:1]:
-            raise ShapeError(
-                f"the log density has shape {tuple(log_p.shape)} for {len(u)} points: return one"
-                " number per point"
-            )
-        return log_p
 
 
 class _Sampler:
@@ -171,49 +180,59 @@ class _Sampler:
     def __init__(
         self,
         flow: Flow,
-        density: _Latent,
+        density: _LatentDensity,
+        *,
         chains: int,
         generator: torch.Generator,
         local: float,
-        tell: Tell | None,
-        over: Callable[[], bool] | None,
+        progress: Progress | None,
+        should_stop: Callable[[], bool] | None,
     ) -> None:
-        self.tell, self.over, self.done = tell, over, 0
-        self.base, self.density, self.generator = flow.base, density, generator
-        self.local, self.length = local, local
+        self.base = flow.base
+        self.density = density
+        self.generator = generator
+        self.local = local
+        self.length = local
+        self.progress = progress
+        self.should_stop = should_stop
+        self.done = 0
         self.step_size = StepSize(prod(flow.base.event_shape) ** -0.25)
         self.state = self._start(chains)
         self.kept: list[Tensor] = []
-        self._forget()
+        self._reset_counts()
 
     def run(self, warmup: int, steps: int, deadline: float) -> bool:
-        """False when the deadline cut the warm-up or the chains short."""
+        """False when the deadline ended the warm-up or the chains early."""
         now = time.monotonic()
         half = now + (deadline - now) * warmup / (warmup + steps)
         warm = self._repeat(warmup, half)
         self.step_size.value = self.step_size.settled
-        self._forget()
+        self._reset_counts()
         self._iterate()
         self.kept.append(self.state.z)
         return self._repeat(steps - 1, deadline, keep=True) and warm
 
     def _repeat(self, count: int, deadline: float, keep: bool = False) -> bool:
         for _ in range(count):
-            if time.monotonic() > deadline or (self.over is not None and self.over()):
+            if time.monotonic() > deadline or (self.should_stop is not None and self.should_stop()):
                 return False
             self._iterate(adapt=not keep)
             if keep:
                 self.kept.append(self.state.z)
         return True
 
-    def _forget(self) -> None:
-        self.iterations, self.independent, self.near, self.divergences = 0, 0.0, 0.0, 0
+    def _reset_counts(self) -> None:
+        self.iterations = 0
+        self.independent = 0.0
+        self.near = 0.0
+        self.divergences = 0
 
     def _iterate(self, adapt: bool = False) -> None:
-        self.iterations, self.done = self.iterations + 1, self.done + 1
+        self.iterations += 1
+        self.done += 1
         self._propose()
-        if self.tell is not None:
-            self.tell(self.done, self.independent / self.iterations)
+        if self.progress is not None:
+            self.progress(self.done, self.independent / self.iterations)
         if self.length > 0:
             move = self._move()
             if adapt:
@@ -232,11 +251,18 @@ class _Sampler:
         """Hamiltonian, by steps between half and all of the step size, for half to one and a half
         times the usual length.
         """
-        like, step = self.state.log_p, min(self.step_size.value, self.length)
+        like = self.state.log_p
+        step = min(self.step_size.value, self.length)
         factor = 0.5 + uniform((1,), like, self.generator).item()
         leapfrogs = min(max(round(factor * self.length / (0.75 * step)), 1), MOST_LEAPFROGS)
         steps = step * (1 - 0.5 * uniform(like.shape, like, self.generator))
-        move = hmc_move(self.density, self.state, steps, leapfrogs, self.generator)
+        move = hmc_move(
+            self.density,
+            self.state,
+            step_size=steps,
+            leapfrogs=leapfrogs,
+            generator=self.generator,
+        )
         self.state = move.state
         self.near += float(move.probability.mean())
         self.divergences += int(move.diverged.sum())
@@ -278,14 +304,15 @@ class _Sampler:
         return State(*(part[rows] for part in state))
 
 
-def _check(flow: Flow, chains: int, steps: int, warmup: int, local: float) -> None:
+def _check_counts(*, chains: int, steps: int, warmup: int) -> None:
     if chains < 1 or steps < 1 or warmup < 0:
         raise ConfigError(
             f"chains and steps must be at least 1 and warmup at least 0, got {chains}, {steps} and"
             f" {warmup}"
         )
-    if not (math.isfinite(local) and local >= 0):
-        raise ConfigError(f"local is the length of trajectories, 0 or more, got {local}")
+
+
+def _check_flow(flow: Flow) -> None:
     if flow.context_shape is not None:
         raise ContextError("chains need one density: pass a flow without context")
     if not flow.exact:

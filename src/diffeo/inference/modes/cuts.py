@@ -54,12 +54,13 @@ def emptiest(space: Space, maxima: list[Laplace]) -> dict[str, float]:
         .repeat_interleave(DRAWS)
     )
     draws = torch.cat([_draws(m, generator) for m in maxima])
-    columns, open_at = space.flatten(space.constrain(draws)[0]), space.cuts()
-    found = {
-        name: _emptiest(columns[:, space.names.index(name)], log_w, c, open_at[name])
-        for name, c in space.circles.items()
+    columns = space.flatten(space.constrain(draws)[0])
+    open_at = space.cuts()
+    cuts = {
+        name: _emptiest(columns[:, space.names.index(name)], log_w, circle, cut=open_at[name])
+        for name, circle in space.circles.items()
     }
-    return {name: place for name, place in found.items() if place is not None}
+    return {name: cut for name, cut in cuts.items() if cut is not None}
 
 
 def _draws(maximum: Laplace, generator: torch.Generator) -> Tensor:
@@ -67,7 +68,7 @@ def _draws(maximum: Laplace, generator: torch.Generator) -> Tensor:
     return maximum.sample(DRAWS, generator) if maximum.proper else maximum.mode.expand(DRAWS, -1)
 
 
-def _emptiest(x: Tensor, log_w: Tensor, circle: Circular, cut: float) -> float | None:
+def _emptiest(x: Tensor, log_w: Tensor, circle: Circular, *, cut: float) -> float | None:
     """The place of least smoothed density, None where it is about as small at the present cut."""
     theta = circle.angle(x)
     places = torch.linspace(0, 2 * math.pi, PLACES + 1, dtype=x.dtype)[:-1]

@@ -5,26 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 
 __all__ = ["Laplace", "all_found", "climb_from", "factor_of", "laplace"]
 
 FAR = 1e30  # the value of −log p̃ where p̃ = 0, so that a line search turns back
-# chance that another climb ends in a new place, below which all are taken for found: basins differ
-# in size
+# chance that another climb ends at a new maximum, below which all count as known: basins differ in
+# size
 UNSEEN = 0.005
-MOST_STARTS, MOST_MODES = 200, 100  # beyond them there are too many maxima to find
+# beyond them there are too many maxima to find
+MOST_STARTS = 200
+MOST_MODES = 100
 WIDTHS = (1.0, 3.0, 10.0, 30.0)  # times the scale: where climbs start
 NUDGE = 0.01  # of the scale
 MOST_CALLS = 400  # of the log density in one climb by L-BFGS
 NEWTON = 30  # steps that polish a maximum
-STATIONARY = 0.1  # nats that another Newton step would gain, above which a place is no maximum
+STATIONARY = 0.1  # nats that another Newton step would gain, above which a point is no maximum
 HALVINGS = 12  # of a Newton step that does not go up
 # curvature, as a share of the largest once every coordinate has unit curvature, that counts as none
 FLAT = 1e-11
@@ -82,7 +85,7 @@ def laplace(
     starts: int = 8,
     scale: float = 1.0,
     seed: int = 0,
-    over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Laplace]:
     """Climb log p̃ (B, D) -> (B,) from near 0 and points of N(0, scale²), and fit a Gaussian to
     every maximum found.
@@ -92,37 +95,42 @@ def laplace(
     new, or there are too many to find them all (`all_found`). L-BFGS (scipy), then Newton's method
     with exact Hessians; in float64. The largest of the first round come first; ends within a
     standard deviation per dimension of another one are the same. Empty when nothing is finite. Ends
-    with what there is once `over()` is true.
+    with what there is once `should_stop()` is true.
     """
     generator = torch.Generator().manual_seed(seed)
-    found: list[Laplace] = []
-    count, more = 0, len(WIDTHS) * starts
-    while more > 0 and len(found) <= MOST_MODES and not over():
+    maxima: list[Laplace] = []
+    count = 0
+    more = len(WIDTHS) * starts
+    while more > 0 and len(maxima) <= MOST_MODES and not should_stop():
         width = torch.tensor(WIDTHS, dtype=torch.float64)[torch.arange(more) % len(WIDTHS), None]
         first = scale * width * torch.randn(more, size, generator=generator, dtype=torch.float64)
         if not count:
             first[0] *= NUDGE  # 0 itself is a saddle of whatever is symmetric
-        climb_from(found, target, first, over)
+        climb_from(maxima, target, first, should_stop=should_stop)
         count += len(first)
-        more = 0 if len(found) < 2 or all_found(found) else min(count, MOST_STARTS - count)
-    return found
+        complete = len(maxima) < 2 or all_found(maxima)
+        more = 0 if complete else min(count, MOST_STARTS - count)
+    return maxima
 
 
 def climb_from(
-    found: list[Laplace],
+    maxima: list[Laplace],
     target: LogDensity,
     starts: Tensor,
-    over: Callable[[], bool] = lambda: False,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Climb from points (B, D) and add the maxima they end in to `found`; returns how many of these
-    are new.
+    """Climb from points (B, D) and add the maxima they end in to `maxima`; returns how many are
+    new.
     """
-    before = len(found)
-    places = [place for place in (_climb(target, u, over) for u in starts) if place is not None]
-    for mode, height in sorted(places, key=lambda place: -place[1]):
-        _note(found, target, mode, height)
-    found[:] = [m for m in found if m.proper] or found  # saddles, once there is a maximum
-    return max(0, len(found) - before)
+    before = len(maxima)
+    climbs = (_climb(target, u, should_stop) for u in starts)
+    ends = [end for end in climbs if end is not None]
+    for end in sorted(ends, key=lambda end: -end.height):
+        _add(maxima, target, end)
+    # no saddles, once there is a maximum
+    maxima[:] = [m for m in maxima if m.proper] or maxima
+    return max(0, len(maxima) - before)
 
 
 def all_found(maxima: list[Laplace]) -> bool:
@@ -137,59 +145,61 @@ def all_found(maxima: list[Laplace]) -> bool:
     return sum(m.hits == 1 for m in maxima) <= UNSEEN * sum(m.hits for m in maxima)
 
 
-def _note(found: list[Laplace], target: LogDensity, mode: Tensor, height: float) -> None:
+class _Top(NamedTuple):
+    """Where a climb ended, (D,), and log p̃ there."""
+
+    mode: Tensor
+    height: float
+
+
+def _add(maxima: list[Laplace], target: LogDensity, top: _Top) -> None:
     """Count the end of a climb, with a Gaussian where it is a new one."""
-    for i, other in enumerate(found):
-        if float(other.distance(mode[None])) <= math.sqrt(len(mode)):
-            found[i] = replace(other, hits=other.hits + 1)
+    for i, other in enumerate(maxima):
+        if float(other.distance(top.mode[None])) <= math.sqrt(len(top.mode)):
+            maxima[i] = replace(other, hits=other.hits + 1)
             return
-    lower, proper = _gaussian(target, mode, height)
-    log_z = height + 0.5 * len(mode) * math.log(2 * math.pi) + lower.diagonal().log().sum().item()
-    found.append(Laplace(mode, lower, log_z, proper))
+    lower, proper = _gaussian(target, top)
+    peak = top.height + 0.5 * len(top.mode) * math.log(2 * math.pi)
+    fit = Laplace(top.mode, lower, peak, proper)
+    maxima.append(replace(fit, log_z=peak + fit.log_volume))
 
 
-class _Over(Exception):
+class _Stopped(Exception):
     """Raised from within a climb to end it."""
 
 
-def _climb(
-    target: LogDensity, start: Tensor, over: Callable[[], bool]
-) -> tuple[Tensor, float] | None:
-    """The maximum (D,) that L-BFGS and then Newton's method reach from `start` (D,), and log p̃
-    there.
-    """
+def _climb(target: LogDensity, start: Tensor, should_stop: Callable[[], bool]) -> _Top | None:
+    """The maximum that L-BFGS and then Newton's method reach from `start` (D,)."""
     from scipy.optimize import minimize
 
     def fall(u: np.ndarray) -> tuple[float, np.ndarray]:
-        if over():
-            raise _Over
+        if should_stop():
+            raise _Stopped
         point = torch.from_numpy(u).requires_grad_()
         value = target(point[None]).sum()
         (slope,) = grad(value, point)
-        return (
-            (-value.item(), -slope.numpy())
-            if math.isfinite(value.item())
-            else (FAR, np.zeros_like(u))
-        )
+        if not math.isfinite(value.item()):
+            return FAR, np.zeros_like(u)
+        return -value.item(), -slope.numpy()
 
     try:
         options = {"maxfun": MOST_CALLS, "maxcor": 20}
         result = minimize(fall, start.numpy(), jac=True, method="L-BFGS-B", options=options)
-    except _Over:
+    except _Stopped:
         return None
     if result.fun >= FAR or not np.isfinite(result.x).all():
         return None
-    return _polish(target, torch.from_numpy(result.x), -float(result.fun), over)
+    top = _Top(torch.from_numpy(result.x), -float(result.fun))
+    return _polish(target, top, should_stop)
 
 
-def _polish(
-    target: LogDensity, u: Tensor, height: float, over: Callable[[], bool]
-) -> tuple[Tensor, float]:
+def _polish(target: LogDensity, top: _Top, should_stop: Callable[[], bool]) -> _Top:
     """Newton's method, halving steps that do not go up: for coordinates of very unlike scales,
     where L-BFGS stands still.
     """
+    u, height = top
     for _ in range(NEWTON):
-        if over():
+        if should_stop():
             break
         slope, hessian = _curvature(target, u)
         values, vectors, unit = _eigen(hessian)
@@ -208,10 +218,11 @@ def _polish(
         gain = float(heights[best]) - height
         if not gain > 0:
             break
-        u, height = trial[best], float(heights[best])
+        u = trial[best]
+        height = float(heights[best])
         if gain < 1e-9 * (1 + abs(height)):
             break
-    return u, height
+    return _Top(u, height)
 
 
 def _curvature(target: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -247,7 +258,7 @@ def _eigen(hessian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values, vectors, unit
 
 
-def _gaussian(target: LogDensity, mode: Tensor, height: float) -> tuple[Tensor, bool]:
+def _gaussian(target: LogDensity, top: _Top) -> tuple[Tensor, bool]:
     """Cholesky factor of the covariance, and whether log p̃ falls by it as it should in every
     direction.
 
@@ -255,18 +266,16 @@ def _gaussian(target: LogDensity, mode: Tensor, height: float) -> tuple[Tensor, 
     unless the curvature says about the same: a flat top, an edge and a ridge that bends have no
     curvature that says how wide they are.
     """
-    slope, hessian = _curvature(target, mode)
+    slope, hessian = _curvature(target, top.mode)
     values, vectors, unit = _eigen(hessian)
     climbing = vectors.T @ (unit * slope)
-    flat = not bool(values.any())
-    stationary = (
-        flat
-        or float((climbing.square() / values.abs().clamp_min(FLAT * values.abs().max())).sum())
-        < 2 * STATIONARY
-    )
+    stationary = True
+    if bool(values.any()):
+        bent = values.abs().clamp_min(FLAT * values.abs().max())
+        stationary = float((climbing.square() / bent).sum()) < 2 * STATIONARY
     directions = (unit[:, None] * vectors).T
     by_curvature = torch.where(values > FLAT * values.abs().max(), values, 0.0).rsqrt()
-    by_fall = _falls(target, mode, height, directions, by_curvature)
+    by_fall = _falls(target, top, directions, guess=by_curvature)
     alike = (by_curvature / by_fall).log().abs() < math.log(UNLIKE)
     sd = torch.where(alike, by_curvature, by_fall)
     return factor_of(sd[:, None] * directions), stationary and bool(alike.all())
@@ -282,9 +291,7 @@ def factor_of(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _falls(
-    target: LogDensity, mode: Tensor, height: float, directions: Tensor, guess: Tensor
-) -> Tensor:
+def _falls(target: LogDensity, top: _Top, directions: Tensor, *, guess: Tensor) -> Tensor:
     """How far (D,) one goes along each direction (D, D), on average of both ways, until log p̃ has
     fallen by `DROP`.
     """
@@ -293,9 +300,11 @@ def _falls(
     middle = guess.nan_to_num(nan=1.0, posinf=1.0).clamp(1e-12, WIDEST).log()
     for _ in range(BISECTIONS):
         moves = middle.exp()[:, None] * directions
-        fall = height - target(torch.cat([mode + moves, mode - moves])).double()
+        points = torch.cat([top.mode + moves, top.mode - moves])
+        fall = top.height - target(points).double()
         mean = fall.clamp(-FAR, FAR).view(2, -1).mean(0)
-        low, high = torch.where(mean < DROP, middle, low), torch.where(mean < DROP, high, middle)
+        low = torch.where(mean < DROP, middle, low)
+        high = torch.where(mean < DROP, high, middle)
         middle = 0.5 * (low + high)
         if float((high - low).max()) < 0.1:
             break

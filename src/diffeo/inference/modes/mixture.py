@@ -1,4 +1,4 @@
-"""A flow that starts from the modes that were found, and how much of the mass each of them has."""
+"""The mixture at the known maxima that a flow starts from, and how much mass each mode has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...bases import PlacedMixture
 from ...flow import Flow
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 from .laplace import Laplace
 
 __all__ = ["gaussian_of", "mixture_of", "moments", "weigh_modes"]
@@ -49,7 +49,7 @@ def mixture_of(maxima: list[Laplace], mean: Tensor, lower: Tensor) -> PlacedMixt
 
 
 @torch.no_grad()
-def weigh_modes(flow: Flow, target: LogDensity, count: int, generator: torch.Generator) -> None:
+def weigh_modes(flow: Flow, target: LogDensity, *, count: int, generator: torch.Generator) -> None:
     """Set the weights of a flow's `PlacedMixture` to what importance weights say: w_k ← E_p
     [r_k(z)], r_k the share of component k in the base's density at the latent z. Cappé et al. 2008,
     arXiv:0710.4242; does nothing for other bases."""

@@ -13,18 +13,21 @@ from torch import Tensor
 
 from ...core.numerics import covariance_of
 from ...core.streams import Stream, generator_for
-from ..chains.hmc import LogDensity, State, choose, evaluate, metropolis
-from ..weights.diagnostics import ess
+from ..chains.hmc import leapfrog, metropolis
+from ..target.density import LogDensity, State, choose, evaluate
+from ..weights.tempering import largest_rise
 
 __all__ = ["Populations", "Reference", "tempered_smc"]
 
 EVEN = 0.6  # effective sample size after a rise of the temperature, as a share of the population
-MOVES, LAST_MOVES = 3, 6  # Hamiltonian trajectories at each temperature, and at the last one
+MOVES = 3  # Hamiltonian trajectories at each temperature
+LAST_MOVES = 6  # at the last one
 LEAPFROGS = 5
 WANTED = 0.75  # share of accepted trajectories
 SHORTEST = 0.05  # of the step size: particles take steps of random size, for modes of unequal width
 MOST_LEVELS = 1_000
-ROUNDS = 40  # of bisection
+ROUNDS = 40  # of bisection, at most
+TOLERANCE = 0.01  # of the rise of the temperature
 MANY = 50  # particles a dimension, from which their covariance is taken as it is
 INSIDE_TRIES = 200  # rounds of draws to find points of positive density
 
@@ -102,7 +105,7 @@ def tempered_smc(
     populations: int = 4,
     particles: int = 1024,
     seed: int = 0,
-    over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Populations:
     """Draws of p = p̃ / Z and log Z by way of p_β ∝ N(u; m, L Lᵀ)^(1−β) p̃(u)^β, β rising from 0 to
     1.
@@ -112,8 +115,8 @@ def tempered_smc(
     moved by Hamiltonian Monte Carlo with the particles' covariance for a mass. Nothing is learnt
     but those scales, so what it finds depends on the target and the `reference` alone: that should
     be wider than the target in every direction. Z has no bias however short the moves are, its
-    error is that of the populations' spread. It ends early once `over()` is true. Del Moral, Doucet
-    & Jasra 2006, doi:10.1111/j.1467-9868.2006.00553.x.
+    error is that of the populations' spread. It ends early once `should_stop()` is true. Del Moral,
+    Doucet & Jasra 2006, doi:10.1111/j.1467-9868.2006.00553.x.
 
     >>> import torch
     >>> normal = lambda u, mean: -0.5 * (u - mean).square().sum(1)
@@ -124,11 +127,21 @@ def tempered_smc(
     True
     """
     sampler = _Sampler(
-        target, reference, populations, particles, generator_for(seed, Stream.PARTICLES)
+        target,
+        reference,
+        populations=populations,
+        particles=particles,
+        generator=generator_for(seed, Stream.PARTICLES),
     )
-    complete = sampler.run(over)
+    complete = sampler.run(should_stop)
     points = reference.points(sampler.state.z).view(populations, particles, -1)
-    return Populations(points, sampler.log_z, sampler.ancestors, sampler.levels, complete)
+    return Populations(
+        particles=points,
+        log_z=sampler.log_z,
+        ancestors=sampler.ancestors,
+        levels=sampler.levels,
+        complete=complete,
+    )
 
 
 class _Sampler:
@@ -138,28 +151,33 @@ class _Sampler:
         self,
         target: LogDensity,
         reference: Reference,
+        *,
         populations: int,
         particles: int,
         generator: torch.Generator,
     ) -> None:
-        self.target, self.reference, self.generator = target, reference, generator
+        self.target = target
+        self.reference = reference
+        self.generator = generator
         self.log_det = reference.log_det
-        self.populations, self.particles = populations, particles
+        self.populations = populations
+        self.particles = particles
         self.size = len(reference.mean)
-        self.beta, self.levels = 0.0, 0
+        self.beta = 0.0
+        self.levels = 0
         self.step = self.size**-0.25
         self.log_z = torch.zeros(populations, dtype=torch.float64)
         self.ancestors = torch.arange(particles).repeat(populations, 1)
         self.state = self._evaluate(self._normal())
 
-    def run(self, over: Callable[[], bool]) -> bool:
+    def run(self, should_stop: Callable[[], bool]) -> bool:
         """Raise β to 1; False when it was stopped, or a population has no particle of positive
         density.
         """
-        if not self._enter(over):
+        if not self._enter(should_stop):
             return False
         while self.beta < 1:
-            if over() or self.levels >= MOST_LEVELS:
+            if should_stop() or self.levels >= MOST_LEVELS:
                 return False
             self._rise()
             moves = MOVES if self.beta < 1 else LAST_MOVES
@@ -168,14 +186,15 @@ class _Sampler:
                 self._move(lower)
         return True
 
-    def _enter(self, over: Callable[[], bool]) -> bool:
+    def _enter(self, should_stop: Callable[[], bool]) -> bool:
         """Particles of zero density are replaced by draws of the reference where it is positive, at
         the cost in Z.
         """
         inside = self._inside(self.state)
-        tried, hit = torch.full_like(self.log_z, float(self.particles)), inside.double().sum(1)
+        tried = torch.full_like(self.log_z, float(self.particles))
+        hit = inside.double().sum(1)
         for _ in range(INSIDE_TRIES):
-            if bool(inside.all()) or over():
+            if bool(inside.all()) or should_stop():
                 break
             fresh = self._evaluate(self._normal())
             tried += self.particles
@@ -190,17 +209,18 @@ class _Sampler:
         return (state.log_p > -math.inf).view(self.populations, -1)
 
     def _replace(self, fresh: State) -> None:
-        """Put good fresh points of a population in the places of those of zero density, as far as
+        """Put good fresh points of a population in place of those of zero density, as far as
         they go.
         """
         numbers = torch.arange(len(fresh.z)).view(self.populations, -1)
         for rows, inside, good in zip(
             numbers, self._inside(self.state), self._inside(fresh), strict=True
         ):
-            places, points = rows[~inside], rows[good]
-            count = min(len(places), len(points))
+            outside = rows[~inside]
+            points = rows[good]
+            count = min(len(outside), len(points))
             for old, new in zip(self.state, fresh, strict=True):
-                old[places[:count]] = new[points[:count]]
+                old[outside[:count]] = new[points[:count]]
 
     def _rise(self) -> None:
         """The next temperature, and resampling by the weights it gives."""
@@ -221,7 +241,8 @@ class _Sampler:
         """Cholesky factor of the particles' covariance, drawn towards its diagonal where there are
         few for so many entries.
         """
-        covariance, rows = covariance_of(self.state.z), len(self.state.z)
+        covariance = covariance_of(self.state.z)
+        rows = len(self.state.z)
         shrink = self.size / (self.size + rows) if rows < MANY * self.size else 0.0
         diagonal = covariance.diagonal().clamp_min(1e-300)
         covariance = (1 - shrink) * covariance + (shrink * diagonal + 1e-12 * diagonal).diag()
@@ -235,18 +256,20 @@ class _Sampler:
             len(state.z), 1, generator=self.generator, dtype=torch.float64
         )
         step = self.step * factor
-        momentum = last = self._normal()
-        sound = torch.ones(len(state.z), dtype=torch.bool)
-        for _ in range(LEAPFROGS):
-            last = last + 0.5 * step * self._force(state) @ lower
-            moved = state.z + step * last @ lower.T
-            sound &= moved.isfinite().all(1)
-            state = self._evaluate(torch.where(sound[:, None], moved, state.z))
-            last = last + 0.5 * step * self._force(state) @ lower
-        gain = self._tempered(state) - self._tempered(self.state)
+        momentum = self._normal()
+        end, last, sound = leapfrog(
+            self._evaluate,
+            state,
+            momentum,
+            step=step,
+            count=LEAPFROGS,
+            force=self._force,
+            scale=lower,
+        )
+        gain = self._tempered(end) - self._tempered(state)
         gain = gain - 0.5 * (last.square() - momentum.square()).sum(1)
         accepted, probability = metropolis(torch.where(sound, gain, -math.inf), self.generator)
-        self.state = choose(accepted, state, self.state)
+        self.state = choose(accepted, end, state)
         self.step *= math.exp(float(probability.mean()) - WANTED)
 
     def _tempered(self, state: State) -> Tensor:
@@ -271,19 +294,19 @@ def _largest_rise(log_ratio: Tensor, most: float) -> float:
     """The largest δ ≤ `most` for which weights exp(δ · log_ratio) are even enough in every
     population (R, N).
     """
-
-    def even(rise: float) -> bool:
-        return all(ess(rise * row) >= EVEN for row in log_ratio)
-
-    if even(most):
-        return most
-    low, high = 0.0, most
-    for _ in range(ROUNDS):
-        middle = math.sqrt(low * high) if low > 0 else 1e-3 * high
-        low, high = (middle, high) if even(middle) else (low, middle)
-        if low > 0 and high < 1.01 * low:
-            break
+    low, high = largest_rise(
+        log_ratio,
+        most,
+        share=EVEN,
+        midpoint=_geometric_mean,
+        rounds=ROUNDS,
+        tolerance=TOLERANCE,
+    )
     return low if low > 0 else high
+
+
+def _geometric_mean(low: float, high: float) -> float:
+    return math.sqrt(low * high) if low > 0 else 1e-3 * high
 
 
 def _systematic(log_w: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,4 @@
-"""What there is to fit: maxima, and particles of tempered Monte Carlo that no flow has had a hand
-in.
-"""
+"""What is known of a target before any flow: its maxima, and particles of tempered Monte Carlo."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from ...core.numerics import covariance_of
 from ...core.streams import Stream, mix
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 from .laplace import MOST_MODES, Laplace, climb_from, factor_of
 from .mixture import moments
 from .smc import Populations, Reference, tempered_smc
@@ -28,13 +26,14 @@ LEAST_AROUND = 0.2  # share of that spread in the reference, beside the maxima
 NARROW = 0.8  # standard deviation of particles, in the reference's, above which it was too narrow
 NARROWER = 3.0  # where hardly a draw of the reference has a positive density
 ROUNDS = 4  # of tempering, with a reference that has become wider
-CLIMBS, BATCH = 96, 12  # climbs from particles that no maximum accounts for, and how many at once
+CLIMBS = 96  # from particles that no maximum accounts for, at most
+BATCH = 12  # of them at once
 NEAR = 4.0  # standard deviations beyond √D within which a maximum accounts for a particle
 APART = 4.0  # standard errors between two values of log Z that do not agree
 NOISY = 0.5  # nats: a standard error of the populations' log Z that vouches for nothing
 FEW = 10  # coordinates up to which narrow modes are met wherever they are
-# nats between the widths of maxima, and between their masses, beyond which they tell nothing
-UNLIKE, SLIGHT = 4.0, 10.0
+UNLIKE = 4.0  # nats between the widths of maxima beyond which narrower ones may hide
+SLIGHT = 10.0  # nats below the largest: maxima of so little mass do not count
 # nats that the populations' log Z may lie below a flow's: they have met half of the mass
 SEEN = math.log(2)
 
@@ -42,7 +41,7 @@ SEEN = math.log(2)
 @dataclass
 class Survey:
     """The maxima, populations of particles, and how far the maxima describe these. Half of the
-    populations are kept apart.
+    populations are held out.
     """
 
     maxima: list[Laplace]
@@ -72,8 +71,8 @@ class Survey:
         return self._populations.lineages
 
     @property
-    def held(self) -> Populations:
-        """The populations kept apart: what the verdict compares a flow with."""
+    def held_out(self) -> Populations:
+        """The populations that no flow learns from: what the verdict compares a flow with."""
         return self._populations.split()[1]
 
     def estimate(self) -> tuple[float, float]:
@@ -91,13 +90,13 @@ class Survey:
         assert self.whole is not None
         return self.whole
 
-    def temper(self, target: LogDensity, over: Callable[[], bool] = lambda: False) -> None:
-        """Make new populations, and look for maxima from those that are not kept apart."""
+    def temper(self, target: LogDensity, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Make new populations, and look for maxima from those that are not held out."""
         stream = mix(self.seed, Stream.SURVEY, self.rounds)
         self.rounds += 1
-        self.whole = tempered_smc(target, self.reference, seed=stream, over=over)
+        self.whole = tempered_smc(target, self.reference, seed=stream, should_stop=should_stop)
         if self.complete:
-            self.described = _explain(self.maxima, self.draws(), target, over)
+            self.described = _explain(self.maxima, self.draws(), target, should_stop=should_stop)
 
 
 def survey(
@@ -107,7 +106,7 @@ def survey(
     *,
     scale: float = 1.0,
     seed: int = 0,
-    over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Survey:
     """Climb from where `maxima` explain least, temper from a reference wider than all, climb from
     what is left, and widen it.
@@ -119,13 +118,18 @@ def survey(
     """
     maxima = list(maxima)
     climb_where_unexplained(
-        maxima, target, size, scale=scale, seed=mix(seed, Stream.SURVEY, ROUNDS), over=over
+        maxima,
+        target,
+        size,
+        scale=scale,
+        seed=mix(seed, Stream.SURVEY, ROUNDS),
+        should_stop=should_stop,
     )
     result = Survey(maxima, _reference(maxima, size, scale), seed)
     for _ in range(ROUNDS):
         known = len(result.maxima)
-        result.temper(target, over)
-        if result.missed and not over():
+        result.temper(target, should_stop)
+        if result.missed and not should_stop():
             scale /= NARROWER
             result.reference = _reference(result.maxima, size, scale)
             continue
@@ -156,17 +160,17 @@ def agreement(survey: Survey, log_z: float, error: float) -> list[str]:
     if _unlike(survey.maxima):
         return ["modes are of very unlike width, so that narrower ones may have been missed"]
     value, noise = survey.estimate()
-    said = (
+    values = (
         f"log Z is {log_z:.3f} by the flow and {value:.3f} ± {noise:.3f} by tempering from a wide"
         " start"
     )
     if not noise <= NOISY:
-        return [f"{said}, which is too rough to vouch for it"]
+        return [f"{values}, which is too rough to vouch for it"]
     apart = APART * math.hypot(noise, error)
     if value - log_z > apart:
-        return [f"{said}: mass is missing"]
+        return [f"{values}: mass is missing"]
     if log_z - value > max(apart, SEEN):
-        return [f"{said}, which did not meet half of the mass and cannot vouch for it"]
+        return [f"{values}, which did not meet half of the mass and cannot vouch for it"]
     return []
 
 
@@ -215,23 +219,28 @@ def _widened(reference: Reference, particles: Tensor) -> Reference | None:
 def _halfway(one: Reference, other: Reference) -> Reference:
     """The moments of two references, half of each."""
     weights = torch.full((2,), 0.5, dtype=torch.float64)
-    means, lowers = torch.stack([one.mean, other.mean]), torch.stack([one.lower, other.lower])
+    means = torch.stack([one.mean, other.mean])
+    lowers = torch.stack([one.lower, other.lower])
     mean, covariance = moments(weights, means, lowers)
     return Reference(mean, _root(covariance))
 
 
 def _explain(
-    maxima: list[Laplace], particles: Tensor, target: LogDensity, over: Callable[[], bool]
+    maxima: list[Laplace],
+    particles: Tensor,
+    target: LogDensity,
+    *,
+    should_stop: Callable[[], bool],
 ) -> float:
     """Climb from particles (N, D) that no maximum accounts for, until that finds no other; the
     share accounted for.
     """
     left = _unexplained(maxima, particles)
     for _ in range(0, CLIMBS, BATCH):
-        if not len(left) or len(maxima) > MOST_MODES or over():
+        if not len(left) or len(maxima) > MOST_MODES or should_stop():
             break
         spread = torch.linspace(0, len(left) - 1, min(BATCH, len(left))).long().unique()
-        new = climb_from(maxima, target, left[spread], over)
+        new = climb_from(maxima, target, left[spread], should_stop=should_stop)
         left = _unexplained(maxima, particles)
         if not new:
             break

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 from .laplace import MOST_MODES, WIDTHS, Laplace, climb_from
 
 __all__ = ["climb_where_unexplained"]
@@ -27,7 +27,7 @@ def climb_where_unexplained(
     *,
     scale: float = 1.0,
     seed: int = 0,
-    over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Climb from where log p̃ is largest beside log Σ_i Z_i N(u; m_i, L_i L_iᵀ) of the known
     `maxima`, and add the new ones.
@@ -36,7 +36,7 @@ def climb_where_unexplained(
     of log p̃: climbs from afar end there, and tempering loses the others on its way. They stand out
     only in regions around them, which a few in thousands of draws meet that are spread as widely as
     modes lie apart. `target` takes (B, D); draws have the widths of `laplace`, around 0, and those
-    of the known maxima's places, around their mean.
+    of the known maxima, around their mean.
     """
     generator = torch.Generator().manual_seed(seed)
     quiet = 0
@@ -44,12 +44,13 @@ def climb_where_unexplained(
         before = len(maxima)
         for mean, sd in _spreads(maxima, size, scale):
             known = [m for m in maxima if m.proper]
-            if not known or len(maxima) > MOST_MODES or over():
+            if not known or len(maxima) > MOST_MODES or should_stop():
                 return
             noise = torch.randn(POINTS, size, generator=generator, dtype=torch.float64)
             points = mean + sd * noise
             excess = torch.cat([_excess(known, target, part) for part in points.split(BATCH)])
-            climb_from(maxima, target, points[excess.topk(BEST).indices], over)
+            best = points[excess.topk(BEST).indices]
+            climb_from(maxima, target, best, should_stop=should_stop)
         quiet = 0 if len(maxima) > before else quiet + 1
         if quiet == QUIET:
             return
@@ -63,9 +64,10 @@ def _spreads(maxima: list[Laplace], size: int, scale: float) -> list[tuple[Tenso
     ]
     if len(maxima) < 2:
         return spreads
-    places = torch.stack([m.mode for m in maxima]).double()
+    modes = torch.stack([m.mode for m in maxima]).double()
     within = torch.stack([m.lower.square().sum(1) for m in maxima]).mean(0)
-    mean, between = places.mean(0), places.var(0)
+    mean = modes.mean(0)
+    between = modes.var(0)
     alike = (between / within).mean()  # as far apart in every coordinate, beside the width there
     return [*spreads, (mean, (within + between).sqrt()), (mean, (within * (1 + alike)).sqrt())]
 

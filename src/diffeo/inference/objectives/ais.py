@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ...flow import Flow
-from ..chains.hmc import LogDensity, hmc_step
+from ..chains.hmc import hmc_step
+from ..target.density import LogDensity
 
 __all__ = ["AnnealedSampler"]
 
@@ -29,7 +30,8 @@ class AnnealedSampler(nn.Module):
         self, target: LogDensity, *, levels: int = 4, leapfrogs: int = 5, step_size: float = 0.1
     ) -> None:
         super().__init__()
-        self.target, self.leapfrogs = target, leapfrogs
+        self.target = target
+        self.leapfrogs = leapfrogs
         self.register_buffer("step_size", torch.full((levels,), step_size))
 
     def forward(self, flow: Flow, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -41,7 +43,7 @@ class AnnealedSampler(nn.Module):
         for i in range(levels + 1):
             log_w = log_w + self._gain(flow, x) / (levels + 1)
             if i < levels:
-                x = self._move(flow, x, i, (i + 1) / (levels + 1), generator)
+                x = self._move(flow, x, level=i, generator=generator)
         return x, log_w
 
     @torch.no_grad()
@@ -49,12 +51,18 @@ class AnnealedSampler(nn.Module):
         """log g − log q = 2 (log p̃ − log q)."""
         return 2 * (self.target(x) - flow.log_prob(x))
 
-    def _move(
-        self, flow: Flow, x: Tensor, level: int, b: float, generator: torch.Generator
-    ) -> Tensor:
+    def _move(self, flow: Flow, x: Tensor, *, level: int, generator: torch.Generator) -> Tensor:
+        b = (level + 1) / (len(self.step_size) + 1)
+
         def between(u: Tensor) -> Tensor:
             return (1 - 2 * b) * flow.log_prob(u) + 2 * b * self.target(u)
 
-        x, _, chance = hmc_step(between, x, float(self.step_size[level]), self.leapfrogs, generator)
+        x, _, chance = hmc_step(
+            between,
+            x,
+            step_size=float(self.step_size[level]),
+            leapfrogs=self.leapfrogs,
+            generator=generator,
+        )
         self.step_size[level] *= RATE if float(chance.mean()) > WANTED else 1 / RATE
         return x

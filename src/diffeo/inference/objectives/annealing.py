@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..chains.hmc import LogDensity
-from ..weights.diagnostics import ess
+from ..target.density import LogDensity
+from ..weights.tempering import largest_rise
 
 __all__ = ["Annealed"]
 
@@ -39,7 +39,10 @@ class Annealed(nn.Module):
         self, target: LogDensity, *, scale: float = 1.0, share: float = 0.999, slowest: float = 1e-3
     ) -> None:
         super().__init__()
-        self.target, self.scale, self.share, self.slowest = target, scale, share, slowest
+        self.target = target
+        self.scale = scale
+        self.share = share
+        self.slowest = slowest
         self.register_buffer("beta", torch.zeros((), dtype=torch.float64))
 
     def forward(self, u: Tensor) -> Tensor:
@@ -59,17 +62,18 @@ class Annealed(nn.Module):
 
     def _rise(self, log_ratio: Tensor) -> None:
         left = 1 - float(self.beta)
-        step = min(left, max(self.slowest, _largest(log_ratio, left, self.share)))
+        step = min(left, max(self.slowest, _largest_rise(log_ratio, left, self.share)))
         self.beta.fill_(1.0 if step >= left - 1e-12 else float(self.beta) + step)
 
 
-def _largest(log_ratio: Tensor, most: float, share: float) -> float:
+def _largest_rise(log_ratio: Tensor, most: float, share: float) -> float:
     """The largest δ ≤ most for which weights exp(δ · log_ratio) are still even enough."""
     finite = log_ratio[log_ratio.isfinite()].double()
-    if not len(finite) or ess(most * finite) >= share:
-        return most if len(finite) else 0.0
-    low, high = 0.0, most
-    for _ in range(ROUNDS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if ess(middle * finite) >= share else (low, middle)
+    if not len(finite):
+        return 0.0
+    low, _ = largest_rise(finite[None], most, share=share, midpoint=_mean, rounds=ROUNDS)
     return low
+
+
+def _mean(low: float, high: float) -> float:
+    return 0.5 * (low + high)

@@ -14,7 +14,7 @@ from torch.autograd import grad
 from ...core.streams import Stream, generator_for
 from ...flow import Flow
 from ...training import Objective
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 from .path import decode_with_score
 
 __all__ = [

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...core.streams import Stream, generator_for
 from ...flow import Flow
-from ..chains.hmc import LogDensity
+from ..target.density import LogDensity
 from .ais import AnnealedSampler
 from .divergences import VariationalObjective
 

@@ -11,16 +11,17 @@ from torch import Tensor
 from ...core.errors import InferenceError
 from .space import Value
 
-__all__ = ["LogDensity", "Mode", "choose_mode", "evaluate", "rows_of", "take"]
+__all__ = ["Mode", "UserDensity", "choose_mode", "evaluate", "rows_of", "take"]
 
-LogDensity = Callable[[Any], Tensor]
+UserDensity = Callable[[Any], Tensor]
+"""Values as the user has them, a tensor or a dict of tensors, of B rows -> (B,)."""
 Mode = Literal["batch", "vmap", "rows"]
 """How it is called: on batches as they are, through `torch.func.vmap`, or row by row, which is
 slow.
 """
 
 
-def evaluate(log_density: LogDensity, value: Value, mode: Mode) -> Any:
+def evaluate(log_density: UserDensity, value: Value, mode: Mode) -> Any:
     """Whatever the log density returns for the rows of `value`."""
     if mode == "batch":
         return log_density(value)
@@ -31,7 +32,7 @@ def evaluate(log_density: LogDensity, value: Value, mode: Mode) -> Any:
     )
 
 
-def choose_mode(log_density: LogDensity, value: Value) -> Mode:
+def choose_mode(log_density: UserDensity, value: Value) -> Mode:
     """The first way that gives one number for each point.
 
     It is tried on points taken from `value`, as many as no axis of an event is long, so that a
@@ -61,7 +62,7 @@ def rows_of(value: Value) -> int:
     return len(next(iter(value.values())) if isinstance(value, dict) else value)
 
 
-def _try(log_density: LogDensity, value: Value, mode: Mode) -> Any:
+def _try(log_density: UserDensity, value: Value, mode: Mode) -> Any:
     """The outcome: what it returned or what it raised."""
     try:
         return evaluate(log_density, value, mode)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.errors import ConfigError, InferenceError
 from ...core.numerics import full_precision
-from .batching import LogDensity, Mode, choose_mode, evaluate, said, take
+from .batching import Mode, UserDensity, choose_mode, evaluate, said, take
 from .region import Inside, Region
 from .space import Space, Value, check_points
 
@@ -49,7 +49,7 @@ class Target:
 
     def __init__(
         self,
-        log_density: LogDensity,
+        log_density: UserDensity,
         space: Space,
         *,
         max_rows: int | None = None,

@@ -1,0 +1,1 @@
+"""One attempt: a flow is built, trained, and its draws are weighted and judged."""
