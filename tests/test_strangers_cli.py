@@ -20,8 +20,7 @@ import diffeo
 from diffeo.cli.output import emit, say
 from diffeo.cli.progress import _bar
 from diffeo.store import CONFIG, MANIFEST, WEIGHTS
-from diffeo.training.fit import lines
-from diffeo.training.loop import Progress
+from diffeo.training import Progress, print_progress
 from test_cli import answer, run
 from test_strangers import seal
 
@@ -322,7 +321,7 @@ def test_whatever_the_command_writes_is_text(
     progress = Progress(0, 1.0, 0.0, None, 0.0, note=words)
     say(words)
     emit({}, False, [words])
-    lines()(progress)
+    print_progress()(progress)
     assert run("info", tmp_path / words.replace("/", "")) == 2
     said = capsys.readouterr()
     assert all(line.isprintable() for line in (said.out + said.err).split("\n"))

@@ -1,4 +1,4 @@
-"""The loop: reproducible, resumable bit for bit, finite whatever comes, honest about what it
+"""The trainer: reproducible, resumable bit for bit, finite whatever comes, honest about what it
 kept.
 """
 
@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ import diffeo
 from diffeo.core.errors import CheckpointError, ConfigError, DataError, ShapeError, TrainingError
 from diffeo.core.files import sha256
 from diffeo.runs import stop_on_signals
-from diffeo.training import Loop, LoopConfig, Objective, Progress, recommend
+from diffeo.training import Objective, Progress, TrainConfig, Trainer, recommend
 from diffeo.training.sampler import ArrayBatches, StreamBatches
 from diffeo.training.schedule import learning_rate
 
@@ -360,27 +361,32 @@ class Poisoned(Objective):
         return loss.flatten() * self.bad.get(self.step, 1.0) if self.training else loss.flatten()
 
 
-def run_poisoned(bad: dict[int, float], steps: int = 150) -> Loop:
+def run_poisoned(bad: dict[int, float], steps: int = 150) -> Trainer:
     data = torch.zeros(64, 1)
-    config = LoopConfig(
+    config = TrainConfig(
         steps=steps, minutes=None, lr=0.2, eval_every=10, patience=None, warmup=1, ema=0.9
     )
-    loop = Loop(Poisoned(bad), ArrayBatches([data], torch.arange(64), 8, 0), [data], config)
-    loop.run()
-    return loop
+    batches = ArrayBatches([data], torch.arange(64), 8, 0)
+    trainer = Trainer(objective=Poisoned(bad), batches=batches, config=config, valid=[data])
+    trainer.run()
+    return trainer
+
+
+def events(trainer: Trainer, name: str) -> list[dict[str, Any]]:
+    return [line for line in trainer.metrics.history if line.get("event") == name]
 
 
 def test_one_bad_step_is_skipped_and_counted() -> None:
-    loop = run_poisoned({20: float("nan"), 50: float("inf")})
-    assert loop.state.skipped == 2
-    assert loop.state.rollbacks == 0
-    assert abs(loop.objective.weight.item()) < 0.5
+    trainer = run_poisoned({20: float("nan"), 50: float("inf")})
+    assert trainer.state.skipped == 2
+    assert trainer.state.rollbacks == 0
+    assert abs(trainer.objective.weight.item()) < 0.5
 
 
 def test_three_bad_steps_roll_back_to_half_the_learning_rate() -> None:
-    loop = run_poisoned(dict.fromkeys((20, 21, 22), float("nan")))
-    assert (loop.state.rollbacks, loop.state.lr_scale) == (1, 0.5)
-    assert [line["to"] for line in loop.metrics.history if line.get("event") == "rollback"] == [20]
+    trainer = run_poisoned(dict.fromkeys((20, 21, 22), float("nan")))
+    assert (trainer.state.rollbacks, trainer.state.lr_scale) == (1, 0.5)
+    assert [line["to"] for line in events(trainer, "rollback")] == [20]
 
 
 def test_three_roll_backs_stop_with_finite_weights() -> None:
@@ -389,10 +395,10 @@ def test_three_roll_backs_stop_with_finite_weights() -> None:
 
 
 def test_reg_18_a_jump_of_the_loss_is_noticed_and_the_best_weights_kept() -> None:
-    loop = run_poisoned({120: 1e9})
-    assert [line["step"] for line in loop.metrics.history if line.get("event") == "jump"] == [120]
-    assert loop.state.best is not None
-    assert loop.state.best["loss"] < 0.5
+    trainer = run_poisoned({120: 1e9})
+    assert [line["step"] for line in events(trainer, "jump")] == [120]
+    assert trainer.state.best is not None
+    assert trainer.state.best["loss"] < 0.5
 
 
 def test_reg_10_a_wide_range_of_values_trains() -> None:
@@ -542,7 +548,7 @@ def test_streams_pass_over_what_a_resumed_run_has_seen() -> None:
 
 
 def test_the_schedule_warms_up_and_decays() -> None:
-    values = [learning_rate(1.0, step / 100, step, 10) for step in range(101)]
+    values = [learning_rate(1.0, step / 100, step=step, warmup=10) for step in range(101)]
     assert values[0] == pytest.approx(0.1)
     assert max(values) == values[9] > 0.97
     assert values[100] == pytest.approx(0.01)

@@ -19,12 +19,11 @@ from ..core.streams import Stream, generator_for
 from ..flow import Flow
 from ..models import default_model, models_for
 from ..runs import lock_folder, stop_on_signals
-from ..training import Progress
-from ..training.fit import lines
+from ..training import Progress, print_progress
 from .fitting.fitting import Fitting
 from .fitting.limits import Limits
 from .fitting.settings import Settings
-from .fitting.training import Trainer
+from .fitting.training import AttemptTrainer
 from .fitting.weighting import Weighting
 from .modes.cuts import climb_and_cut
 from .modes.laplace import Laplace, laplace
@@ -155,7 +154,7 @@ def infer(
             target=target,
             settings=settings,
             survey=known,
-            trainer=Trainer(
+            trainer=AttemptTrainer(
                 target=target,
                 limits=limits,
                 folder=folder,
@@ -203,7 +202,7 @@ def _limit(minutes: float | None, effort: str) -> float:
 def _progress(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
     if callable(progress):
         return progress
-    return lines() if progress else None
+    return print_progress() if progress else None
 
 
 def _survey(target: Target, settings: Settings, limits: Limits) -> Survey:

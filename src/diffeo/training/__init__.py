@@ -1,23 +1,26 @@
-"""The objectives, the loop and the files of a training run."""
+"""Objectives, the trainer, and `fit`, which brings a flow and data to it."""
 
+from .config import TrainConfig
 from .defaults import Recommendation, recommend
 from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
 from .fit import FitResult, fit
-from .loop import Loop, LoopConfig, Progress
 from .objectives import NegativeLogLikelihood, Objective
+from .progress import Progress, print_progress
+from .trainer import Trainer
 
 __all__ = [
     "Evaluation",
     "FitResult",
-    "Loop",
-    "LoopConfig",
     "NegativeLogLikelihood",
     "Objective",
     "Progress",
     "Recommendation",
+    "TrainConfig",
+    "Trainer",
     "evaluate",
     "fit",
     "log_probs",
+    "print_progress",
     "recommend",
     "rows_per_pass",
 ]

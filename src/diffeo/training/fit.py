@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from torch import Tensor
 from .. import store
 from ..card import Training
 from ..core.errors import ConfigError, TrainingError
-from ..core.text import visible
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
 from ..runs import (
@@ -28,15 +25,17 @@ from ..runs import (
     recorded_settings,
     stop_on_signals,
 )
+from .config import TrainConfig
 from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
-from .loop import Loop, LoopConfig, Progress, State
 from .objectives import NegativeLogLikelihood
+from .progress import Progress, print_progress
 from .sample_grid import SampleGrid
 from .start import Start, fall_back, set_up, take_out, undo
+from .trainer import Trainer
 
-__all__ = ["FitResult", "fit", "lines"]
+__all__ = ["FitResult", "fit"]
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def fit(
         often = 20 if image else 100  # scoring and drawing images is dear
         limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
         before = recorded_settings(folder, resume=resume)
-        chosen = LoopConfig(
+        chosen = TrainConfig(
             steps=limit,
             minutes=minutes,
             lr=_first(lr, advice.lr),
@@ -204,7 +203,7 @@ def fit(
             begin_run(
                 folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
             )
-        tell = progress if callable(progress) else lines() if progress else None
+        tell = progress if callable(progress) else print_progress() if progress else None
         beginning = _begin(flow, data, seed) if set_it_up else _Beginning()
         if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
@@ -217,11 +216,11 @@ def fit(
             else None
         )
         with stop_on_signals() as stop:  # until here there is nothing to save
-            loop = Loop(
-                objective,
-                batches,
-                data.valid,
-                chosen,
+            trainer = Trainer(
+                objective=objective,
+                batches=batches,
+                config=chosen,
+                valid=data.valid,
                 processes=processes,
                 folder=folder,
                 names=data.names,
@@ -229,7 +228,7 @@ def fit(
                 tell=tell,
                 show=show,
             )
-            return _finish(loop, data, folder, settings, resume, stop, beginning)
+            return _finish(trainer, data, folder, settings, resume, stop, beginning)
 
 
 def _first(*options: Any) -> Any:
@@ -254,20 +253,22 @@ def _begin(flow: Flow, data: Dataset, seed: int) -> _Beginning:
     return _Beginning(rows, take_out(flow, rows, data.valid, data.names, seed))
 
 
-def _fall_back(loop: Loop, flow: Flow, state: State, rows: list[Tensor] | None) -> Start | None:
+def _fall_back(trainer: Trainer, flow: Flow, rows: list[Tensor] | None) -> Start | None:
     """The Gaussian of the same rows in place of a flow that ended above it."""
-    if rows is None or state.best is None or loop.valid is None or state.finished == "signal":
+    state, validator = trainer.state, trainer.validator
+    if rows is None or state.best is None or validator is None or state.finished == "signal":
         return None
-    start = fall_back(flow, rows, loop.config.seed, state.best["loss"], lambda: loop.validate()[0])
+    best = state.best["loss"]
+    start = fall_back(flow, rows, trainer.config.seed, best, lambda: validator().loss)
     if start is not None:
-        nll, error = loop.validate()
-        state.best = {"loss": nll, "se": error, "step": 0}
-    loop.objective.eval()
+        result = validator()
+        state.best = {"loss": result.loss, "se": result.se, "step": 0}
+    trainer.objective.eval()
     return start
 
 
 def _finish(
-    loop: Loop,
+    trainer: Trainer,
     data: Dataset,
     folder: Path | None,
     settings: dict[str, Any],
@@ -275,16 +276,16 @@ def _finish(
     stop: StopRequest,
     beginning: _Beginning,
 ) -> FitResult:
-    flow = loop.objective.flow
+    flow = trainer.objective.flow
     assert isinstance(flow, Flow)
     try:
         with recomputing(flow) if settings["memory"] == "invert" else contextlib.nullcontext():
-            state = loop.run(resume)
+            state = trainer.run(resume)
     except TrainingError:
-        if folder is not None and loop.processes.first and loop.best:
+        if folder is not None and trainer.processes.first and trainer.best:
             store.save(flow, folder)  # the best weights, which are finite
         raise
-    start = _fall_back(loop, flow, state, beginning.rows) or beginning.start
+    start = _fall_back(trainer, flow, beginning.rows) or beginning.start
     best = (
         {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]}
         if state.best
@@ -301,11 +302,11 @@ def _finish(
         **({} if start is None else {"start": start.as_dict()}),
     )
     flow.card = flow.card.having(training=summary)
-    if folder is not None and loop.processes.first:
+    if folder is not None and trainer.processes.first:
         store.save(flow, folder)
     return FitResult(
         flow=flow,
-        history=loop.metrics.history,
+        history=trainer.metrics.history,
         best=best,
         rows=data.counts,
         steps=state.step,
@@ -347,18 +348,3 @@ def _in_bits(tell: Callable[[Progress], None], dims: int) -> Callable[[Progress]
         tell(replace(p, loss=p.loss / per_bit, valid=valid, unit="bits/dim"))
 
     return told
-
-
-def lines() -> Callable[[Progress], None]:
-    """A plain line on stderr, at most every five seconds."""
-    last = [-math.inf]
-
-    def tell(p: Progress) -> None:
-        if time.monotonic() - last[0] >= 5 or p.fraction >= 1:
-            last[0] = time.monotonic()
-            print(
-                visible(f"step {p.step}  {min(p.fraction, 1.0):4.0%}  {p}  {p.seconds:.0f} s"),
-                file=sys.stderr,
-            )
-
-    return tell

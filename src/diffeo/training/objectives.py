@@ -14,8 +14,8 @@ __all__ = ["NegativeLogLikelihood", "Objective"]
 
 
 class Objective(nn.Module, ABC):
-    """A module whose forward turns a batch of tensors into one loss per row; the loop knows no more
-    of it.
+    """A module whose forward turns a batch of tensors into one loss per row; the trainer knows
+    no more of it.
     """
 
     draws: bool = False
@@ -50,24 +50,3 @@ class NegativeLogLikelihood(Objective):
 
     def _loss(self, x: Tensor, rest: Sequence[Tensor]) -> Tensor:
         return -self.flow.log_prob(x, rest[0] if rest else None)
-
-
-def blame(
-    losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: Sequence[str] | None
-) -> str:
-    """Words for the rows whose loss is not finite, and the column that stands out most in each."""
-    x = batch[0].flatten(1).double()
-    bad = (~losses.isfinite()).nonzero().flatten().tolist()
-    if not bad:
-        return "no single row has a non-finite loss: the gradient overflowed"
-    spread = (x - x.nanmedian(0).values).abs()
-    spread = spread / spread.nanmedian(0).values.clamp_min(1e-300)
-    if len(bad) < len(x):  # a value beyond all those of the good rows is the likelier culprit
-        good = x[losses.isfinite()]
-        spread = spread + 1e9 * ((x < good.amin(0)) | (x > good.amax(0)))
-    said = []
-    for i in bad[:3]:
-        column = int(spread[i].nan_to_num(nan=float("inf")).argmax())
-        name = names[column] if names else f"x{column}"
-        said.append(f"row {rows[i]} (column {name!r} = {x[i, column].item():g})")
-    return f"{len(bad)} rows have a non-finite loss: {', '.join(said)}"

@@ -18,7 +18,7 @@ __all__ = ["ArrayBatches", "Batches", "StreamBatches"]
 
 
 class Batches(Protocol):
-    """Where the loop gets its batches from."""
+    """Where the trainer gets its batches from."""
 
     steps_per_epoch: int | None
 

@@ -8,7 +8,7 @@ __all__ = ["learning_rate"]
 
 
 def learning_rate(
-    peak: float, progress: float, step: int, warmup: int, floor: float = 0.01
+    peak: float, progress: float, *, step: int, warmup: int, floor: float = 0.01
 ) -> float:
     """Linear warm-up over `warmup` steps, then half a cosine down to `floor` × peak at progress
     1.

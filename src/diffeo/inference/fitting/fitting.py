@@ -22,7 +22,7 @@ from ..weights.diagnostics import Diagnostics
 from .build import build, maxima_describe_target
 from .limits import Limits
 from .settings import Settings
-from .training import Trainer
+from .training import AttemptTrainer
 from .weighting import ROWS, Weighting
 
 __all__ = ["Fitting", "Result"]
@@ -54,7 +54,7 @@ class Fitting:
     target: Target
     settings: Settings
     survey: Survey
-    trainer: Trainer
+    trainer: AttemptTrainer
     weighting: Weighting
     limits: Limits
     start: tuple[Tensor, Tensor] | None = None

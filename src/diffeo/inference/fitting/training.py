@@ -1,4 +1,4 @@
-"""Training of one attempt: the loop on base noise, its checkpoints, and what they belong to."""
+"""Training of one attempt: the trainer on base noise, its checkpoints, and what they belong to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from ...flow import Flow
 from ...runs import begin_run, fingerprint, recorded_settings
-from ...training import Loop, LoopConfig, Progress
+from ...training import Progress, TrainConfig, Trainer
 from ..objectives.divergences import VariationalObjective
 from ..objectives.fab import FAB
 from ..objectives.noise import NoiseBatches
@@ -21,7 +21,7 @@ from ..target.target import Target
 from .limits import Limits
 from .settings import Settings
 
-__all__ = ["Trainer"]
+__all__ = ["AttemptTrainer"]
 
 HELD_OUT = 1_024  # latents that weights are chosen on
 EVAL_ROWS = 8_192  # evaluated in one pass
@@ -32,7 +32,7 @@ PROBES = 16  # points that tell one log density from another on resume
 
 
 @dataclass(frozen=True)
-class Trainer:
+class AttemptTrainer:
     """Trains flows on a target until a limit; with `folder`, attempts leave checkpoints in it."""
 
     target: Target
@@ -58,7 +58,7 @@ class Trainer:
         batches = NoiseBatches(objective.flow.base, settings.batch_size, settings.seed)
         folder = self._folder(name, settings.seed)
         earlier = recorded_settings(folder, resume=self.resume)
-        config = LoopConfig(
+        config = TrainConfig(
             steps=steps,
             minutes=_minutes(until),
             lr=settings.lr,
@@ -74,18 +74,18 @@ class Trainer:
         valid = None if isinstance(objective, FAB) else batches.held_out(HELD_OUT)
         if folder is not None:
             self._begin_run(folder, objective, settings, config=config)
-        loop = Loop(
-            objective.to(settings.device).train(),
-            batches,
-            valid,
-            config,
+        trainer = Trainer(
+            objective=objective.to(settings.device).train(),
+            batches=batches,
+            config=config,
+            valid=valid,
             folder=folder,
             stop=self.limits.stop,
             tell=self._progress(name),
         )
-        state = loop.run(self.resume)
+        state = trainer.run(self.resume)
         self.limits.exceeded |= state.finished == "limit" and state.step < steps
-        return loop.metrics.history
+        return trainer.metrics.history
 
     def _folder(self, name: str, seed: int) -> Path | None:
         """Where the attempt's checkpoints go."""
@@ -101,7 +101,7 @@ class Trainer:
         objective: VariationalObjective,
         settings: Settings,
         *,
-        config: LoopConfig,
+        config: TrainConfig,
     ) -> None:
         """Begin an attempt in its folder; a resumed one must be of the same log density and
         settings.
