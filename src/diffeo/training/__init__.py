@@ -4,13 +4,14 @@ from .config import TrainConfig
 from .defaults import Recommendation, recommend
 from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
 from .fit import FitResult, fit
-from .objectives import NegativeLogLikelihood, Objective
+from .objectives import LossFunction, NegativeLogLikelihood, Objective
 from .progress import Progress, print_progress
 from .trainer import Trainer
 
 __all__ = [
     "Evaluation",
     "FitResult",
+    "LossFunction",
     "NegativeLogLikelihood",
     "Objective",
     "Progress",

@@ -29,7 +29,7 @@ from .config import TrainConfig
 from .dataset import Dataset
 from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
-from .objectives import NegativeLogLikelihood
+from .objectives import LossFunction, NegativeLogLikelihood, Objective, objective_for
 from .progress import Progress, print_progress
 from .sample_grid import SampleGrid
 from .start import Start, fall_back, set_up, take_out, undo
@@ -46,7 +46,9 @@ class FitResult:
     history: list[dict[str, Any]]
     """The lines of `metrics.jsonl`; losses in nats per row."""
     best: dict[str, float]
-    """`nll`, `nll_se` on the validation rows and the `step` of the weights kept."""
+    """`nll`, `nll_se` on the validation rows and the `step` of the weights kept; of an objective of
+    your own `loss` and `loss_se`.
+    """
     rows: dict[str, int]
     """How many rows were trained and validated on."""
     steps: int
@@ -69,6 +71,7 @@ def fit(
     x: Any,
     context: Any = None,
     *,
+    objective: LossFunction | Objective | type[Objective] | None = None,
     valid: Any = 0.1,
     steps: int | None = None,
     epochs: float | None = None,
@@ -92,8 +95,8 @@ def fit(
     precision: Literal["float32", "bfloat16"] = "float32",
     memory: Memory = "store",
 ) -> FitResult:
-    """Maximum likelihood: minimise −mean log p(x | c) by AdamW with warm-up, cosine decay, clipping
-    and an EMA.
+    """Maximum likelihood, or another objective: minimise −mean log p(x | c) by AdamW with warm-up,
+    cosine decay, clipping and an EMA.
 
     `x` is (N, *event): a tensor, array, `Table`, data frame or path; or an iterable of batches (x
     or (x, context)). `valid` is the share of rows held out by `seed`, or rows, or (rows, contexts);
@@ -104,6 +107,13 @@ def fit(
     clock's). A flow that was trained before is not set up (standardised) again unless
     `initialize=True`.
 
+    `objective` is a loss of your own in place of −log p(x | c): a function of the flow, rows x (B,
+    \\*event) and contexts (B, \\*context), None without any, that returns one loss a row (B,); or a
+    `training.Objective`, which may have parameters and differ between training and validation. In
+    place of contexts, an iterable may yield whatever else the loss needs a row of, such as weights.
+    Validation, the history and `best` (`loss` and `loss_se`) are then in the loss's own terms. A
+    resumed run must be given the same; only its name is compared.
+
     Of images, `x` may also be `Images`, a folder or file that `diffeo.data.read_images` reads, and
     at most 1,000 are held out; a class-conditional flow takes their labels. `flips` mirrors images
     at random. With `out`, samples of the same noise go to `out/samples/STEP.png` at every
@@ -113,7 +123,8 @@ def fit(
     Columns of a table of which the others or the context leave less than 1 % of the variance are
     taken out before the couplings (`layers.Regress`) where held-out rows are likelier so. A flow
     that ends above the Gaussian with the same means and covariances, linear in the context, becomes
-    that Gaussian. `FitResult.start` says so. Of flows built by hand neither.
+    that Gaussian. `FitResult.start` says so. Of flows built by hand neither, nor with an objective
+    of your own.
 
     `memory="invert"` trains in memory that does not grow with the depth of the flow, in 1.1 to 1.4
     times the time: every `Chain` in it is run as a `layers.Recompute` meanwhile. What is saved is
@@ -138,6 +149,15 @@ def fit(
     >>> result = diffeo.fit(diffeo.models.nsf((2,), layers=2), torch.randn(500, 2), steps=50)
     >>> result.best["nll"] < 3.5
     True
+
+    Maximum likelihood of rows that count by a weight, here twice where x > 0:
+
+    >>> def weighted(flow, x, context):
+    ...     return -(1.0 + (x[:, 0] > 0)) * flow.log_prob(x, context)
+    >>> flow = diffeo.models.nsf((1,), layers=2)
+    >>> result = diffeo.fit(flow, torch.randn(1000, 1), objective=weighted, steps=200, lr=1e-2)
+    >>> 0.55 < float((flow.sample((2000,)) > 0).float().mean()) < 0.75
+    True
     """
     if precision not in ("float32", "bfloat16"):
         raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
@@ -145,8 +165,17 @@ def fit(
         raise ConfigError(f"memory must be store or invert, got {memory!r}")
     if flips and len(flow.event_shape) != 3:
         raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
+    if objective is not None and (flips or precision != "float32"):
+        raise ConfigError(
+            "flips and precision are options of maximum likelihood: leave them to the objective"
+        )
     place = torch.device(device) if device is not None else flow.device
     flow.to(place)
+    trained = (
+        NegativeLogLikelihood(flow, flips, precision)
+        if objective is None
+        else objective_for(flow, objective).to(place)
+    )
     processes = Processes.join(place)
     folder = None if out is None else Path(out)
     guard = (
@@ -194,6 +223,8 @@ def fit(
         )
         settings = asdict(chosen) | {"batch_size": size, "device": place.type}
         settings |= {"flips": flips, "precision": precision, "memory": memory}
+        if objective is not None:
+            settings["objective"] = getattr(objective, "__qualname__", type(trained).__qualname__)
         earlier = flow.card.training
         set_it_up = initialize or (initialize is None and earlier is None)
         if before and earlier is not None and earlier.start is not None:
@@ -204,12 +235,15 @@ def fit(
                 folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
             )
         tell = progress if callable(progress) else print_progress() if progress else None
-        beginning = _begin(flow, data, seed) if set_it_up else _Beginning()
+        beginning = (
+            _begin(flow, data, seed, likelihood=objective is None) if set_it_up else _Beginning()
+        )
         if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
-        if image and tell is not None:
+        if objective is not None and tell is not None:
+            tell = _in_its_own_unit(tell)
+        elif image and tell is not None:
             tell = _in_bits(tell, math.prod(flow.event_shape))
-        objective = NegativeLogLikelihood(flow, flips, precision).train()
         show = (
             SampleGrid(flow, folder, seed, data.example_contexts())
             if image and folder is not None
@@ -217,7 +251,7 @@ def fit(
         )
         with stop_on_signals() as stop:  # until here there is nothing to save
             trainer = Trainer(
-                objective=objective,
+                objective=trained.train(),
                 batches=batches,
                 config=chosen,
                 valid=data.valid,
@@ -228,7 +262,16 @@ def fit(
                 tell=tell,
                 show=show,
             )
-            return _finish(trainer, data, folder, settings, resume, stop, beginning)
+            return _finish(
+                trainer,
+                flow,
+                data=data,
+                folder=folder,
+                settings=settings,
+                resume=resume,
+                stop=stop,
+                beginning=beginning,
+            )
 
 
 def _first(*options: Any) -> Any:
@@ -238,17 +281,22 @@ def _first(*options: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """The training rows that a flow was set up on, if it was, and what was taken out of their
-    columns, if anything was.
+    """The training rows that a Gaussian may be fitted to, and what was taken out of their columns,
+    if anything was.
     """
 
     rows: list[Tensor] | None = None
     start: Start | None = None
 
 
-def _begin(flow: Flow, data: Dataset, seed: int) -> _Beginning:
-    """Data-dependent set-up."""
+def _begin(flow: Flow, data: Dataset, seed: int, *, likelihood: bool) -> _Beginning:
+    """Data-dependent set-up; with maximum likelihood, also what makes the flow no worse than a
+    Gaussian.
+    """
     rows = data.set_up_rows(flow, seed)
+    if not likelihood:  # whatever else comes with a row is for the objective alone
+        set_up(flow, rows[: 1 if flow.context_shape is None else 2], seed)
+        return _Beginning()
     set_up(flow, rows, seed)
     return _Beginning(rows, take_out(flow, rows, data.valid, data.names, seed))
 
@@ -269,6 +317,8 @@ def _fall_back(trainer: Trainer, flow: Flow, rows: list[Tensor] | None) -> Start
 
 def _finish(
     trainer: Trainer,
+    flow: Flow,
+    *,
     data: Dataset,
     folder: Path | None,
     settings: dict[str, Any],
@@ -276,8 +326,6 @@ def _finish(
     stop: StopRequest,
     beginning: _Beginning,
 ) -> FitResult:
-    flow = trainer.objective.flow
-    assert isinstance(flow, Flow)
     try:
         with recomputing(flow) if settings["memory"] == "invert" else contextlib.nullcontext():
             state = trainer.run(resume)
@@ -286,13 +334,7 @@ def _finish(
             store.save(flow, folder)  # the best weights, which are finite
         raise
     start = _fall_back(trainer, flow, beginning.rows) or beginning.start
-    best = (
-        {"nll": state.best["loss"], "nll_se": state.best["se"], "step": state.best["step"]}
-        if state.best
-        else {}
-    )
-    if data.valid is None:
-        best = {"step": state.step}
+    best = _best(trainer, loss="loss" if "objective" in settings else "nll")
     summary = Training(
         best=best,
         rows=data.counts,
@@ -320,6 +362,14 @@ def _finish(
     )
 
 
+def _best(trainer: Trainer, *, loss: str) -> dict[str, float]:
+    """Of the weights kept: their loss by its name, with its standard error, and their step."""
+    best = trainer.state.best
+    if trainer.validator is None or best is None:
+        return {"step": trainer.state.step}
+    return {loss: best["loss"], f"{loss}_se": best["se"], "step": best["step"]}
+
+
 def _steps(
     steps: int | None,
     epochs: float | None,
@@ -337,6 +387,11 @@ def _steps(
             raise ConfigError("an iterable of batches has no epochs: give steps or minutes")
         return max(1, round(epochs * per_epoch))
     return steps if steps is not None else None if minutes is not None else default
+
+
+def _in_its_own_unit(tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """The same, of an objective that is no likelihood."""
+    return lambda p: tell(replace(p, unit="(your objective)"))
 
 
 def _in_bits(tell: Callable[[Progress], None], dims: int) -> Callable[[Progress], None]:
