@@ -230,6 +230,47 @@ def test_truth_values_are_zero_or_one(tmp_path: Path) -> None:
     assert "neither true nor false" in refused(folder)
 
 
+def broken_permutation(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Finite, of the right shape and dtype, and no permutation."""
+    broken = tensors[name].clone()
+    if name.endswith("sign"):
+        return 2 * broken
+    broken[0] = broken[1]
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("matrix.permutation", "permutation matrix"), ("matrix.sign", "sign"), ("order", "order")],
+)
+def test_buffers_that_are_no_permutation_are_refused(name: str, word: str, tmp_path: Path) -> None:
+    """Log-dets would be wrong and inverses no inverses; a flow to load into is left as it was."""
+    flow = diffeo.Flow(
+        diffeo.Chain([diffeo.layers.Conv1x1(4), diffeo.layers.Regress(4)]), diffeo.bases.Normal(4)
+    )
+    folder = diffeo.save(flow, tmp_path / "model")
+    tensors = load_file(folder / WEIGHTS)
+    key = next(key for key in tensors if key.endswith(name))
+    tensors[key] = broken_permutation(key, tensors)
+    save_file(tensors, folder / WEIGHTS)
+    seal(folder)
+    before = {k: v.clone() for k, v in flow.state_dict().items()}
+    with pytest.raises(StoreError, match=word):
+        diffeo.load(folder, into=flow)
+    assert all(torch.equal(v, before[k]) for k, v in flow.state_dict().items())
+
+
+def test_a_permutation_of_a_stranger_is_refused_by_name(tmp_path: Path) -> None:
+    flow = diffeo.models.glow((1, 4, 4), size="tiny", scales=1, steps=1, width=4)
+    folder = diffeo.save(flow, tmp_path / "model")
+    tensors = load_file(folder / WEIGHTS)
+    key = next(key for key in tensors if key.endswith("permutation"))
+    tensors[key] = torch.full_like(tensors[key], 0.25)
+    save_file(tensors, folder / WEIGHTS)
+    seal(folder)
+    assert "permutation is no permutation matrix" in refused(folder)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_every_model_loads_within_its_own_limits(name: str, tmp_path: Path) -> None:
     folder = sound(tmp_path)[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from ..core.buffers import is_permutation_matrix
 from ..core.numerics import full_precision, soft_clamp
 from ..core.settings import one_of
 from .fixed_shape import FixedShape
@@ -117,6 +118,14 @@ class _PLU(_Matrix):
         self.log_diagonal = nn.Parameter(LOG_DIAGONAL * torch.atanh(bounded / LOG_DIAGONAL))
         self.register_buffer("permutation", permutation)
         self.register_buffer("sign", torch.where(diagonal < 0, -1.0, 1.0))
+
+    def buffer_fault(self, buffers: Mapping[str, Tensor]) -> str | None:
+        """P has to be a permutation and the signs ±1, or log|det W| is not the sum."""
+        if not is_permutation_matrix(buffers["permutation"]):
+            return "permutation is no permutation matrix"
+        if not bool((buffers["sign"].abs() == 1).all()):
+            return "sign holds numbers other than 1 and −1"
+        return None
 
     def forward(self) -> tuple[Tensor, Tensor]:
         lower, upper, logdet = self._factors()

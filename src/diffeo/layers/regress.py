@@ -5,12 +5,13 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
+from ..core.buffers import is_permutation
 from ..core.errors import ShapeError
 from ..core.gaussian import Gaussian
 from ..core.numerics import centre_and_scale, full_precision
@@ -133,6 +134,10 @@ class Regress(FixedShape):
             main, rest = self._halves(name)
             main.copy_(value)
             rest.copy_(value - main)
+
+    def buffer_fault(self, buffers: Mapping[str, Tensor]) -> str | None:
+        """The order in which columns are put back has to name each of them once."""
+        return None if is_permutation(buffers["order"]) else "order is no permutation"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_pair(x, context)

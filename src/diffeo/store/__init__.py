@@ -33,7 +33,7 @@ from .folder import (
     read_config_bytes,
 )
 from .rebuild import fit_to, rebuild
-from .tensors import check_finite, read_header, read_tensors
+from .tensors import check_buffers, check_finite, read_header, read_tensors
 
 __all__ = ["CONFIG", "MANIFEST", "WEIGHTS", "Config", "load", "read_config", "save"]
 
@@ -141,6 +141,7 @@ def _with_weights(
     if digest != manifest.files[WEIGHTS]:
         raise StoreError(f"{path}: damaged (its sha256 is not the one in {MANIFEST})")
     check_finite(tensors, path)
+    check_buffers(flow, tensors, path)
     flow.load_state_dict(tensors)
     return flow
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..core.buffers import ChecksBuffers
 from ..core.errors import StoreError
 from ..core.text import printable
 from .config import parse_json
 
-__all__ = ["Declared", "Header", "check_finite", "read_header", "read_tensors"]
+__all__ = ["Declared", "Header", "check_buffers", "check_finite", "read_header", "read_tensors"]
 
 MAX_HEADER = 8 << 20  # bytes; a tensor takes about 150
 MAX_AXES = 16
@@ -124,6 +125,20 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:
                 f"{where}: damaged: tensor {name!r} holds truth values that are neither true nor"
                 " false"
             )
+
+
+def check_buffers(flow: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Raise `StoreError`, naming the module, where buffers are to be loaded that it cannot have,
+    such as a permutation that is none.
+    """
+    for name, module in flow.named_modules():
+        keys = [key for key, _ in module.named_buffers(recurse=False)]
+        if not isinstance(module, ChecksBuffers):
+            continue
+        prefix = f"{name}." if name else ""
+        buffers = {key: tensors[prefix + key] for key in keys if prefix + key in tensors}
+        if fault := module.buffer_fault(buffers):
+            raise StoreError(f"{where}: damaged: {fault} in {name!r}")
 
 
 def _declared(found: Any, path: Path) -> Iterator[tuple[str, Declared]]:
