@@ -12,6 +12,7 @@ from torch._dynamo.decorators import mark_unbacked
 from torch.export import Dim, export
 
 import diffeo
+from diffeo.domains.image import bits_of
 
 FLOWS = {
     "nsf": lambda: diffeo.models.nsf((4,), layers=2, hidden=(8,)),
@@ -28,7 +29,7 @@ BATCHES = (7, 64, 1)
 
 def rows(flow: diffeo.Flow, n: int) -> Tensor:
     shape = (n, *flow.event_shape)
-    return torch.randint(0, 256, shape, dtype=torch.uint8) if flow.bits else torch.randn(shape)
+    return torch.randint(0, 256, shape, dtype=torch.uint8) if bits_of(flow) else torch.randn(shape)
 
 
 def compiled(call, **settings):

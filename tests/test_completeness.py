@@ -30,6 +30,7 @@ from cases import (
     TRANSFORMS,
     Encoder,
 )
+from diffeo import domains
 from diffeo.core import errors as core_errors
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +127,16 @@ def test_model_has_cases(name: str) -> None:
 
 
 def test_models_exported_are_registered() -> None:
-    others = {"MODELS", "SPECS", "Held", "ModelSpec", "default_model", "domain_of", "models_for"}
+    others = {
+        "MODELS",
+        "SPECS",
+        "Held",
+        "ModelSpec",
+        "default_model",
+        "domain_of",
+        "models_for",
+        "takes_classes",
+    }
     functions = set(diffeo.models.__all__) - others
     assert functions == set(diffeo.models.MODELS) == set(diffeo.models.SPECS)
 
@@ -169,6 +179,38 @@ def test_help_names_the_models(verb: str, use: str) -> None:
     said = next(option.help for option in hint.__metadata__)
     assert all(name in said for name in diffeo.models.models_for(use))
     assert re.search(rf"{diffeo.models.default_model(use)} \((tables' )?default\)", said)
+
+
+def test_every_domain_is_registered_and_served() -> None:
+    """A kind of data has its file in domains/, a line in `DOMAINS`, a model, and says all that it
+    is asked.
+    """
+    files = {path.stem for path in (SOURCES / "domains").glob("*.py")}
+    assert files - {"__init__", "base", "recommend"} == set(domains.DOMAINS)
+    for name, domain in domains.DOMAINS.items():
+        assert name in diffeo.models.SPECS[domain.default_model].builders
+        assert all(hasattr(domain, said) for said in get_type_hints(domains.Domain))
+    served = {use for spec in diffeo.models.SPECS.values() for use in spec.builders}
+    assert served == set(domains.DOMAINS)
+
+
+BY_SHAPE = re.compile(
+    r"len\((flow|self\.flow)\.event_shape\)"
+    r"|event_shape\) *([=!]=|[<>]) *\d"
+    r"|context_shape *[=!]= *\(\)"
+)
+TENSORS = {  # rooms that work on events of any shape, and the one that knows what shapes stand for
+    *("bases", "conditioners", "core", "kernels", "layers", "maps", "models", "partitions"),
+    *("supports", "flow.py"),
+}
+
+
+def test_no_room_above_the_models_asks_for_a_kind_of_data_by_its_shape() -> None:
+    for path in sorted(SOURCES.rglob("*.py")):
+        if path.relative_to(SOURCES).parts[0] in {*TENSORS, "cli"}:
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if BY_SHAPE.search(line)], path
 
 
 def _constants(path: Path) -> Iterator[ast.Constant]:

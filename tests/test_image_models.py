@@ -21,6 +21,7 @@ import diffeo
 from cases import IMAGE_PARTITIONS, TINY_IMAGES, TOKEN_PARTITIONS, randomise
 from diffeo.bases import Normal, Uniform
 from diffeo.core.errors import ConfigError, ContextError, DataError, ShapeError
+from diffeo.domains.recommend import recommend_images
 from diffeo.kernels import kernels
 from diffeo.layers import ActNorm, Conv1x1, Coupling, Dequantize, Logit, Pad, Pointwise
 from diffeo.maps import Additive, Affine, ElementwiseMap, RQSpline
@@ -29,7 +30,6 @@ from diffeo.partitions import Channels, Checkerboard
 from diffeo.runs import fingerprint
 from diffeo.training import NegativeLogLikelihood, evaluate
 from diffeo.training.dataset import Dataset
-from diffeo.training.defaults import recommend_images
 from diffeo.training.sample_grid import SampleGrid
 
 NAMES = list(TINY_IMAGES)

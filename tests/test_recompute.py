@@ -22,6 +22,7 @@ from cases import TRANSFORMS, randomise
 from diffeo import Chain, Flow, Transform
 from diffeo.bases import Normal
 from diffeo.core.errors import ConfigError, StoreError
+from diffeo.domains.image import bits_of
 from diffeo.layers import ActNorm, Coupling, LULinear, Recompute
 from diffeo.layers.recompute import recomputing
 from diffeo.maps import Affine
@@ -104,7 +105,7 @@ def _data(
     flow: Flow, event: tuple[int, ...], context: tuple[int, ...] | None
 ) -> tuple[Tensor, Tensor | None]:
     g = torch.Generator().manual_seed(2)
-    if flow.bits is not None:
+    if bits_of(flow) is not None:
         return torch.randint(0, 256, (12, *event), generator=g).to(torch.uint8), None
     x = torch.randn(12, *event, generator=g, dtype=torch.float64)
     return x, (

@@ -17,8 +17,9 @@ from .core.errors import ConfigError, DataError
 from .core.tensors import to_tensor
 from .data.tables.frames import is_pandas
 from .data.tables.sources import open_source
-from .models import SPECS, default_model, models_for
-from .training import fit, log_probs, recommend
+from .domains import TABLE
+from .models import SPECS, models_for
+from .training import fit, log_probs
 
 __all__ = ["FlowEstimator"]
 
@@ -45,7 +46,7 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = default_model("table"),
+        model: str = TABLE.default_model,
         *,
         model_args: dict[str, Any] | None = None,
         fit_args: dict[str, Any] | None = None,
@@ -59,12 +60,12 @@ class FlowEstimator(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train a flow on rows X (N, D); `y` is ignored."""
         rows = self._checked(X, ensure_min_samples=2)
-        if self.model not in models_for("table"):
+        if self.model not in models_for(TABLE.name):
             raise ConfigError(
-                f"unknown model {self.model!r}: use one of {', '.join(models_for('table'))}"
+                f"unknown model {self.model!r}: use one of {', '.join(models_for(TABLE.name))}"
             )
         args = (
-            recommend(*rows.shape).model_args(self.model)
+            TABLE.recommend(*rows.shape).model_args(self.model)
             | {"supports": ["real"] * rows.shape[1]}
             | (self.model_args or {})
         )

@@ -18,7 +18,6 @@ from .core.constraints import Inside
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
 from .core.inputs import as_tensor
-from .core.links import Links
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
 from .core.tracing import traced
 from .core.transform import Transform
@@ -90,19 +89,6 @@ class Flow(Distribution):
     def exact(self) -> bool:
         """False when log-densities are lower bounds: the chain dequantises."""
         return self.transform.exact
-
-    @property
-    def bits(self) -> int | None:
-        """How many bits the pixels have that it takes; None for events that are not images of so
-        many levels.
-        """
-        links = self.transform if isinstance(self.transform, Links) else [self.transform]
-        return next((getattr(link, "bits", None) for link in links), None)
-
-    @property
-    def classes(self) -> int | None:
-        """How many classes a class-conditional flow knows; None for others."""
-        return getattr(self.embedding, "classes", None)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -90,17 +90,22 @@ def log_densities(folder: str | Path) -> list[float]:
 
     import diffeo
     from diffeo.core.seeds import seeded
+    from diffeo.domains.image import bits_of, classes_of
 
     flow = diffeo.load(folder)
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(4, *flow.event_shape, generator=generator)
-    x = (x * 2 ** (flow.bits or 8)).to(torch.uint8) if flow.bits else x
+    x = (x * 2 ** (bits_of(flow) or 8)).to(torch.uint8) if bits_of(flow) else x
     context = (
         None
         if flow.context_shape is None
         else torch.rand(4, *flow.context_shape, generator=generator)
     )
-    context = context.mul(flow.classes).long() if context is not None and flow.classes else context
+    context = (
+        context.mul(classes_of(flow)).long()
+        if context is not None and classes_of(flow)
+        else context
+    )
     with seeded(2), torch.no_grad():
         values: list[float] = flow.log_prob(x, context).tolist()
     return values

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from ..core.chain import Chain
 from ..core.errors import DataError
 from ..core.links import Links
-from ..core.passes import rows_per_pass
 from ..core.seeds import seeded, seeder
 from ..core.tensors import to_tensor
 from ..core.transform import Transform
+from ..domains import of_flow
 from ..flow import Flow
 from ..layers import Coupling
 from ..maps import RQSpline
@@ -35,7 +35,6 @@ PIXEL_TOLERANCE = 0.05  # latents of images that come back through pixels
 LOGDET_TOLERANCE = 1e-6  # float64 log-det against autograd, per entry
 # of the nats, or the entries, of a typical row: what rounding alone may do in float32
 FLOAT32_TOLERANCE = 1e-6
-MOST_COPIES = 2_000  # of an image that go through a flow for Jacobians: one of 28 × 28 needs 784
 
 
 @dataclass(frozen=True)
@@ -177,34 +176,35 @@ def check(
         raise DataError("no rows to check the flow on")
     flow = copy.deepcopy(flow).eval()
     generator = torch.Generator().manual_seed(seed)
-    if image := len(flow.event_shape) == 3:
-        rows = min(rows, rows_per_pass(flow.event_shape))
-        jacobians = min(jacobians, MOST_COPIES // math.prod(flow.event_shape))
+    domain = of_flow(flow)
+    rows = domain.checked(rows, flow.event_shape)
+    jacobians = domain.jacobians(jacobians, flow.event_shape)
     some = torch.randperm(len(x), generator=generator)[:rows]
     x = x[some].to(flow.device)
     context = None if context is None else context[some].to(flow.device)
     with seeder(flow)(seed):
         pixels = None
-        if image and _dequantises(flow):
+        if domain.levels and _dequantises(flow):
             pixels = float(
                 (flow.decode(flow.encode(x, context)[0], context)[0] == x).double().mean()
             )
             flow, x = _behind_noise(flow, x, context)
         return replace(
             _measure(flow, x, context, jacobians, generator, pixels),
-            density=_density(flow, x, context),
+            density=_density(flow, x, context) if domain.examined else Density(),
         )
 
 
 def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
-    """Of rows of vectors, with the kinds and names of columns that the flow knows."""
-    if x.dim() != 2:
-        return Density()
+    """With the kinds and names of columns that the flow knows."""
     kinds = flow.card.args.get("supports")
     names = list(getattr(flow.card.data, "names", ()))
     given = None if context is None else context.double().flatten(1).cpu().numpy()
     return density(
-        x.double().cpu().numpy(), kinds, names if len(names) == x.shape[1] else None, given
+        x.double().flatten(1).cpu().numpy(),
+        kinds,
+        names if len(names) == x.shape[1] else None,
+        given,
     )
 
 

@@ -32,13 +32,14 @@ def notes(flow: Flow) -> ImageNote:
     numbers.
     """
     from ..data.images.note import ImageNote
+    from ..domains.image import bits_of, classes_of
 
     noted = flow.card.data
     if not isinstance(noted, ImageNote):
         noted = ImageNote()
     said = {
-        "bits": noted.bits if "bits" in noted.model_fields_set else flow.bits,
-        "classes": noted.classes or tuple(str(i) for i in range(flow.classes or 0)),
+        "bits": noted.bits if "bits" in noted.model_fields_set else bits_of(flow),
+        "classes": noted.classes or tuple(str(i) for i in range(classes_of(flow) or 0)),
     }
     return noted.model_copy(update=said)
 

@@ -18,17 +18,20 @@ __all__ = ["check_notes"]
 def check_notes(flow: Flow, folder: Path) -> None:
     """Raise `StoreError` when what is noted of the images fits another flow."""
     from ..data.images.note import ImageNote
+    from ..domains.image import bits_of, classes_of
 
     note = flow.card.data
     if not isinstance(note, ImageNote):
         return
-    if note.bits not in (None, flow.bits):
+    bits = bits_of(flow)
+    classes = classes_of(flow)
+    if note.bits not in (None, bits):
         raise StoreError(
-            f"{folder}: its metadata are of images of {note.bits} bits, its flow takes {flow.bits}"
+            f"{folder}: its metadata are of images of {note.bits} bits, its flow takes {bits}"
         )
-    if len(note.classes) not in (0, flow.classes or len(note.classes)):
+    if len(note.classes) not in (0, classes or len(note.classes)):
         raise StoreError(
-            f"{folder}: its metadata name {len(note.classes)} classes, its flow has {flow.classes}"
+            f"{folder}: its metadata name {len(note.classes)} classes, its flow has {classes}"
         )
     if len(set(note.classes)) < len(note.classes):
         raise StoreError(f"{folder}: its metadata name two classes alike")

@@ -6,7 +6,7 @@ from .images import flowpp, glow, jet
 from .lattice import lattice
 from .limits import Held
 from .registry import MODELS, SPECS, default_model, models_for, nice, nsf, realnvp
-from .spec import ModelSpec, domain_of
+from .spec import ModelSpec, domain_of, takes_classes
 
 __all__ = [
     "MODELS",
@@ -23,4 +23,5 @@ __all__ = [
     "nice",
     "nsf",
     "realnvp",
+    "takes_classes",
 ]

@@ -11,7 +11,7 @@ from ..core.shapes import as_shape
 from ..flow import Flow
 from .limits import Limits
 
-__all__ = ["ModelSpec", "domain_of"]
+__all__ = ["ModelSpec", "domain_of", "takes_classes"]
 
 
 def domain_of(event_shape: int | Sequence[int]) -> str:
@@ -19,6 +19,11 @@ def domain_of(event_shape: int | Sequence[int]) -> str:
     axes, else "table".
     """
     return "image" if len(as_shape(event_shape)) == 3 else "table"
+
+
+def takes_classes(context_shape: Sequence[int] | None) -> bool:
+    """Whether contexts of this shape are single numbers, as those of classes are."""
+    return context_shape == ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Objectives, the trainer, and `fit`, which brings a flow and data to it."""
 
+from ..domains.recommend import Recommendation, recommend
 from .config import TrainConfig
-from .defaults import Recommendation, recommend
 from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
 from .fit import FitResult, fit
 from .objectives import LossFunction, NegativeLogLikelihood, Objective

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..card import DataNote
 from ..core.errors import ConfigError, DataError, ShapeError
 from ..core.streams import Stream, generator_for
-from ..data import Images, read_images
-from ..data.images.images import looks_like_images
-from ..data.images.note import ImageNote
+from ..domains import of_flow
+from ..domains.image import bits_of
 from ..flow import Flow
 from ..runs import Processes, fingerprint
 from .arrays import Rows, as_rows
-from .evaluate import rows_per_pass
 from .sampler import ArrayBatches, Batches, StreamBatches
 
 __all__ = ["Dataset"]
-
-SET_UP_ROWS = 65_536  # rows that data-dependent set-up looks at
-# of images: as many as twice the rows that are scored at a time, all in memory at once
-SET_UP_PASSES = 2
 
 
 @dataclass
@@ -39,8 +33,8 @@ class Dataset:
     train_index: Tensor | None
     valid_index: Tensor | None
     place: torch.device
-    note: ImageNote | None = None
-    """Of images: what a model should remember, their bits and the names of their classes."""
+    note: DataNote | None = None
+    """What a model should remember of its data."""
 
     @classmethod
     def of(
@@ -51,18 +45,12 @@ class Dataset:
         valid: Any,
         seed: int,
         place: torch.device,
-        most: int = 50_000,
     ) -> Dataset:
-        """`most`: how many rows a share given as `valid` holds out at most."""
-        x, known = _as_images(x, flow)
-        valid, _ = _as_images(valid, flow, known)
-        if isinstance(x, Images):
-            context = _labels(flow, x) if context is None else context
-            x = x.tensors()[0]
-        if isinstance(valid, Images):
-            valid = (valid.tensors()[0], _labels(flow, valid))
-        made = cls._of(flow, x, context, valid, seed, place, most)
-        made.note = None if known is None else ImageNote(bits=known.bits, classes=known.classes)
+        """Rows, or whatever its kind of data is given as, as the flow takes them."""
+        domain = of_flow(flow)
+        given = domain.training_data(flow, x, context, valid)
+        made = cls._of(flow, given.x, given.context, given.valid, seed, place, domain.most_held_out)
+        made.note = given.note
         return made
 
     @classmethod
@@ -149,49 +137,13 @@ class Dataset:
             for what, tensor in zip(("batch 0, row", "batch 0, context row"), some, strict=False):
                 _refuse_non_finite(what, tensor)
             return some
-        most = (
-            SET_UP_ROWS
-            if len(flow.event_shape) < 2
-            else SET_UP_PASSES * rows_per_pass(flow.event_shape)
-        )
+        most = of_flow(flow).set_up_rows(flow.event_shape)
         if len(self.train[0]) <= most:
             return self.train
         order = torch.randperm(
             len(self.train[0]), generator=generator_for(seed, Stream.SET_UP_ROWS)
         )[:most]
         return [t[order.to(t.device)] for t in self.train]
-
-
-def _as_images(x: Any, flow: Flow, like: Images | None = None) -> tuple[Any, Images | None]:
-    """`Images` of what is images, with classes numbered as those of `like`; anything else as it is.
-
-    Raises `DataError` when the flow takes pixels of other depth.
-    """
-    paths = isinstance(x, (str, Path)) and looks_like_images(x)
-    if not paths and not isinstance(x, Images):
-        return x, None
-    names = like.classes if like is not None and flow.context_shape == () else None
-    images = read_images(x, classes=names, bits=flow.bits if paths else None)
-    if flow.bits is not None and images.bits != flow.bits:
-        raise DataError(
-            f"{images.source}: pixels of {images.bits} bits, and the flow takes {flow.bits}: "
-            f"read_images(..., bits={flow.bits}), or build it with bits={images.bits}"
-        )
-    return images, images
-
-
-def _labels(flow: Flow, images: Images) -> Tensor | None:
-    """Class numbers, where the flow is conditional on them. Raises `DataError` when there are
-    none.
-    """
-    if flow.context_shape != ():
-        return None
-    if images.labels is None:
-        raise DataError(
-            f"{images.source}: no labels, which a class-conditional flow needs one of for each"
-            " image"
-        )
-    return images.tensors()[1]
 
 
 def _held_out(valid: Any) -> Rows:
@@ -217,9 +169,10 @@ def _check(flow: Flow, rows: Rows) -> None:
         )
     if len(rows.x) < 2:
         raise DataError(f"{len(rows.x)} row is too few to train on: at least 2 are needed")
-    if flow.bits is not None and rows.x.dtype == torch.uint8 and int(rows.x.max()) >= 2**flow.bits:
+    bits = bits_of(flow)
+    if bits is not None and rows.x.dtype == torch.uint8 and int(rows.x.max()) >= 2**bits:
         raise DataError(
-            f"the pixels go up to {int(rows.x.max())}, and the flow takes {flow.bits} bits: shift"
+            f"the pixels go up to {int(rows.x.max())}, and the flow takes {bits} bits: shift"
             " them right"
         )
     for what, tensor in zip(("row", "context row"), rows.tensors, strict=False):

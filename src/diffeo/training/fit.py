@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import store
 from ..card import Training
 from ..core.errors import ConfigError, TrainingError
+from ..domains import of_flow
 from ..flow import Flow
 from ..layers.recompute import Memory, recomputing
 from ..runs import (
@@ -27,7 +28,6 @@ from ..runs import (
 )
 from .config import TrainConfig
 from .dataset import Dataset
-from .defaults import ImageRecommendation, recommend, recommend_images
 from .evaluate import rows_per_pass
 from .objectives import LossFunction, NegativeLogLikelihood, Objective, objective_for
 from .progress import Progress, print_progress
@@ -163,7 +163,8 @@ def fit(
         raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
     if memory not in ("store", "invert"):
         raise ConfigError(f"memory must be store or invert, got {memory!r}")
-    if flips and len(flow.event_shape) != 3:
+    domain = of_flow(flow)
+    if flips and not domain.mirrored:
         raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
     if objective is not None and (flips or precision != "float32"):
         raise ConfigError(
@@ -182,23 +183,12 @@ def fit(
         lock_folder(folder) if folder is not None and processes.first else contextlib.nullcontext()
     )
     with guard:
-        image = len(flow.event_shape) == 3
-        data = Dataset.of(
-            flow,
-            x,
-            context,
-            valid,
-            seed,
-            place,
-            ImageRecommendation.valid_rows if image else 50_000,
-        )
+        data = Dataset.of(flow, x, context, valid, seed, place)
         if data.note is not None:
             flow.card = flow.card.having(data=flow.card.data or data.note)
-        dims = math.prod(flow.event_shape)
-        advice = recommend_images(data.size, dims) if image else recommend(data.size, dims)
+        advice = domain.recommend(data.size, math.prod(flow.event_shape))
         size = batch_size if batch_size is not None else advice.batch_size
         batches = data.batches(size, seed, processes)
-        often = 20 if image else 100  # scoring and drawing images is dear
         limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
         before = recorded_settings(folder, resume=resume)
         chosen = TrainConfig(
@@ -208,7 +198,7 @@ def fit(
             eval_every=_first(
                 eval_every,
                 before.get("eval_every"),
-                max(1, min(500, limit // often)) if limit else advice.eval_every,
+                max(1, min(500, limit // domain.evaluations)) if limit else advice.eval_every,
             ),
             patience=_first(
                 patience, advice.patience if steps is None and epochs is None else None
@@ -240,13 +230,13 @@ def fit(
         )
         if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
-        if objective is not None and tell is not None:
-            tell = _in_its_own_unit(tell)
-        elif image and tell is not None:
-            tell = _in_bits(tell, math.prod(flow.event_shape))
+        if tell is not None:
+            unit = domain.unit if objective is None else "(your objective)"
+            nats = domain.units(flow.event_shape) if objective is None else 1.0
+            tell = _in_units(tell, unit, nats)
         show = (
             SampleGrid(flow, folder, seed, data.example_contexts())
-            if image and folder is not None
+            if domain.drawn and folder is not None
             else None
         )
         with stop_on_signals() as stop:  # until here there is nothing to save
@@ -389,17 +379,13 @@ def _steps(
     return steps if steps is not None else None if minutes is not None else default
 
 
-def _in_its_own_unit(tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """The same, of an objective that is no likelihood."""
-    return lambda p: tell(replace(p, unit="(your objective)"))
-
-
-def _in_bits(tell: Callable[[Progress], None], dims: int) -> Callable[[Progress], None]:
-    """The same, told in bits per dimension."""
-    per_bit = dims * math.log(2)
+def _in_units(
+    tell: Callable[[Progress], None], unit: str, nats: float
+) -> Callable[[Progress], None]:
+    """The same, losses in a unit of so many nats."""
 
     def told(p: Progress) -> None:
-        valid = None if p.valid is None else p.valid / per_bit
-        tell(replace(p, loss=p.loss / per_bit, valid=valid, unit="bits/dim"))
+        valid = None if p.valid is None else p.valid / nats
+        tell(replace(p, loss=p.loss / nats, valid=valid, unit=unit))
 
     return told

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.passes import passes
 from ..core.seeds import seeder
 from ..data import write_images
+from ..domains.image import bits_of
 from ..flow import Flow
 
 __all__ = ["SampleGrid"]
@@ -55,5 +56,5 @@ class SampleGrid:
                 self.folder / f"{step:07d}.png",
                 torch.cat(images).numpy(),
                 columns=self.across,
-                bits=self.flow.bits or 8,
+                bits=bits_of(self.flow) or 8,
             )

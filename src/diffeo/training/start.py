@@ -137,11 +137,7 @@ def set_up(flow: Flow, rows: Sequence[Tensor], seed: int) -> None:
 
 def _takes(flow: Flow) -> bool:
     """Is it a model of vectors that knows of `regress`?"""
-    return (
-        isinstance(flow.transform, Links)
-        and "regress" in flow.card.args
-        and len(flow.event_shape) == 1
-    )
+    return isinstance(flow.transform, Links) and "regress" in flow.card.args
 
 
 def _note(flow: Flow, share: float | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data import Images
+from ...domains.image import bits_of, by_class
 from ...flow import Flow
 from ...training import FitResult
 from ..page import plots
@@ -47,7 +48,7 @@ def build_image_report(
     folder = Path(folder)
     training, held, train = collect(flow, images, result, held_out, seed)
     scores = image_baselines(flow, images, train, held, seed)
-    head = image_headline(training, held, scores, flow.exact, flow.bits is None)
+    head = image_headline(training, held, scores, flow.exact, bits_of(flow) is None)
     page = _page(folder, flow, images, result, checkup, training, held, train, head, seed)
     return write_report(folder, page), head.figures
 
@@ -64,7 +65,7 @@ def _page(
     head: Headline,
     seed: int,
 ) -> Page:
-    rows, bits = training if held is None else held, max(flow.bits or 1, images.bits)
+    rows, bits = training if held is None else held, max(bits_of(flow) or 1, images.bits)
     made = image_choices(flow, images, result, 0 if held is None else held.total)
     sections = [
         Section("How good it is", head.parts()),
@@ -94,8 +95,8 @@ def _loss(result: FitResult, per_bit: float) -> Pictured:
 
 def _tags(flow: Flow, images: Images, result: FitResult, held: Scored | None) -> list[str]:
     channels, height, width = images.event_shape
-    bits = flow.bits
-    given = [f"conditional on {len(images.classes):,} classes"] if flow.context_shape == () else []
+    bits = bits_of(flow)
+    given = [f"conditional on {len(images.classes):,} classes"] if by_class(flow) else []
     return [
         flow.card.model or "flow",
         (

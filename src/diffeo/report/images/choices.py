@@ -10,9 +10,10 @@ from shlex import quote
 import numpy as np
 
 from ...data import Images
+from ...domains.image import bits_of, by_class, classes_of
+from ...domains.recommend import recommend_images
 from ...flow import Flow
 from ...training import FitResult
-from ...training.defaults import recommend_images
 from ..page.content import Fold, Grid, Part
 from ..tables.choices import Advice, settings
 
@@ -45,7 +46,9 @@ def image_choices(
 
 def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
-    name, bits, conditional = quote(str(folder)), flow.bits, flow.context_shape == ()
+    name = quote(str(folder))
+    bits = bits_of(flow)
+    conditional = by_class(flow)
     given = f" --class {quote(images.classes[0])}" if conditional and images.classes else ""
     shell = [
         f"diffeo evaluate {name} images/ --importance 8        # held-out bits per dimension",
@@ -61,10 +64,7 @@ def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     context, drawn = "", "flow.sample((64,), temperature=0.7)"
     if conditional:
         context = ", torch.tensor(images.labels)"
-        drawn = (
-            f"flow.sample((), torch.arange({getattr(flow.embedding, 'classes', 1)}))  # one of each"
-            " class"
-        )
+        drawn = f"flow.sample((), torch.arange({classes_of(flow) or 1}))  # one of each class"
     python = [
         "import diffeo, torch",
         f"flow = diffeo.load({str(folder)!r})",
@@ -91,7 +91,7 @@ def _images(flow: Flow, images: Images, result: FitResult, held: int) -> Grid:
         return Grid(("", "value"), [*rows, ("labels", "none")])
     return Grid(
         ("", "value"),
-        [*rows, ("labels", "conditioned on" if flow.context_shape == () else "not used")],
+        [*rows, ("labels", "conditioned on" if by_class(flow) else "not used")],
     )
 
 

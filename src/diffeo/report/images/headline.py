@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.wording import argument
 from ...data import Images
+from ...domains.image import bits_of
 from ...flow import Flow
 from ..page.content import Grid, number, plus_minus
 from ..tables.baselines import Score, score
@@ -36,7 +37,7 @@ def image_baselines(
     """What a model of `bits` bits has to beat, image by image; nothing for real-valued images or
     without held-out ones.
     """
-    bits = flow.bits
+    bits = bits_of(flow)
     if bits is None or held is None:
         return {}
     rows, known = np.arange(len(held)), training_pixels(images, train, seed)

@@ -15,11 +15,12 @@ from ...core.errors import DataError
 from ...core.passes import passes
 from ...core.seeds import seeder
 from ...data import Images, read_images
+from ...domains.image import bits_of, by_class, labels_for
 from ...flow import Flow
 from ...training import FitResult, rows_per_pass
 from ..tables.rows import Numbers, noise_seed, parted, some
 
-__all__ = ["Scored", "collect", "contexts", "training_pixels"]
+__all__ = ["Scored", "collect", "training_pixels"]
 
 Floats = NDArray[np.float64]
 MOST, FEWEST = 2_000, 100  # images scored, fewer of them where `FEW_VALUES` are fewer
@@ -92,18 +93,6 @@ def collect(
     return training, _measure(flow, source, chosen, len(held), "held-out", result), train
 
 
-def contexts(flow: Flow, images: Images) -> Tensor | None:
-    """The labels, for a class-conditional flow. Raises `DataError` when there are none."""
-    if flow.context_shape != ():
-        return None
-    if images.labels is None:
-        raise DataError(
-            f"{images.source}: these images have no labels, and the flow is conditional on their"
-            " class"
-        )
-    return images.tensors()[1]
-
-
 def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uint8]:
     """Training images (N, D), as many as take seconds to count."""
     size = math.prod(images.event_shape)
@@ -113,7 +102,7 @@ def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uin
 
 def _renumbered(flow: Flow, held_out: Images, images: Images) -> Images:
     """Held-out images whose labels are numbered as those of the training images."""
-    if flow.context_shape != () or held_out.labels is None or held_out.classes == images.classes:
+    if not by_class(flow) or held_out.labels is None or held_out.classes == images.classes:
         return held_out
     return read_images(held_out, classes=images.classes)
 
@@ -132,7 +121,7 @@ def _measure(
     chosen = images.subset(index)
     _check(flow, chosen)
     context, size = (
-        contexts(flow, chosen),
+        labels_for(flow, chosen),
         int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape)),
     )
     x, _ = chosen.tensors()
@@ -150,7 +139,7 @@ def _measure(
 
 
 def _check(flow: Flow, images: Images) -> None:
-    bits, top = flow.bits, int(images.pixels.max(initial=0))
+    bits, top = bits_of(flow), int(images.pixels.max(initial=0))
     if bits is not None and top >= 2**bits:
         raise DataError(
             f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ... import latents
 from ...data import Images
+from ...domains.image import by_class, classes_of
 from ...flow import Flow
 from ...training import FitResult
 from ..page.content import Card, Cards, Heading, Part, Words, cut
@@ -36,7 +37,7 @@ def samples(
 ) -> list[Part]:
     """Grids of training images and of samples at two temperatures, and the course of training."""
     across = int(np.clip(WIDTH // max(40, *images.event_shape[1:]), 3, 8))
-    shown = None if flow.context_shape != () else _classes(flow, images)
+    shown = None if not by_class(flow) else _classes(flow, images)
     real = _training(images, train, across, shown, bits, seed)
     drawn = [_draw(flow, across, shown, bits, temperature, seed) for temperature in (1.0, COOL)]
     cards = [
@@ -66,11 +67,11 @@ def _classes(flow: Flow, images: Images) -> list[int]:
 
 
 def _count(flow: Flow, images: Images) -> int:
-    return int(getattr(flow.embedding, "classes", None) or len(images.classes))
+    return int(classes_of(flow) or len(images.classes))
 
 
 def _omitted(flow: Flow, shown: Sequence[int]) -> str:
-    count = int(getattr(flow.embedding, "classes", len(shown)))
+    count = classes_of(flow) or len(shown)
     return f" ({len(shown)} of {count:,} classes)" if count > len(shown) else ""
 
 

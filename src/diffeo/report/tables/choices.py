@@ -84,7 +84,7 @@ def closing(
 def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
     name, given = quote(str(folder)), " --context contexts.csv" if conditional else ""
-    known = ", schema=diffeo.data.Schema(**flow.metadata['schema'])" if schema else ""
+    known = ", schema=flow.card.data" if schema else ""
     shell = [
         f"diffeo evaluate {name} rows.csv              # held-out likelihood",
         f"diffeo score {name} rows.csv -o scores.csv   # one log-density a row",
