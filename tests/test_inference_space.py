@@ -30,6 +30,7 @@ from torch.distributions import (
 from diffeo.core.errors import ConfigError, DataError, ShapeError
 from diffeo.inference import Parameter, Space, ordered
 from diffeo.inference.target.space import Value
+from diffeo.supports import KINDS, Event, Scalar
 
 SPACES: dict[str, tuple[Any, Any]] = {
     "real": (3, None),
@@ -352,6 +353,13 @@ def test_the_wishart_above_is_pytorchs() -> None:
 
 
 # --- the grammar ----------------------------------------------------------------------------------
+
+
+def test_every_kind_of_parameter_has_a_space() -> None:
+    described = json.dumps([space_of(name).describe() for name in SPACES])
+    known = [word for word, kind in KINDS.items() if issubclass(kind, (Scalar, Event))]
+    assert [word for word in known if f'"{word}' not in described] == []
+
 
 SAME = [
     (constraints.real, "real"),

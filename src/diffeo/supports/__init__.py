@@ -17,6 +17,7 @@ from .positive import Positive
 from .positive_definite import PositiveDefinite
 from .real import Real
 from .simplex import Simplex
+from .to_reals import ToReals
 
 __all__ = [
     "KINDS",
@@ -41,12 +42,14 @@ __all__ = [
     "Simplex",
     "Support",
     "SupportLike",
+    "ToReals",
     "as_rows",
     "bijection",
     "front",
     "ordered",
 ]
 
+# a new kind is one line here
 _KINDS: tuple[type[Kind], ...] = (
     Real,
     Positive,
