@@ -1,11 +1,11 @@
-"""Compiled kernels against their twins in PyTorch: accuracy over a million random inputs, and time
-per entry.
+"""Compiled kernels against their references in PyTorch: accuracy over a million random inputs, and
+time per entry.
 
     python benchmarks/kernels.py [--rows 1000000] [--threads 2]
 
-Errors are relative to the larger of 1 and the true value, which the twin computes in float64 from
-the same inputs; those of the twin in float32 stand beside those of the kernel. A spline's value
-cannot be nearer to the truth than its slope times the rounding of its knots, so `conditioned`
+Errors are relative to the larger of 1 and the true value, which the reference computes in float64
+from the same inputs; those of the reference in float32 stand beside those of the kernel. A spline's
+value cannot be nearer to the truth than its slope times the rounding of its knots, so `conditioned`
 divides the error by the slope as well, where that is above 1.
 """
 
@@ -18,7 +18,7 @@ import time
 import torch
 from torch import Tensor
 
-from diffeo.kernels import fused, which
+from diffeo.kernels import elementwise, which
 from diffeo.maps import Affine, ElementwiseMap, LogisticMixture, RQSpline
 
 MAPS: dict[str, ElementwiseMap] = {
@@ -27,21 +27,22 @@ MAPS: dict[str, ElementwiseMap] = {
     "logistic_mixture": LogisticMixture(components=8),
 }
 DIRECTIONS = ("forward", "inverse")
-SERVES = fused.serves
+FIND = elementwise.find
 
 
 def run(
     map: ElementwiseMap, direction: str, x: Tensor, params: Tensor, native: bool
 ) -> tuple[Tensor, Tensor]:
-    fused.serves = SERVES if native else lambda _: False
+    elementwise.find = FIND if native else lambda *_: None
     y, logdet = getattr(map, direction)(x, params)
-    fused.serves = SERVES
+    elementwise.find = FIND
     return y, logdet
 
 
 def accuracy(rows: int, chunk: int = 100_000) -> None:
     print(
-        "| kernel | direction | value: kernel | twin | conditioned | log-det: kernel | twin |"
+        "| kernel | direction | value: kernel | reference | conditioned"
+        " | log-det: kernel | reference |"
         " float64: value | log-det |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
@@ -62,7 +63,7 @@ def errors(map: ElementwiseMap, direction: str, rows: int, seed: int) -> Tensor:
     exact, exact_l = run(map, direction, x.double(), params.double(), native=False)
     fine, fine_l = run(map, direction, x.double(), params.double(), native=True)
     y, logdet = run(map, direction, x, params, native=True)
-    twin, twin_l = run(map, direction, x, params, native=False)
+    reference, reference_l = run(map, direction, x, params, native=False)
     steep = exact_l.exp().clamp_min(1)
 
     def relative(a: Tensor, b: Tensor, by: Tensor | float = 1.0) -> Tensor:
@@ -70,17 +71,17 @@ def errors(map: ElementwiseMap, direction: str, rows: int, seed: int) -> Tensor:
 
     pairs = [
         relative(y, exact),
-        relative(twin, exact),
+        relative(reference, exact),
         relative(y, exact, steep),
         relative(logdet, exact_l),
-        relative(twin_l, exact_l),
+        relative(reference_l, exact_l),
     ]
     return torch.stack([*pairs, relative(fine, exact), relative(fine_l, exact_l)])
 
 
 def speed(rows: int = 8192, rounds: int = 30) -> None:
     print(
-        "\n| kernel | direction | ns an entry: kernel | twin | backward: kernel | twin"
+        "\n| kernel | direction | ns an entry: kernel | reference | backward: kernel | reference"
         " |\n|---|---|---|---|---|---|"
     )
     for name, map in MAPS.items():

@@ -9,8 +9,9 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import diffeo
 from diffeo.conditioners import MLP, ConvNet
-from diffeo.kernels import Coupled, kernels, pool
-from diffeo.layers import Coupling, LULinear, coupling
+from diffeo.kernels import coupling, kernels, planner, pool
+from diffeo.layers import Coupling, LULinear
+from diffeo.layers.coupling import plan
 from diffeo.maps import Affine, LogisticMixture, RQSpline
 from diffeo.partitions import Channels, Halves, Indices, Partition, alternating, random
 
@@ -23,7 +24,7 @@ ROWS = 300  # several blocks, the last of them short
 @pytest.fixture
 def by_parts(monkeypatch):
     """Call it to have what follows done by parts."""
-    return lambda: monkeypatch.setattr(Coupled, "takes", lambda *_: False)
+    return lambda: monkeypatch.setattr(coupling, "takes", lambda *_: False)
 
 
 def layer(
@@ -66,9 +67,9 @@ def everything(
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers each call that follows does at once."""
     counts: list[int] = []
-    real = coupling.coupled
+    real = coupling.couple
     monkeypatch.setattr(
-        coupling, "coupled", lambda layers, *rest: counts.append(len(layers)) or real(layers, *rest)
+        coupling, "couple", lambda layers, *rest: counts.append(len(layers)) or real(layers, *rest)
     )
     return counts
 
@@ -223,10 +224,10 @@ def test_images_by_splines_and_mixtures(by_parts):
             diffeo.Chain([of_images((4, 6, 5), map), of_images((4, 6, 5), map, flip=True)]),
             images((4, 6, 5), 7),
         )
-        assert module[0]._in_one_call([module[1]], x, None, inverse=False)
+        assert len(planner.together(list(module), x, None, inverse=False)) == 2
         at_once, expected = everything(module, x), None
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Coupled, "takes", lambda *_: False)
+            patch.setattr(coupling, "takes", lambda *_: False)
             expected = everything(module, x)
         for ours, theirs in zip(at_once, expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
@@ -305,7 +306,7 @@ def test_dropout_goes_by_parts_while_training(monkeypatch):
     assert counts == []
     module.eval()
     torch.testing.assert_close(
-        module(rows())[0], module._by_parts(rows(), None, module.map.forward_by_row)[0]
+        module(rows())[0], module.by_parts(rows(), None, module.map.forward_by_row)[0]
     )
     assert counts == [1]
 
@@ -324,7 +325,7 @@ def test_what_is_put_upon_a_layer_is_heeded():
     scaled = layer()
     torch.nn.utils.parametrizations.weight_norm(scaled.conditioner.body[0])
     torch.testing.assert_close(
-        scaled(rows())[0], scaled._by_parts(rows(), None, scaled.map.forward_by_row)[0]
+        scaled(rows())[0], scaled.by_parts(rows(), None, scaled.map.forward_by_row)[0]
     )
 
 
@@ -335,16 +336,16 @@ def test_operators_keep_their_contract_with_pytorch(map):
         rows(count=4).requires_grad_(),
         rows(2, 4).requires_grad_(),
     )
-    call = module._coupled(inverse=False)
+    call = plan.describe(module, inverse=False)
     given, settings = (
         (x, context, call.weights, call.biases),
-        (list(call.cut), 32, call.kernel.name, call.kernel.settings),
+        (list(call.order), call.kernel.name, call.kernel.settings),
     )
     torch.library.opcheck(torch.ops.diffeo.coupling.default, (*given, *settings))
     shapes = {"test_utils": ("test_schema", "test_faketensor")}
     kept, grads = torch.empty(16 * 1_000, dtype=x.dtype), (rows(count=4), rows(1, 4)[:, 0])
     torch.library.opcheck(
-        torch.ops.diffeo.coupling_keep.default, (*given, kept, *settings), **shapes
+        torch.ops.diffeo.coupling_keep.default, (*given, kept, *settings, False), **shapes
     )
     torch.library.opcheck(
         torch.ops.diffeo.coupling_backward.default,
@@ -355,8 +356,8 @@ def test_operators_keep_their_contract_with_pytorch(map):
 
 def test_operators_on_images_keep_their_contract_with_pytorch():
     module, x = of_images((4, 3, 2)), images((4, 3, 2), 3).requires_grad_()
-    call = module._coupled(inverse=False)
-    settings = (list(call.cut), 2, call.kernel.name, call.kernel.settings)
+    call = plan.describe(module, inverse=False)
+    settings = (list(call.order), call.kernel.name, call.kernel.settings)
     torch.library.opcheck(
         torch.ops.diffeo.coupling.default, (x, None, call.weights, call.biases, *settings)
     )
@@ -364,14 +365,13 @@ def test_operators_on_images_keep_their_contract_with_pytorch():
 
 def test_what_was_not_kept_is_made_again():
     module, x = layer(), rows().requires_grad_()
-    call = module._coupled(inverse=False)
+    call = plan.describe(module, inverse=False)
     y, logdet = torch.ops.diffeo.coupling(
         x,
         None,
         call.weights,
         call.biases,
-        list(call.cut),
-        32,
+        list(call.order),
         call.kernel.name,
         call.kernel.settings,
     )
@@ -384,20 +384,20 @@ def test_what_was_not_kept_is_made_again():
 
 
 def test_a_wrong_shape_is_an_error():
-    call = layer()._coupled(inverse=False)
+    call = plan.describe(layer(), inverse=False)
     op, rest = torch.ops.diffeo.coupling, (call.kernel.name, call.kernel.settings)
     with pytest.raises(RuntimeError, match="do not fit together"):
-        op(rows(8), None, call.weights, call.biases, [*call.cut, 7], 32, *rest)
-    for cut in ([0, 1, 2, 3, 4, 5, 7], [0, 1, 2, 3, 4, 5, 5], [0, 1, 2]):
+        op(rows(8), None, call.weights, call.biases, [*call.order, 7], *rest)
+    for order in ([0, 1, 2, 3, 4, 5, 7], [0, 1, 2, 3, 4, 5, 5], [0, 1, 2]):
         with pytest.raises(RuntimeError, match="each feature"):
-            op(rows(), None, call.weights, call.biases, cut, 32, *rest)
+            op(rows(), None, call.weights, call.biases, order, *rest)
     with pytest.raises(RuntimeError, match="context"):
-        op(rows(), rows(2, 5), call.weights, call.biases, list(call.cut), 32, *rest)
+        op(rows(), rows(2, 5), call.weights, call.biases, list(call.order), *rest)
     with pytest.raises(RuntimeError, match="no compiled map is called nothing"):
-        op(rows(), None, call.weights, call.biases, list(call.cut), 32, "nothing", [])
+        op(rows(), None, call.weights, call.biases, list(call.order), "nothing", [])
     with pytest.raises(RuntimeError, match="too little is kept"):
         torch.ops.diffeo.coupling_keep(
-            rows(), None, call.weights, call.biases, rows(1), list(call.cut), 32, *rest
+            rows(), None, call.weights, call.biases, rows(1), list(call.order), *rest, False
         )
 
 
@@ -448,9 +448,9 @@ def test_shared_weights_are_retraced(by_parts):
     module = layer(hidden=(8, 8, 8))
     module.conditioner.body[4].weight = module.conditioner.body[2].weight
     y, grads = module(rows())[0].detach(), (rows(7, ROWS), rows(1, ROWS)[:, 0])
-    at_once = module.retrace(y, None, grads, list(module.parameters()))
+    at_once = planner.retrace(module, y, None, grads, list(module.parameters()))
     by_parts()
-    expected = module.retrace(y, None, grads, list(module.parameters()))
+    expected = planner.retrace(module, y, None, grads, list(module.parameters()))
     for ours, theirs in zip(
         (*at_once[:2], *at_once[2]), (*expected[:2], *expected[2]), strict=True
     ):

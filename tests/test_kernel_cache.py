@@ -176,7 +176,7 @@ def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(
 
 def test_the_reference_serves_and_one_warning_says_why(compiler, monkeypatch):
     compiler("echo 'error: not today' >&2; exit 1")
-    monkeypatch.setattr(native, "_found", None)
+    monkeypatch.setattr(native, "_in_use", None)
     monkeypatch.setenv("DIFFEO_KERNELS", "auto")
     with pytest.warns(RuntimeWarning, match="not today"):
         found = native.kernels()
@@ -286,7 +286,7 @@ def test_several_at_once_compile_once(compiler):
         thread.join()
     assert len(found) == 4
     assert len(set(found)) == 1
-    assert runs(log) == len(list(build.SOURCES.glob("*.cpp"))) + 1
+    assert runs(log) == len(build.sources("*.cpp")) + 1
 
 
 def test_a_lock_that_is_never_given_back(compiler, monkeypatch):

@@ -1,4 +1,4 @@
-"""Compiled kernels against their twins in PyTorch, and what decides which of them serves."""
+"""Compiled kernels against their references in PyTorch, and what decides which of them serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import diffeo
-from diffeo.kernels import build, fused
+from diffeo.kernels import build, elementwise
 from diffeo.kernels import kernels as in_use
 from diffeo.maps import Affine, CircularSpline, ElementwiseMap, LogisticMixture, RQSpline
 
@@ -37,9 +37,9 @@ directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
 
 
 @pytest.fixture
-def twins(monkeypatch):
-    """Call it to send what follows to the twins."""
-    return lambda: monkeypatch.setattr(fused, "serves", lambda _: False)
+def references(monkeypatch):
+    """Call it to send what follows to the references."""
+    return lambda: monkeypatch.setattr(elementwise, "find", lambda *_: None)
 
 
 def inputs(
@@ -69,10 +69,10 @@ def with_gradients(
 @native
 @maps
 @directions
-def test_float64_agrees_with_the_twin(map, direction, twins):
+def test_float64_agrees_with_the_reference(map, direction, references):
     x, params = inputs(map, (257, 5), torch.float64, spread=2.0)
     compiled = with_gradients(map, direction, x, params)
-    twins()
+    references()
     for ours, theirs in zip(compiled, with_gradients(map, direction, x, params), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
@@ -80,10 +80,10 @@ def test_float64_agrees_with_the_twin(map, direction, twins):
 @native
 @maps
 @directions
-def test_float32_is_as_near_to_the_truth_as_the_twin(map, direction, twins):
+def test_float32_is_as_near_to_the_truth_as_the_reference(map, direction, references):
     x, params = inputs(map, (20_000, 1), torch.float32)
     compiled = with_gradients(map, direction, x, params)
-    twins()
+    references()
     eager = with_gradients(map, direction, x, params)
     truth = with_gradients(map, direction, x.double(), params.double())
     for ours, theirs, exact in zip(compiled, eager, truth, strict=True):
@@ -122,7 +122,7 @@ def test_memory_layouts_give_the_same_bits(map, direction):
 @pytest.mark.parametrize(
     "shape", [(1, 1), (3, 50), (2, 4, 6, 5), (40, 3, 2), (0, 4), (2, 3, 4, 2, 3)]
 )
-def test_any_shape(map, direction, shape, twins):
+def test_any_shape(map, direction, shape, references):
     x, params = inputs(map, shape, torch.float64)
     cases = [(x, params)]
     if len(shape) == 4:
@@ -134,7 +134,7 @@ def test_any_shape(map, direction, shape, twins):
         )
         cases.append((x.mT.contiguous().mT, params))  # rows and columns swapped in memory
     results = [with_gradients(map, direction, *case) for case in cases]
-    twins()
+    references()
     truth = with_gradients(map, direction, x, params)
     for result in results:
         for ours, theirs in zip(result, truth, strict=True):
@@ -175,7 +175,7 @@ def test_same_bits_for_any_number_of_threads(map, direction):
 @maps
 @directions
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_odd_inputs(map, direction, dtype, twins):
+def test_odd_inputs(map, direction, dtype, references):
     """NaN, infinities, denormals, zeros, exact knots (the params are zero, so knots are even), the
     ends of the box.
     """
@@ -189,7 +189,7 @@ def test_odd_inputs(map, direction, dtype, twins):
     x.requires_grad_()
     y, logdet = getattr(map, direction)(x, params)
     (slope,) = torch.autograd.grad(y.nan_to_num(0, 0, 0).sum(), x)
-    twins()
+    references()
     y2, logdet2 = getattr(map, direction)(x, params)
     (slope2,) = torch.autograd.grad(y2.nan_to_num(0, 0, 0).sum(), x)
     for ours, theirs in ((y, y2), (logdet, logdet2), (slope, slope2)):
@@ -245,7 +245,7 @@ def test_a_wrong_shape_is_an_error():
 
 
 @native
-def test_transforms_of_functions_go_to_the_twin():
+def test_transforms_of_functions_go_to_the_reference():
     flow = diffeo.models.nsf((3,), layers=2)
     x = torch.randn(4, 3)
     jacobian = torch.func.vmap(torch.func.jacrev(lambda row: flow.log_prob(row[None])[0]))(x)

@@ -25,7 +25,7 @@ from diffeo import Chain, Flow
 from diffeo.bases import GaussianMixture, Normal, Product, StudentT, Uniform
 from diffeo.conditioners import MLP
 from diffeo.core.errors import ConfigError, ShapeError
-from diffeo.kernels.eager_rq_spline import search as find_bin
+from diffeo.kernels.rq_spline.reference import search as find_bin
 from diffeo.layers import (
     ActNorm,
     Coupling,

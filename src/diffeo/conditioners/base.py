@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..core.settings import one_of
 from ..core.shapes import Shape, flat
-from ..kernels import few_inputs
+from ..kernels import few_inputs, is_bare
 
 __all__ = [
     "ConditionerFactory",
@@ -19,7 +18,6 @@ __all__ = [
     "enter",
     "joined",
     "linear",
-    "plain_layers",
     "zero_linear",
 ]
 
@@ -61,30 +59,9 @@ def joined(x: Tensor, context: Tensor | None) -> Tensor:
 
 def enter(layer: nn.Module, h: Tensor) -> Tensor:
     """layer(h), by way of `few_inputs` for a plain linear layer."""
-    plain = type(layer) is nn.Linear and layer.in_features and _is_bare(layer)
+    plain = type(layer) is nn.Linear and layer.in_features and is_bare(layer)
     out: Tensor = few_inputs(h, layer.weight, layer.bias) if plain else layer(h)  # type: ignore[arg-type]
     return out
-
-
-def plain_layers(net: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
-    """Weights and biases of a network that is no more than linear layers or convolutions with ReLUs
-    between, for who runs it himself. A network says so by a method `relu_layers`. None for others,
-    and where something (a hook, a parametrization) has been put upon it."""
-    named: Callable[[], Any] | None = getattr(net, "relu_layers", None)
-    layers = named() if named is not None and all(map(_is_bare, net.modules())) else None
-    if not layers or not all(type(layer) in (nn.Linear, nn.Conv2d) for layer in layers):
-        return None
-    return [layer.weight for layer in layers], [layer.bias for layer in layers]
-
-
-def _is_bare(module: nn.Module) -> bool:
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    return not any(hooks)
 
 
 def width(in_shape: Shape, context_shape: Shape | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -12,7 +12,21 @@ from .errors import ContextError, ShapeError
 from .shapes import Shape
 from .transform import Transform
 
-__all__ = ["Links", "context_for"]
+__all__ = ["Links", "Planner", "context_for", "plan_with"]
+
+Planner = Callable[
+    [Sequence[Transform], Tensor, Tensor | None, bool], tuple[Tensor, Tensor, int] | None
+]
+_planners: list[Planner] = []
+
+
+def plan_with(planner: Planner) -> None:
+    """Let `planner(links, x, context, inverse)` run what goes together in one call.
+
+    It is asked before each link, with all that follow, and returns the pair and how many links it
+    ran, or None: then the link runs by itself. This room knows no kernels, so they come here.
+    """
+    _planners.append(planner)
 
 
 class Links(Transform):
@@ -88,10 +102,22 @@ def _run(
 ) -> tuple[Tensor, Tensor]:
     total = None
     while links:
-        x, logdet, count = links[0].run(links[1:], x, context_for(links[0], context), inverse)
+        x, logdet, count = _next(links, x, context_for(links[0], context), inverse)
         total = logdet if total is None else total + logdet
         links = links[count:]
     return x, x.new_zeros(x.shape[0]) if total is None else total
+
+
+def _next(
+    links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool
+) -> tuple[Tensor, Tensor, int]:
+    """x through the first link and as many of those that follow as go with it."""
+    for planner in _planners:
+        done = planner(links, x, context, inverse)
+        if done is not None:
+            return done
+    y, logdet = links[0].inverse(x, context) if inverse else links[0](x, context)
+    return y, logdet, 1
 
 
 def context_for(transform: Transform, context: Tensor | None) -> Tensor | None:

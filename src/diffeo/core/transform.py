@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
@@ -60,17 +59,6 @@ class Transform(nn.Module, ABC):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """latent -> data: x and log|det dx/dy| of shape (B,)."""
 
-    def run(
-        self, following: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool
-    ) -> tuple[Tensor, Tensor, int]:
-        """x through this transform, or its inverse, and as many of those that follow as go in the
-        same call: the pair, and how many they were.
-
-        By itself, unless layers cost less together than one after the other.
-        """
-        y, logdet = self.inverse(x, context) if inverse else self(x, context)
-        return y, logdet, 1
-
     def forward_shape(self, shape: Shape) -> Shape:
         """The event shape of y for x of event shape `shape`; raises `ShapeError` when it cannot
         take it.
@@ -92,21 +80,6 @@ class Transform(nn.Module, ABC):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Data-dependent set-up from one batch of inputs; nothing by default."""
         return
-
-    def retrace(
-        self,
-        y: Tensor,
-        context: Tensor | None,
-        grads: tuple[Tensor, Tensor],
-        others: Sequence[Tensor],
-    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]] | None:
-        """x = f⁻¹(y) and, from `grads` by the pair that `forward` makes of x, those by x and by
-        `others` (weights, context).
-
-        A shortcut for `layers.Recompute`, where both together cost less than one after the other;
-        None: there is none.
-        """
-        return None
 
     @property
     def inv(self) -> Transform:

@@ -1,28 +1,29 @@
 """The hot inner functions of the maps, compiled where a compiler is; `which` says what serves."""
 
+from . import planner
 from .affine import affine
-from .coupled import Coupled, Cut, coupled, retraced
+from .coupling import CouplingLayer, Order, is_bare, relu_layers
+from .elementwise import Kernel
 from .few_inputs import few_inputs
-from .fused import Kernel
 from .logistic_mixture import MixtureShape, logistic_mixture
-from .native import Kernels, kernels, serves, which
-from .rq_spline import SplineShape, rq_spline, rq_spline_bend
+from .native import Kernels, kernels, which
+from .rq_spline import SplineShape, rq_spline, rq_spline_inverse_and_logdet_grad
 
 __all__ = [
-    "Coupled",
-    "Cut",
+    "CouplingLayer",
     "Kernel",
     "Kernels",
     "MixtureShape",
+    "Order",
     "SplineShape",
     "affine",
-    "coupled",
     "few_inputs",
+    "is_bare",
     "kernels",
     "logistic_mixture",
-    "retraced",
+    "planner",
+    "relu_layers",
     "rq_spline",
-    "rq_spline_bend",
-    "serves",
+    "rq_spline_inverse_and_logdet_grad",
     "which",
 ]

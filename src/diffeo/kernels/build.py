@@ -24,10 +24,10 @@ import torch
 from ..core.errors import DiffeoError
 from . import cache
 
-__all__ = ["BuildError", "binary", "build", "capability"]
+__all__ = ["BuildError", "binary", "build", "capability", "sources"]
 
-SOURCES = Path(__file__).parent / "native"
-SHIPPED = SOURCES / "lib"  # what a wheel carries
+ROOM = Path(__file__).parent
+SHIPPED = ROOM / "native" / "lib"  # what a wheel carries
 # One binary for each instruction set, named as PyTorch names them; the oldest that the stable ABI
 # serves is 2.10.
 X86 = {
@@ -75,6 +75,11 @@ def binary() -> Path:
     return path
 
 
+def sources(*patterns: str) -> list[Path]:
+    """The files of that kind, in the folders of this room: NAME/cpu.cpp and what they share."""
+    return sorted(path for pattern in patterns for path in ROOM.glob(f"*/{pattern}"))
+
+
 def build(path: Path, instructions: str) -> None:
     """Compile the kernels for one instruction set to `path`, which appears whole or not at all.
     Raises `BuildError`.
@@ -85,7 +90,8 @@ def build(path: Path, instructions: str) -> None:
     end = time.monotonic() + TIMEOUT
     with tempfile.TemporaryDirectory(prefix=".build-", dir=path.parent) as folder:
         objects = {
-            source: Path(folder) / f"{source.stem}.o" for source in sorted(SOURCES.glob("*.cpp"))
+            source: Path(folder) / f"{source.parent.name}-{source.stem}.o"
+            for source in sources("*.cpp")
         }
         compile_all: list[list[str | Path]] = [
             [compiler, *flags, "-c", source, "-o", to] for source, to in objects.items()
@@ -167,9 +173,8 @@ def _key() -> str:
     digest = hashlib.sha256(
         f"{torch.__version__} {platform.machine()} {FLAGS} {X86} {ABI}".encode()
     )
-    for source in sorted(SOURCES.iterdir()):
-        if source.is_file():
-            digest.update(source.name.encode() + source.read_bytes())
+    for source in sources("*.cpp", "*.h"):
+        digest.update(str(source.relative_to(ROOM)).encode() + source.read_bytes())
     return digest.hexdigest()[:16]
 
 

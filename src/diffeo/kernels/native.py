@@ -1,4 +1,4 @@
-"""Which kernels serve: the compiled ones, or their twins in PyTorch."""
+"""The compiled kernels: loaded on first use, or why they are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ..core.errors import ConfigError
 from .build import BuildError, binary, capability
@@ -16,7 +15,7 @@ from .openmp import wait_asleep
 from .operators import register
 from .processors import processors
 
-__all__ = ["Kernels", "kernels", "serves", "which"]
+__all__ = ["Kernels", "kernels", "which"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Kernels:
     reason: str | None = None
 
 
-_found: Kernels | None = None
+_in_use: Kernels | None = None
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -39,11 +38,11 @@ def kernels() -> Kernels:
     raises `BuildError` where that fails), `auto`, the default, compiles where it can, and warns
     where it cannot. Raises `ConfigError` for another value.
     """
-    global _found
-    if _found is None:
-        _found = _find(os.environ.get("DIFFEO_KERNELS") or "auto")
+    global _in_use
+    if _in_use is None:
+        _in_use = _find(os.environ.get("DIFFEO_KERNELS") or "auto")
         wait_asleep()
-    return _found
+    return _in_use
 
 
 def _find(wish: str) -> Kernels:
@@ -58,7 +57,9 @@ def _find(wish: str) -> Kernels:
         if wish == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
         warnings.warn(
-            f"the kernels in PyTorch serve, which are slower: {error}", RuntimeWarning, stacklevel=2
+            f"the reference kernels in PyTorch serve, which are slower: {error}",
+            RuntimeWarning,
+            stacklevel=2,
         )
         return Kernels(False, reason=str(error))
     ctypes.CDLL(path).diffeo_limit_threads(ctypes.c_int64(processors()))
@@ -66,18 +67,7 @@ def _find(wish: str) -> Kernels:
     return Kernels(True, capability())
 
 
-def serves(x: Tensor) -> bool:
-    """Do compiled kernels take this tensor? Those of `torch.func` and other devices go to the
-    twins.
-    """
-    return (
-        x.device.type == "cpu"
-        and not torch._C._are_functorch_transforms_active()
-        and kernels().native
-    )
-
-
 def which() -> str:
     """`native (AVX2)`, or `eager (…)` with the reason."""
-    found = kernels()
-    return f"native ({found.instructions})" if found.native else f"eager ({found.reason})"
+    now = kernels()
+    return f"native ({now.instructions})" if now.native else f"eager ({now.reason})"

@@ -96,16 +96,14 @@ def _keep_coupling(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _coupling_gradients(ctx: Any, *grads: Tensor) -> Grads:
     x, context, *layers = ctx.saved_tensors
     weights, biases = layers[: ctx.half], layers[ctx.half :]
-    found = torch.ops.diffeo.coupling_backward(
+    by_x, by_context, by_weights, by_biases = torch.ops.diffeo.coupling_backward(
         *grads, x, context, weights, biases, None, *ctx.rest, True, True
     )
-    by_x, by_context, by_weights, by_biases = found
     return (
         by_x,
         by_context if context is not None else None,
         by_weights,
         by_biases,
-        None,
         None,
         None,
         None,

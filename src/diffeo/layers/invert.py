@@ -16,6 +16,7 @@ from ..core.links import context_for
 from ..core.numerics import gradients
 from ..core.seeds import RandomState, exclusive, random_state, seeded, set_random_state
 from ..core.transform import Transform
+from ..kernels import planner
 
 __all__ = ["Step", "go", "invert"]
 
@@ -166,7 +167,7 @@ class _Backward:
         for i in reversed(at[1:]):
             here, back, more = self.retrace(i, here, back)
             _add(found, more)
-        known, back, more = self.pull(at[0], x, back)
+        known, back, more = self.vjp(at[0], x, back)
         if len(at) > 1 and not self.close(here, known):
             return self.stored(at, x, y, grad)
         _add(found, more)
@@ -181,7 +182,7 @@ class _Backward:
             inputs.append(self.redo(i, inputs[-1])[0])
         found: Gradients = {}
         for i, known in reversed(list(zip(at, inputs, strict=True))):
-            _, grad, more = self.pull(i, known, grad)
+            _, grad, more = self.vjp(i, known, grad)
             _add(found, more)
             if i > at[0]:
                 y = self.undo(i, y)
@@ -197,16 +198,20 @@ class _Backward:
         step, others = self.run.steps[i], self.others(i)
         if not step.inverse:
             self.draw_again(i)
-            shortcut = step.link.retrace(
-                y, context_for(step.link, self.context), (grad, self.grad_logdet), others
+            shortcut = planner.retrace(
+                step.link,
+                y,
+                context_for(step.link, self.context),
+                (grad, self.grad_logdet),
+                others,
             )
             if shortcut is not None:
                 x, grad, rest = shortcut
                 return x, grad, _found(others, rest)
         x = self.undo(i, y)
-        return x, *self.pull(i, x, grad)[1:]
+        return x, *self.vjp(i, x, grad)[1:]
 
-    def pull(self, i: int, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
+    def vjp(self, i: int, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
         """Step i at x: its output, and for the gradient by that the gradients by x and by all
         else.
         """

@@ -31,5 +31,5 @@ class Additive(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return y - params[..., 0], torch.zeros_like(y)
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.inverse(y, params), torch.zeros_like(y)

@@ -46,5 +46,5 @@ class Affine(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return self.kernel(inverse=True)(y, params)
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.inverse(y, params), torch.zeros_like(y)

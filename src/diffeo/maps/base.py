@@ -57,8 +57,8 @@ class ElementwiseMap(ABC):
         x, logdet = self.inverse(y, params)
         return x, sum_event(logdet)
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The pair of `inverse` and its bend ∂ log(dx/dy) / ∂y (*S), a plain number without a
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pair of `inverse` and ∂ log(dx/dy) / ∂y (*S), a plain number without a
         graph.
 
         Path gradients need it (`diffeo.inference`). By autograd, unless a map knows it at less
@@ -69,5 +69,5 @@ class ElementwiseMap(ABC):
             x, logdet = self.inverse(y, params)
             if not logdet.requires_grad:
                 return x, logdet, torch.zeros_like(y)
-            (bend,) = torch.autograd.grad(logdet.sum(), y, retain_graph=True, allow_unused=True)
-        return x, logdet, torch.zeros_like(y) if bend is None else bend.detach()
+            (grad,) = torch.autograd.grad(logdet.sum(), y, retain_graph=True, allow_unused=True)
+        return x, logdet, torch.zeros_like(y) if grad is None else grad.detach()

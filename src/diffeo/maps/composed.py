@@ -61,13 +61,15 @@ class Composed(ElementwiseMap):
             total = logdet + total
         return y, torch.as_tensor(total)
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        total, bend = torch.zeros_like(y), torch.zeros_like(y)
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        total = torch.zeros_like(y)
+        grad = torch.zeros_like(y)
         for map, own in reversed(list(zip(self.maps, self._own(params), strict=True))):
             slope = total.detach().exp()  # of what this map is given, by y
-            y, logdet, bent = map.inverse_and_bend(y, own)
-            total, bend = total + logdet, torch.addcmul(bend, bent, slope)
-        return y, total, bend
+            y, logdet, own_grad = map.inverse_and_logdet_grad(y, own)
+            total = total + logdet
+            grad = torch.addcmul(grad, own_grad, slope)
+        return y, total, grad
 
     def _own(self, params: Tensor) -> Sequence[Tensor]:
         parts: tuple[Tensor, ...] = params.split([map.num_params for map in self.maps], -1)

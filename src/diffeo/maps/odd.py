@@ -49,6 +49,6 @@ class Odd(ElementwiseMap):
         x, logdet = self.map.inverse_by_row(y.abs(), params)
         return torch.where(y < 0, -x, x), logdet
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, logdet, bend = self.map.inverse_and_bend(y.abs(), params)
-        return torch.where(y < 0, -x, x), logdet, torch.where(y < 0, -bend, bend)
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, logdet, grad = self.map.inverse_and_logdet_grad(y.abs(), params)
+        return torch.where(y < 0, -x, x), logdet, torch.where(y < 0, -grad, grad)

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..core.settings import one_of
-from ..kernels import Kernel, SplineShape, rq_spline, rq_spline_bend
+from ..kernels import Kernel, SplineShape, rq_spline, rq_spline_inverse_and_logdet_grad
 from .base import ElementwiseMap
 from .knots import check_spline
 
@@ -64,8 +64,8 @@ class RQSpline(ElementwiseMap):
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return self.kernel(inverse=True)(y, params)
 
-    def inverse_and_bend(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return rq_spline_bend(y, params, self._shape)
+    def inverse_and_logdet_grad(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return rq_spline_inverse_and_logdet_grad(y, params, self._shape)
 
 
 def spline_shape(

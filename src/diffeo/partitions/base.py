@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from ..core.shapes import Shape
-from ..kernels import Cut
+from ..kernels import Order
 
 __all__ = ["Partition"]
 
@@ -29,13 +29,13 @@ class Partition(nn.Module, ABC):
     def shapes(self, event_shape: Shape) -> tuple[Shape, Shape]:
         """Event shapes of the two parts; raises `ShapeError` when it cannot cut this event."""
 
-    def cut(self, event_shape: Shape) -> Cut | None:
+    def feature_order(self, event_shape: Shape) -> Order | None:
         """Where both parts are entries of a vector or channels of an image: those that condition,
-        then those transformed. None for other partitions, and always where `mute` does
+        then those transformed. None for other partitions, and always where `mask_params` does
         something."""
         return None
 
-    def mute(self, params: Tensor) -> Tensor:
+    def mask_params(self, params: Tensor) -> Tensor:
         """Zero the parameters of places in the transformed part that hold no entry: zero parameters
         are the identity.
         """

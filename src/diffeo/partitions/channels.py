@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.errors import ShapeError
 from ..core.settings import flag
 from ..core.shapes import Shape
-from ..kernels import Cut
+from ..kernels import Order
 from .base import Partition
 
 __all__ = ["Channels"]
@@ -53,7 +53,7 @@ class Channels(Partition):
         first, second = (channels // 2, *grid), (channels - channels // 2, *grid)
         return (second, first) if self.flip else (first, second)
 
-    def cut(self, event_shape: Shape) -> Cut:
+    def feature_order(self, event_shape: Shape) -> Order:
         size, half = event_shape[0], event_shape[0] // 2
         return [*range(half, size), *range(half)] if self.flip else [*range(size)]
 

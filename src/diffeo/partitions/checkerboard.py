@@ -88,7 +88,7 @@ class Checkerboard(Partition):
             )
         return self.folded, self.folded
 
-    def mute(self, params: Tensor) -> Tensor:
+    def mask_params(self, params: Tensor) -> Tensor:
         if not any(self.odd):
             return params
         of_pixels: Tensor = params.unflatten(1, (2, -1)).where(

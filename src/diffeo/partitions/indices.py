@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.errors import ShapeError
 from ..core.shapes import Shape
-from ..kernels import Cut
+from ..kernels import Order
 from .base import Partition
 
 __all__ = ["Indices", "alternating", "random"]
@@ -72,7 +72,7 @@ class Indices(Partition):
             )
         return (len(self.conditioning),), (len(self.transformed),)
 
-    def cut(self, event_shape: Shape) -> Cut:
+    def feature_order(self, event_shape: Shape) -> Order:
         return [*self.conditioning, *self.transformed]
 
     def extra_repr(self) -> str:

@@ -66,9 +66,9 @@ def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
     """
     a, b = layer.partition.split(y)
     b = full_precision(b)
-    x, logdet, bend = layer.map.inverse_and_bend(b, layer.params(a))
+    x, logdet, logdet_grad = layer.map.inverse_and_logdet_grad(b, layer.params(a))
     score_a, score_b = layer.partition.split(score)
-    score_x = (score_b - bend) * (-logdet.detach()).exp()
+    score_x = (score_b - logdet_grad) * (-logdet.detach()).exp()
     if a.numel():
         score_a = score_a - _by(x * score_x + logdet, a)
     return layer.partition.merge(a, x), sum_event(logdet), layer.partition.merge(score_a, score_x)

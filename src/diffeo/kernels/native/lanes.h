@@ -74,20 +74,28 @@ template <class T> inline void store(T* to, Vec<T> value, int64_t count) {
 // Four rows of four numbers, which become columns.
 template <class T> struct Square {
   typedef T Four __attribute__((vector_size(4 * sizeof(T))));
-  typedef typename Format<T>::Int Places __attribute__((vector_size(4 * sizeof(T))));
   Four a, b, c, d;
 
   Square(const T* from, int64_t row) : Square(from, from + row, from + 2 * row, from + 3 * row) {}
   Square(const T* row0, const T* row1, const T* row2, const T* row3) {
     const Four w = get(row0), x = get(row1), y = get(row2), z = get(row3);
-    const Four p = __builtin_shuffle(w, x, Places{0, 4, 1, 5}), q = __builtin_shuffle(w, x, Places{2, 6, 3, 7});
-    const Four r = __builtin_shuffle(y, z, Places{0, 4, 1, 5}), s = __builtin_shuffle(y, z, Places{2, 6, 3, 7});
-    a = __builtin_shuffle(p, r, Places{0, 1, 4, 5}), b = __builtin_shuffle(p, r, Places{2, 3, 6, 7});
-    c = __builtin_shuffle(q, s, Places{0, 1, 4, 5}), d = __builtin_shuffle(q, s, Places{2, 3, 6, 7});
+    const Four p = shuffle<0, 4, 1, 5>(w, x), q = shuffle<2, 6, 3, 7>(w, x);
+    const Four r = shuffle<0, 4, 1, 5>(y, z), s = shuffle<2, 6, 3, 7>(y, z);
+    a = shuffle<0, 1, 4, 5>(p, r), b = shuffle<2, 3, 6, 7>(p, r);
+    c = shuffle<0, 1, 4, 5>(q, s), d = shuffle<2, 3, 6, 7>(q, s);
   }
   void store(T* to, int64_t row) const { put(to, a), put(to + row, b), put(to + 2 * row, c), put(to + 3 * row, d); }
 
  private:
+  // The numbers at these places of both, one after the other.
+  template <int... places> static Four shuffle(Four first, Four second) {
+#ifdef __clang__
+    return __builtin_shufflevector(first, second, places...);
+#else
+    typedef typename Format<T>::Int Places __attribute__((vector_size(4 * sizeof(T))));
+    return __builtin_shuffle(first, second, Places{places...});
+#endif
+  }
   static Four get(const T* from) { Four out; std::memcpy(&out, from, sizeof out); return out; }
   static void put(T* to, Four value) { std::memcpy(to, &value, sizeof value); }
 };

@@ -20,7 +20,7 @@ template <class T> struct Map {
   virtual ~Map() = default;
   virtual void value(Vec<T> x, const Vec<T>* params, Vec<T>* scratch, Vec<T>& y, Vec<T>& logdet) const = 0;
   // The gradient by x; those by the parameters go to grad_params. Maps without leave it out.
-  virtual Vec<T> pull(Vec<T> x, const Vec<T>* params, Vec<T>* scratch, Vec<T> grad_y, Vec<T> grad_logdet,
+  virtual Vec<T> vjp(Vec<T> x, const Vec<T>* params, Vec<T>* scratch, Vec<T> grad_y, Vec<T> grad_logdet,
                       Vec<T>* grad_params) const {
     throw std::runtime_error("diffeo: a map without gradients");
   }

@@ -1,5 +1,5 @@
 // PyTorch's operators: what is done with tensors, before and after the work on numbers in memory.
-#include "coupling.h"
+#include "../coupling/cpu.h"
 #include "sweep.h"
 
 #include <torch/csrc/stable/library.h>
@@ -105,7 +105,7 @@ std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Ten
     const Tensor grad_logdet = by_row ? grad_logdet_ : viewable(grad_logdet_, axes);
     const Tensor grad_x = viewable(torch::stable::empty_like(x), axes);
     const Tensor grad_params = viewable(torch::stable::empty_like(params), axes);
-    sweep_pulls<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(grad_y, axes),
+    sweep_vjps<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(grad_y, axes),
                    walk<T>(grad_logdet, by_row ? 1 : axes), walk<T>(grad_x, axes), walk<T>(grad_params, axes), by_row);
     return std::make_tuple(grad_x, grad_params);
   });
@@ -145,9 +145,9 @@ template <class T> std::vector<Layer<T>> layers_of(const Tensors& weights, const
   return found;
 }
 
-std::vector<Cut> cuts_of(const std::vector<int64_t>& numbers, int64_t features) {
+std::vector<Order> orders_of(const std::vector<int64_t>& numbers, int64_t features) {
   STD_TORCH_CHECK(features && numbers.size() % features == 0, "diffeo: each feature once for each coupling layer");
-  std::vector<Cut> found;
+  std::vector<Order> found;
   for (auto at = numbers.begin(); at != numbers.end(); at += features) found.emplace_back(at, at + features);
   return found;
 }
@@ -164,63 +164,73 @@ Tensor context_of(const std::optional<Tensor>& context, const Tensor& x) {
   return context ? *context : new_tensor(x, {x.size(0), 0});
 }
 
+Grid grid_of(const Tensor& x) { return x.dim() == 4 ? Grid(x.size(2), x.size(3)) : Grid(); }
+
+// How many numbers `coupling_keep` keeps: `outputs` are those of all layers of all networks.
+int64_t coupling_kept_size(const Tensor& x, const std::vector<int64_t> outputs, int64_t layers) {
+  STD_TORCH_CHECK(x.dim() == 2 || x.dim() == 4, "diffeo: x (B, D) or (B, C, H, W)");
+  return kept_for(grid_of(x), x.size(0), x.size(1), outputs, layers).size();
+}
+
 // What was handed over, as numbers in memory.
 template <class T> struct Call {
   std::unique_ptr<Map<T>> map;
   Couplings<T> layers;
 
-  Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases, const std::vector<int64_t>& cuts,
-       int64_t block, const std::string& name, const Settings& settings)
+  Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases, const std::vector<int64_t>& orders,
+       const std::string& name, const Settings& settings)
       : map(make_map<T>(name, settings)),
-        layers(*map, x.dim() == 4 ? Grid(x.size(2), x.size(3)) : Grid(), events_of<T>(x), events_of<T>(context),
-               layers_of<T>(weights, biases, x), cuts_of(cuts, x.size(1)), block) {}
+        layers(*map, grid_of(x), events_of<T>(x), events_of<T>(context), layers_of<T>(weights, biases, x),
+               orders_of(orders, x.size(1))) {}
 };
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
-  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.kept_size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
+  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.places.size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
   return data_of<T>(kept);
 }
 
 // y and the log-det by event; in `kept`, if given, what backward wants.
-template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, const std::optional<Tensor>& kept) {
+template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, const std::optional<Tensor>& kept,
+                                                          bool reversed = false) {
   const Tensor y = torch::stable::empty_like(x), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
-  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept ? kept_of<T>(*kept, call.layers) : nullptr);
+  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept ? kept_of<T>(*kept, call.layers) : nullptr,
+                      reversed);
   return {y, logdet};
 }
 
 std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& context_, const Tensors& weights,
-                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& cuts,
-                                int64_t block, const std::string& name, const Settings& settings) {
+                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& orders,
+                                const std::string& name, const Settings& settings, bool reversed = false) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Tensor context = context_of(context_, x);
-    return forward<T>({x, context, weights, biases, cuts, block, name, settings}, x, kept);
+    return forward<T>({x, context, weights, biases, orders, name, settings}, x, kept, reversed);
   });
 }
 
 std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                    const Tensors biases, const std::vector<int64_t> cuts, int64_t block, StringHandle map_name,
+                                    const Tensors biases, const std::vector<int64_t> orders, StringHandle map_name,
                                     Settings settings) {
-  return keep(x, context, weights, biases, std::nullopt, cuts, block, taken(map_name), settings);
+  return keep(x, context, weights, biases, std::nullopt, orders, taken(map_name), settings);
 }
 
 std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> cuts, int64_t block,
-                                         StringHandle map_name, Settings settings) {
-  return keep(x, context, weights, biases, kept, cuts, block, taken(map_name), settings);
+                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> orders,
+                                         StringHandle map_name, Settings settings, bool reversed) {
+  return keep(x, context, weights, biases, kept, orders, taken(map_name), settings, reversed);
 }
 
 // The gradients by x, context, weights and biases; the last two are empty without `want_net`. What was not kept is made again.
 std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
     const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
-    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> cuts, int64_t block, StringHandle map_name,
-    Settings settings, bool want_input, bool want_net) {
+    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> orders, StringHandle map_name, Settings settings,
+    bool want_input, bool want_net) {
   const std::string name = taken(map_name);
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Tensor context = context_of(context_, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
-    const Call<T> call(x, context, weights, biases, cuts, block, name, settings);
-    const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.kept_size()});
+    const Call<T> call(x, context, weights, biases, orders, name, settings);
+    const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.places.size()});
     if (!kept_) forward<T>(call, x, kept);
     const Tensor grad_x = torch::stable::empty_like(x), grad_context = new_tensor(x, {context.size(0), context.size(1)});
     Tensors by_weights, by_biases;
@@ -238,12 +248,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
   m.def("elementwise(Tensor x, Tensor params, str map, float[] settings, bool by_row) -> (Tensor, Tensor)");
   m.def("elementwise_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor params, str map, float[] settings, bool by_row) "
         "-> (Tensor, Tensor)");
-  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] cuts, int block, str map, "
+  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] orders, str map, "
         "float[] settings) -> (Tensor, Tensor)");
-  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] cuts, int block, "
-        "str map, float[] settings) -> (Tensor, Tensor)");
+  m.def("coupling_kept_size(Tensor x, int[] outputs, int layers) -> int");
+  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] orders, "
+        "str map, float[] settings, bool reversed) -> (Tensor, Tensor)");
   m.def("coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, "
-        "Tensor? kept, int[] cuts, int block, str map, float[] settings, bool want_input, bool want_net) "
+        "Tensor? kept, int[] orders, str map, float[] settings, bool want_input, bool want_net) "
         "-> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 
@@ -251,6 +262,7 @@ STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {
   m.impl("elementwise", TORCH_BOX(&elementwise));
   m.impl("elementwise_backward", TORCH_BOX(&elementwise_backward));
   m.impl("coupling", TORCH_BOX(&coupling));
+  m.impl("coupling_kept_size", TORCH_BOX(&coupling_kept_size));
   m.impl("coupling_keep", TORCH_BOX(&coupling_keep));
   m.impl("coupling_backward", TORCH_BOX(&coupling_backward));
 }

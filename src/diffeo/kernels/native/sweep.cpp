@@ -111,7 +111,7 @@ template <class T> Cursor<T> at(const Walk<T>& walk, const Event& event, int64_t
 }
 
 // Where values are read and written, and the work on W entries of them.
-template <class T> struct Valuing {
+template <class T> struct Values {
   const Map<T>& map;
   const Event& event;
   Walk<T> x, given, to, logdet;
@@ -142,7 +142,7 @@ template <class T> struct Valuing {
 };
 
 // The same of gradients.
-template <class T> struct Pulling {
+template <class T> struct Vjp {
   const Map<T>& map;
   const Event& event;
   Walk<T> x, given, grad_y, grad_logdet, to, back;
@@ -154,7 +154,7 @@ template <class T> struct Pulling {
     const Vec<T> l = !by_row               ? at(grad_logdet, event, row, m, n, count).load()
                      : event.lanes_on_rows ? at(grad_logdet, event, row, 0, 0, count).load()
                                            : all<T>(grad_logdet.data[row * grad_logdet.s.b]);
-    const Vec<T> dx = map.pull(at(x, event, row, m, n, count).load(), params.data(), scratch.data(),
+    const Vec<T> dx = map.vjp(at(x, event, row, m, n, count).load(), params.data(), scratch.data(),
                                at(grad_y, event, row, m, n, count).load(), l, grad.data());
     at(to, event, row, m, n, count).store(dx);
     at(back, event, row, m, n, count).store(grad.data(), map.num_params);
@@ -164,20 +164,20 @@ template <class T> struct Pulling {
 
 template <class T>
 void sweep_values(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> params, Walk<T> to, Walk<T> logdet, bool by_row) {
-  sweep<T>(event, map.num_params, [&] { return Valuing<T>{map, event, x, params, to, logdet, by_row}; });
+  sweep<T>(event, map.num_params, [&] { return Values<T>{map, event, x, params, to, logdet, by_row}; });
 }
 
 template <class T>
-void sweep_pulls(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> params, Walk<T> grad_y, Walk<T> grad_logdet, Walk<T> to,
+void sweep_vjps(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> params, Walk<T> grad_y, Walk<T> grad_logdet, Walk<T> to,
                  Walk<T> back, bool by_row) {
-  sweep<T>(event, 2 * map.num_params, [&] { return Pulling<T>{map, event, x, params, grad_y, grad_logdet, to, back, by_row}; });
+  sweep<T>(event, 2 * map.num_params, [&] { return Vjp<T>{map, event, x, params, grad_y, grad_logdet, to, back, by_row}; });
 }
 
 using F = float;
 using D = double;
 template void sweep_values(const Map<F>&, const Event&, Walk<F>, Walk<F>, Walk<F>, Walk<F>, bool);
 template void sweep_values(const Map<D>&, const Event&, Walk<D>, Walk<D>, Walk<D>, Walk<D>, bool);
-template void sweep_pulls(const Map<F>&, const Event&, Walk<F>, Walk<F>, Walk<F>, Walk<F>, Walk<F>, Walk<F>, bool);
-template void sweep_pulls(const Map<D>&, const Event&, Walk<D>, Walk<D>, Walk<D>, Walk<D>, Walk<D>, Walk<D>, bool);
+template void sweep_vjps(const Map<F>&, const Event&, Walk<F>, Walk<F>, Walk<F>, Walk<F>, Walk<F>, Walk<F>, bool);
+template void sweep_vjps(const Map<D>&, const Event&, Walk<D>, Walk<D>, Walk<D>, Walk<D>, Walk<D>, Walk<D>, bool);
 
 }  // namespace diffeo

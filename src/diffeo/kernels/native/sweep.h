@@ -24,7 +24,7 @@ void sweep_values(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> para
 
 // The gradients by x (`to`) and by the parameters (`back`), from those by y and log-det.
 template <class T>
-void sweep_pulls(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> params, Walk<T> grad_y, Walk<T> grad_logdet, Walk<T> to,
+void sweep_vjps(const Map<T>& map, const Event& event, Walk<T> x, Walk<T> params, Walk<T> grad_y, Walk<T> grad_logdet, Walk<T> to,
                  Walk<T> back, bool by_row);
 
 }  // namespace diffeo

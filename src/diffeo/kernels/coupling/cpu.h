@@ -5,13 +5,15 @@
 // number of threads.
 #pragma once
 
-#include "map.h"
+#include "../native/map.h"
 #include "network.h"
+
+#include <bit>
 
 namespace diffeo {
 
 // The features (columns of vectors, channels of images) of an event: those that condition, then those that are transformed.
-using Cut = std::vector<int64_t>;
+using Order = std::vector<int64_t>;
 
 // A batch of events in memory: (B, D) or (B, C, H, W), with any strides.
 template <class T> struct Events {
@@ -38,15 +40,15 @@ struct Block {
 // One layer, on a block; what it works on is (features, positions).
 template <class T> struct Coupling {
   const Map<T>& map;
-  Cut cut;
+  Order order;
   Network<T> net;
   int64_t size_a, size_b;
 
   // Raises std::runtime_error where the layers do not fit together, or to x and context.
-  Coupling(const Map<T>& map, Cut cut, std::vector<Layer<T>> layers, int64_t features, int64_t context);
+  Coupling(const Map<T>& map, Order order, std::vector<Layer<T>> layers, int64_t features, int64_t context);
 
-  T* conditioning(const Matrix<T>& m, int64_t i) const { return m.data + cut[i] * m.row; }
-  T* transformed(const Matrix<T>& m, int64_t i) const { return m.data + cut[size_a + i] * m.row; }
+  T* conditioning(const Matrix<T>& m, int64_t i) const { return m.data + order[i] * m.row; }
+  T* transformed(const Matrix<T>& m, int64_t i) const { return m.data + order[size_a + i] * m.row; }
 
   // What the network reads: the conditioning part and the context.
   Matrix<T> input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const;
@@ -63,23 +65,49 @@ template <class T> struct Coupling {
   }
 };
 
+// How many events go in a block. Images are shared out evenly among a power of two of blocks, of 256 positions at least.
+inline int64_t block_size(const Grid& grid, int64_t events) {
+  if (!grid.image()) return 32;
+  const int64_t blocks = int64_t(1) << std::bit_width(static_cast<uint64_t>(events * grid.positions() / 256));
+  const int64_t used = std::max<int64_t>(1, std::min(blocks, events));
+  return std::max<int64_t>(1, (events + used - 1) / used);
+}
+
+// Where in memory lies what backward wants: of each layer, block by block, its input and what its network hands on; then the
+// result, block by block.
+struct Kept {
+  int64_t blocks, state;         // how many; the numbers of a block's events
+  std::vector<int64_t> outputs;  // the numbers that the network of each layer hands on, of a block
+
+  int64_t place(size_t layer, int64_t block) const {
+    int64_t place = block * slot(layer);
+    for (size_t i = 0; i < layer; ++i) place += blocks * slot(i);
+    return place;
+  }
+  int64_t size() const { return place(outputs.size(), blocks); }
+
+ private:
+  int64_t slot(size_t layer) const { return state + (layer < outputs.size() ? outputs[layer] : 0); }
+};
+
+// For `layers` coupling layers, whose networks have so many outputs in each of their layers, one network after the other.
+Kept kept_for(const Grid& grid, int64_t events, int64_t features, const std::vector<int64_t>& outputs, size_t layers);
+
 // Layers one after the other.
 template <class T> struct Couplings {
   const Map<T>& map;
   Grid grid;
   Events<T> x, context;
   std::vector<Coupling<T>> layers;
-  int64_t size, blocks;  // events of a block, and how many blocks
+  int64_t size;  // events of a block
+  Kept places;
   std::vector<T> mask;   // 1 at positions within an image and 0 between; empty for vectors
 
   Couplings(const Map<T>& map, const Grid& grid, const Events<T>& x, const Events<T>& context, const std::vector<Layer<T>>& linear,
-            const std::vector<Cut>& cuts, int64_t size);
+            const std::vector<Order>& orders);
 
-  // Numbers that backward wants: of each layer its input and what its network hands on, block by block, and the result.
-  int64_t kept_size() const { return place_of(layers.size(), blocks); }
-
-  // y and its log-dets; `kept` may be null.
-  void forward(const Events<T>& y, T* logdet, T* kept) const;
+  // y and its log-dets; `kept` may be null. If `reversed`, it is kept as the layers that lead back would keep it, in their order.
+  void forward(const Events<T>& y, T* logdet, T* kept, bool reversed) const;
   // The gradients. Those by weights and biases go to `by_layers`, which may be empty; without `want_input` nothing goes through
   // the first network to its input.
   void backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x, const Events<T>& grad_context,
@@ -88,14 +116,6 @@ template <class T> struct Couplings {
  private:
   Block block_of(int64_t number) const { return {grid, number * size, std::min(x.count, (number + 1) * size)}; }
   Layout whole() const { return {grid, size}; }
-  int64_t place_of(size_t layer, int64_t number) const {
-    auto slot = [&](size_t i) {
-      return whole().size(x.features) + (i < layers.size() ? layers[i].net.outputs_size(whole()) : 0);
-    };
-    int64_t place = number * slot(layer);
-    for (size_t i = 0; i < layer; ++i) place += blocks * slot(i);
-    return place;
-  }
 };
 
 }  // namespace diffeo

@@ -85,7 +85,7 @@ template <class T> struct Network {
       const Matrix<T> out = output(outputs, i, layout);
       const bool last = i + 1 == layers.size();
       layout.clear_margins(out);
-      product(out, layers[i].weight, in, {.bias = layers[i].bias, .bend = !last, .gate = last ? nullptr : mask},
+      product(out, layers[i].weight, in, {.bias = layers[i].bias, .relu = !last, .gate = last ? nullptr : mask},
               layers[i].shifts(grid.before));
       in = out;
     }

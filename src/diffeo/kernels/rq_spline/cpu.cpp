@@ -1,8 +1,8 @@
-// The rational-quadratic spline: ../rq_spline.py has the equations, and the same in PyTorch.
+// The rational-quadratic spline: reference.py has the equations, and the same in PyTorch.
 //
 // The bin of an entry is found by comparing and blending while knots are summed up, so lanes never branch. Backward
 // computes everything again from x and the parameters.
-#include "map.h"
+#include "../native/map.h"
 
 namespace diffeo {
 
@@ -29,7 +29,7 @@ template <class T> struct RQSpline final : Map<T> {
     V x0, y0, w, h;            // left knot, width, height
     V w_left, h_left, w_right, h_right;
     V raw0, raw1;              // the raw parameters of the derivatives at the two knots
-    V s, s_left, s_right, bend0, bend1, d0, d1;  // slopes; tanh of raw / bound; derivatives
+    V s, s_left, s_right, squash0, squash1, d0, d1;  // slopes; tanh of raw / bound; derivatives
     M first, last;
   };
 
@@ -82,9 +82,9 @@ template <class T> struct RQSpline final : Map<T> {
   void derivatives(Bin& b) const {
     b.s = b.h / b.w, b.s_left = b.h_left / b.w_left, b.s_right = b.h_right / b.w_right;
     if (edges == FREE) b.s_left = pick<T>(b.first, b.s, b.s_left), b.s_right = pick<T>(b.last, b.s, b.s_right);
-    b.bend0 = tanh<T>(b.raw0 / bound), b.bend1 = tanh<T>(b.raw1 / bound);
-    b.d0 = T(2) * b.s_left * b.s / (b.s_left + b.s) * exp<T>(b.bend0 * bound);
-    b.d1 = T(2) * b.s_right * b.s / (b.s_right + b.s) * exp<T>(b.bend1 * bound);
+    b.squash0 = tanh<T>(b.raw0 / bound), b.squash1 = tanh<T>(b.raw1 / bound);
+    b.d0 = T(2) * b.s_left * b.s / (b.s_left + b.s) * exp<T>(b.squash0 * bound);
+    b.d1 = T(2) * b.s_right * b.s / (b.s_right + b.s) * exp<T>(b.squash1 * bound);
     if (edges == UNIT) b.d0 = pick<T>(b.first, all<T>(1), b.d0), b.d1 = pick<T>(b.last, all<T>(1), b.d1);
   }
 
@@ -131,7 +131,7 @@ template <class T> struct RQSpline final : Map<T> {
             xi * xi * inv_p - two_q_den, r};
   }
 
-  V pull(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const override {
+  V vjp(V x, const V* p, V* scratch_, V grad_value, V grad_logdet, V* grad_p) const override {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     V *widths = scratch_, *heights = widths + bins, *g_w = heights + bins, *g_h = g_w + bins;
@@ -179,7 +179,7 @@ template <class T> struct RQSpline final : Map<T> {
       g_h[i] = pick<T>(b.number > i_, g_y, V{}) + pick<T>(is_here, here_h, V{}) + pick<T>(is_left, left_h, V{}) +
                pick<T>(is_right, right_h, V{});
     }
-    raw_gradients(b, g0 * (T(1) - b.bend0 * b.bend0), g1 * (T(1) - b.bend1 * b.bend1), grad_p + 2 * bins);
+    raw_gradients(b, g0 * (T(1) - b.squash0 * b.squash0), g1 * (T(1) - b.squash1 * b.squash1), grad_p + 2 * bins);
   }
 
   void raw_gradients(const Bin& b, V g0, V g1, V* out) const {
@@ -200,24 +200,24 @@ template <class T> struct RQSpline final : Map<T> {
 };
 
 // The derivative of the inverse's log-det by y, seen as a map of its own.
-template <class T> struct RQSplineBend final : Map<T> {
+template <class T> struct RQSplineLogdetGrad final : Map<T> {
   using V = Vec<T>;
 
   const RQSpline<T> spline;
 
-  explicit RQSplineBend(const Settings& s) : spline(s) { this->num_params = spline.num_params, this->scratch = spline.scratch; }
+  explicit RQSplineLogdetGrad(const Settings& s) : spline(s) { this->num_params = spline.num_params, this->scratch = spline.scratch; }
 
-  void value(V y, const V* p, V* scratch_, V& bend, V& l) const override {
+  void value(V y, const V* p, V* scratch_, V& grad, V& l) const override {
     const Mask<T> in = spline.inside(y);
     const V at = pick<T>(in, y, all<T>(T(0.5) * (spline.low + spline.high)));
     const auto bin = spline.find(at, p, scratch_, scratch_ + spline.bins);
     const auto d = spline.partials(bin, spline.place(bin, at));
-    bend = pick<T>(in, -d.l_x / d.slope, V{});
+    grad = pick<T>(in, -d.l_x / d.slope, V{});
     l = V{};
   }
 };
 
 static const Registered<RQSpline> registered("rq_spline");
-static const Registered<RQSplineBend> registered_bend("rq_spline_bend");
+static const Registered<RQSplineLogdetGrad> registered_logdet_grad("rq_spline_logdet_grad");
 
 }  // namespace diffeo

@@ -1,6 +1,6 @@
-#include "coupling.h"
+#include "cpu.h"
 
-#include "parallel.h"
+#include "../native/parallel.h"
 
 namespace diffeo {
 
@@ -31,14 +31,14 @@ template <class T> void add(T* to, const T* from, int64_t count) {
 }
 
 template <class T>
-Coupling<T>::Coupling(const Map<T>& map_, Cut cut_, std::vector<Layer<T>> layers, int64_t features, int64_t context)
-    : map(map_), cut(std::move(cut_)), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
+Coupling<T>::Coupling(const Map<T>& map_, Order order_, std::vector<Layer<T>> layers, int64_t features, int64_t context)
+    : map(map_), order(std::move(order_)), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
   size_a = net.inputs() - context;
   bool fits = size_a + size_b == features && size_b * map.num_params == net.outputs();
   for (size_t i = 1; i < net.layers.size(); ++i) fits = fits && net.layers[i].inputs() == net.layers[i - 1].outputs();
   if (!fits) throw std::runtime_error("diffeo: weights and biases do not fit together, or to x");
   std::vector<bool> seen(features);
-  for (const int64_t i : cut)
+  for (const int64_t i : order)
     if (i >= 0 && i < features) seen[i] = true;
   if (std::count(seen.begin(), seen.end(), true) != features) throw std::runtime_error("diffeo: each feature of x once");
 }
@@ -96,7 +96,7 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
     for (int64_t n = 0; n < size_b; ++n) {
       for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
       T* place = transformed(grad, n) + at;
-      store(place, map.pull(load(transformed(state, n) + at), params.data(), scratch.data(), load(place), by_logdet, by.data()));
+      store(place, map.vjp(load(transformed(state, n) + at), params.data(), scratch.data(), load(place), by_logdet, by.data()));
       for (int p = 0; p < map.num_params; ++p)
         store(&by_params(n * map.num_params + p, at), pick<T>(here > T(0), by[p], Vec<T>{}));
     }
@@ -112,20 +112,30 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
     diffeo::add(grad_context.data + i * grad_context.row, in.data + (size_a + i) * in.row, in.columns);
 }
 
+Kept kept_for(const Grid& grid, int64_t events, int64_t features, const std::vector<int64_t>& outputs, size_t layers) {
+  const int64_t size = block_size(grid, events);
+  const Layout layout(grid, size);
+  Kept kept{(events + size - 1) / size, layout.size(features), std::vector<int64_t>(layers)};
+  const size_t depth = layers ? outputs.size() / layers : 0;
+  for (size_t i = 0; i < depth * layers; ++i) kept.outputs[i / depth] += layout.size(outputs[i]);
+  return kept;
+}
+
 template <class T>
 Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& x_, const Events<T>& context_,
-                        const std::vector<Layer<T>>& linear, const std::vector<Cut>& cuts, int64_t size_)
-    : map(map_), grid(grid_), x(x_), context(context_), size(size_) {
-  const size_t depth = cuts.empty() ? 0 : linear.size() / cuts.size();
-  if (!depth || linear.size() != depth * cuts.size())
+                        const std::vector<Layer<T>>& linear, const std::vector<Order>& orders)
+    : map(map_), grid(grid_), x(x_), context(context_), size(block_size(grid, x.count)) {
+  const size_t depth = orders.empty() ? 0 : linear.size() / orders.size();
+  if (!depth || linear.size() != depth * orders.size())
     throw std::runtime_error("diffeo: equally many weights and biases a coupling layer");
   if (context.count != x.count) throw std::runtime_error("diffeo: a context for each event");
-  if (size < 1) throw std::runtime_error("diffeo: blocks of at least one event");
-  for (size_t i = 0; i < cuts.size(); ++i) {
+  std::vector<int64_t> outputs;
+  for (const Layer<T>& layer : linear) outputs.push_back(layer.outputs());
+  places = kept_for(grid, x.count, x.features, outputs, orders.size());
+  for (size_t i = 0; i < orders.size(); ++i) {
     std::vector<Layer<T>> own(linear.begin() + i * depth, linear.begin() + (i + 1) * depth);
-    layers.emplace_back(map, cuts[i], std::move(own), x.features, context.features);
+    layers.emplace_back(map, orders[i], std::move(own), x.features, context.features);
   }
-  blocks = (x.count + size - 1) / size;
   if (!grid.image()) return;
   mask.resize(whole().row);
   for (int64_t i = 0; i < size; ++i)
@@ -133,8 +143,9 @@ Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& 
       std::fill_n(mask.begin() + i * grid.positions() + y * (grid.width + 1), grid.width, T(1));
 }
 
-template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept) const {
-  const int64_t state_size = whole().size(x.features), context_size = whole().size(context.features);
+template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept, bool reversed) const {
+  const int64_t blocks = places.blocks, state_size = places.state, context_size = whole().size(context.features);
+  const size_t last = layers.size() - 1;
   const Memory<T> states(kept ? 0 : blocks * state_size), contexts(blocks * context_size);
   int64_t passing = 0, memory = 0;
   for (const Coupling<T>& layer : layers) {
@@ -146,13 +157,15 @@ template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* 
     for (size_t i = 0; i < layers.size(); ++i)  // layers outside: their weights then stay in the cache
       for (int64_t number = begin; number < end; ++number) {
         const Block block = block_of(number);
-        auto slot = [&](size_t layer) { return kept ? kept + place_of(layer, number) : states.get() + number * state_size; };
+        auto slot = [&](size_t i) {
+          return kept ? kept + places.place(reversed ? last + 1 - i : i, number) : states.get() + number * state_size;
+        };
         const Matrix<T> state = block.layout.at(slot(i), x.features), next = block.layout.at(slot(i + 1), x.features);
         const Matrix<T> given = block.layout.at(contexts.get() + number * context_size, context.features);
         if (i == 0) read(state, x, block), read(given, context, block);
         if (kept) block.layout.clear_margins(next), copy(next, state);
-        layers[i].forward(block, state, given, next, kept ? slot(i) + state_size : outputs, logdet + block.first,
-                          grid.image() ? mask.data() : nullptr, own);
+        T* made = kept ? kept + places.place(reversed ? last - i : i, number) + state_size : outputs;
+        layers[i].forward(block, state, given, next, made, logdet + block.first, grid.image() ? mask.data() : nullptr, own);
         if (i + 1 == layers.size()) write(y, next, block);
       }
   });
@@ -204,9 +217,9 @@ template <class T> struct Sums {
 template <class T>
 void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x,
                             const Events<T>& grad_context, const std::vector<Layer<T>>& by_layers, bool want_input) const {
+  const int64_t blocks = places.blocks, state_size = places.state, context_size = whole().size(context.features);
   const int64_t wanted = (x.count * grid.positions() + 255) / 256;  // groups: each has sums of its own to add up
   const int64_t groups = blocks < 2 ? 1 : std::clamp<int64_t>(wanted, 2, std::min<int64_t>(blocks, 16));
-  const int64_t state_size = whole().size(x.features), context_size = whole().size(context.features);
   const size_t depth = layers.front().net.layers.size();
   const Sums<T> sums(by_layers, groups);
   const Memory<T> grads(blocks * state_size), contexts(2 * blocks * context_size);
@@ -218,7 +231,7 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
     for (size_t i = layers.size(); i-- > 0;)
       for (int64_t number = begin_block; number < end_block; ++number) {
         const Block block = block_of(number);
-        T* slot = kept + place_of(i, number);
+        T* slot = kept + places.place(i, number);
         const Matrix<T> state = block.layout.at(slot, x.features);
         const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
         const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);

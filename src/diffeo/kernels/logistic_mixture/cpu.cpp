@@ -1,9 +1,9 @@
-// The mixture of logistics: ../logistic_mixture.py has the equations, and the same in PyTorch.
+// The mixture of logistics: reference.py has the equations, and the same in PyTorch.
 //
 // With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares
 // u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i),
 // Q = Σ k_i o_i σ_i, and all derivatives of both.
-#include "map.h"
+#include "../native/map.h"
 
 namespace diffeo {
 
@@ -22,7 +22,7 @@ template <class T> struct LogisticMixture final : Map<T> {
   }
 
   // Of each component: log π, μ, k, tanh of its raw width; and at a point: σ(z), σ(−z), u, o.
-  struct Mixture { V *log_pi, *mu, *k, *bend, *up, *down, *u, *o; };
+  struct Mixture { V *log_pi, *mu, *k, *squash, *up, *down, *u, *o; };
   struct Curve { V g, p, q; };  // G, P, Q
 
   static V soft(V x, T bound) { return tanh<T>(x / bound) * bound; }
@@ -38,8 +38,8 @@ template <class T> struct LogisticMixture final : Map<T> {
     for (int i = 0; i < n; ++i) {
       m.log_pi[i] = logits[i] - all_of;
       m.mu[i] = logits[n + i];
-      m.bend[i] = tanh<T>(widths[i] / log_width);
-      m.k[i] = exp<T>(-m.bend[i] * log_width);
+      m.squash[i] = tanh<T>(widths[i] / log_width);
+      m.k[i] = exp<T>(-m.squash[i] * log_width);
     }
     return m;
   }
@@ -118,9 +118,9 @@ template <class T> struct LogisticMixture final : Map<T> {
     }
   }
 
-  V pull(V at, const V* p, V* own, V grad_value, V grad_logdet, V* grad_p) const override {
+  V vjp(V at, const V* p, V* own, V grad_value, V grad_logdet, V* grad_p) const override {
     const int n = components;
-    const V bend = tanh<T>(p[0] / log_scale), scale = bend * log_scale, grow = exp<T>(scale);
+    const V squash = tanh<T>(p[0] / log_scale), scale = squash * log_scale, grow = exp<T>(scale);
     const Mixture m = unpack(p, own);
     const V x = inverse ? solve((at - p[1]) * exp<T>(-scale), m) : at;
     const Curve c = curve(x, m);
@@ -133,7 +133,7 @@ template <class T> struct LogisticMixture final : Map<T> {
       grad_in = (g_y - g_l * l_x) / whole;
       g_y = -grad_in, g_l = -g_l;
     }
-    grad_p[0] = (g_y * grow * height(x, c) + g_l) * (T(1) - bend * bend);
+    grad_p[0] = (g_y * grow * height(x, c) + g_l) * (T(1) - squash * squash);
     grad_p[1] = g_y;
     const V by_g = g_y * grow * rest, by_slope = g_l * rest / d;  // gradients by G and by its slope
     V total{};
@@ -145,7 +145,7 @@ template <class T> struct LogisticMixture final : Map<T> {
       const V z = (x - m.mu[i]) * m.k[i];
       total += grad_p[2 + i] = by_pi;
       grad_p[2 + n + i] = -by_z * m.k[i];
-      grad_p[2 + 2 * n + i] = -(by_z * z + by_slope * here * m.k[i]) * (T(1) - m.bend[i] * m.bend[i]);
+      grad_p[2 + 2 * n + i] = -(by_z * z + by_slope * here * m.k[i]) * (T(1) - m.squash[i] * m.squash[i]);
     }
     for (int i = 0; i < n; ++i) grad_p[2 + i] -= exp<T>(m.log_pi[i]) * total;
     return grad_in;

@@ -5,7 +5,7 @@
 // this reaches 250.
 #pragma once
 
-#include "lanes.h"
+#include "../native/lanes.h"
 
 namespace diffeo {
 
@@ -28,7 +28,7 @@ template <class T> struct Matrix {
 template <class T> struct Ends {
   const T* bias = nullptr;  // of each row
   bool add = false;         // to what is there
-  bool bend = false;
+  bool relu = false;
   const T* gate = nullptr;
   int64_t gate_row = 0;  // from one row of it to the next; none where it is the same for all
 };
@@ -74,7 +74,7 @@ void product_tile(const Matrix<T>& out, const Matrix<T>& a, const Matrix<T>& b, 
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < C; ++j) {
-      if (ends.bend) sum[i][j] = at_least<T>(sum[i][j], Vec<T>{});
+      if (ends.relu) sum[i][j] = at_least<T>(sum[i][j], Vec<T>{});
       if (ends.gate) {
         const Vec<T> gate = load(ends.gate + (i0 + i) * ends.gate_row + j0 + j * W, lanes(j));
         sum[i][j] = pick<T>(gate <= T(0), Vec<T>{}, sum[i][j]);

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..core.numerics import soft_clamp
-from ..core.tracing import traced
-from .fused import Kernel, Pair
+from ...core.numerics import soft_clamp
+from ...core.tracing import traced
+from ..elementwise import Pair
 
 __all__ = ["MixtureShape", "logistic_mixture"]
 
@@ -40,20 +40,13 @@ class MixtureShape:
     floor: float
 
 
-def logistic_mixture(shape: MixtureShape, inverse: bool = False) -> Kernel:
-    """y = exp(a) [(1 − ε) G(x) + ε x] + t with params (a, t, logits of π, μ, s), or its inverse,
-    and the log-derivative.
-    """
-
-    def twin(x: Tensor, params: Tensor) -> Pair:
-        if traced():
-            # these differentiate the formulas by themselves
-            return _Curve(shape, params).evaluate(x, inverse)
-        y, logdet = _LogisticMixture.apply(x, params, shape, inverse)  # type: ignore[no-untyped-call]
-        return y, logdet
-
-    settings = (shape.components, shape.log_scale, shape.log_width, shape.floor, inverse)
-    return Kernel("logistic_mixture", settings, twin)
+def logistic_mixture(x: Tensor, params: Tensor, shape: MixtureShape, inverse: bool) -> Pair:
+    """x (*S), params (*S, P) -> value and log-derivative (*S)."""
+    if traced():
+        # these differentiate the formulas by themselves
+        return _Curve(shape, params).evaluate(x, inverse)
+    y, logdet = _LogisticMixture.apply(x, params, shape, inverse)  # type: ignore[no-untyped-call]
+    return y, logdet
 
 
 class _LogisticMixture(torch.autograd.Function):
@@ -69,10 +62,10 @@ class _LogisticMixture(torch.autograd.Function):
         given, params, *solved = ctx.saved_tensors
         curve = _Curve(ctx.shape, params)
         if not solved:
-            return *curve.pull(given, grads[0], grads[1]), None, None
+            return *curve.vjp(given, grads[0], grads[1]), None, None
         # A second derivative needs the root as a function of y and the parameters.
         root = curve.root(given) if torch.is_grad_enabled() else solved[0]
-        return *curve.pull(root, grads[0], grads[1], inverse=True), None, None
+        return *curve.vjp(root, grads[0], grads[1], inverse=True), None, None
 
 
 class _Curve:
@@ -108,7 +101,7 @@ class _Curve:
             x = x + (gap - gap.detach()) / slope
         return x
 
-    def pull(self, x: Tensor, grad_y: Tensor, grad_l: Tensor, inverse: bool = False) -> Pair:
+    def vjp(self, x: Tensor, grad_y: Tensor, grad_l: Tensor, inverse: bool = False) -> Pair:
         """From gradients by y and l = log dy/dx (of the inverse: by x and −l) those by x (by y) and
         by the parameters.
         """

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.tracing import traced
+from ...core.tracing import traced
 
-__all__ = ["SplineShape", "rq_spline", "rq_spline_bend"]
+__all__ = ["SplineShape", "rq_spline", "rq_spline_inverse_and_logdet_grad"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,15 @@ def rq_spline(
     return value.view(x.shape), logdet.view(x.shape)
 
 
-def rq_spline_bend(y: Tensor, params: Tensor, shape: SplineShape) -> tuple[Tensor, Tensor, Tensor]:
+def rq_spline_inverse_and_logdet_grad(
+    y: Tensor, params: Tensor, shape: SplineShape
+) -> tuple[Tensor, Tensor, Tensor]:
     """The inverse of y (*S), its log-derivative, and the derivative of that by y, which carries no
     gradient.
     """
     found = _RQSpline.apply(y.reshape(-1), params.reshape(-1, params.shape[-1]), shape, True, True)  # type: ignore[no-untyped-call]
-    value, logdet, bend = (part.view(y.shape) for part in found)
-    return value, logdet, bend
+    value, logdet, grad = (part.view(y.shape) for part in found)
+    return value, logdet, grad
 
 
 def _solve(
@@ -82,21 +84,26 @@ def _solve(
 class _RQSpline(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, params: Tensor, shape: SplineShape, inverse: bool, bend: bool = False
+        ctx: Any,
+        x: Tensor,
+        params: Tensor,
+        shape: SplineShape,
+        inverse: bool,
+        logdet_grad: bool = False,
     ) -> tuple[Tensor, ...]:
         value, logdet, ctx.bin = _solve(x, params, shape, inverse)
         ctx.shape, ctx.part = shape, None
         # Both directions are differentiated at the data side: the inverse by the implicit function
         # theorem.
         ctx.save_for_backward(x, params, *((value,) if inverse else ()))
-        if not bend:
+        if not logdet_grad:
             return value, logdet
         inside = _inside(x, shape)
         # backward uses them again
         ctx.part = ctx.bin.partials(torch.where(inside, value, 0.5 * (shape.low + shape.high)))
-        bent = torch.where(inside, -ctx.part.l_x / ctx.part.slope, 0.0)
-        ctx.mark_non_differentiable(bent)
-        return value, logdet, bent
+        grad = torch.where(inside, -ctx.part.l_x / ctx.part.slope, 0.0)
+        ctx.mark_non_differentiable(grad)
+        return value, logdet, grad
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

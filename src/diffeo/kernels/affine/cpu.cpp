@@ -1,5 +1,5 @@
-// y = x exp(s) + t with s = b tanh(a / b): ../affine.py.
-#include "map.h"
+// y = x exp(s) + t with s = b tanh(a / b): reference.py has the same in PyTorch.
+#include "../native/map.h"
 
 namespace diffeo {
 
@@ -17,9 +17,9 @@ template <class T> struct Affine final : Map<T> {
     y = inverse ? (x - p[1]) * exp<T>(l) : x * exp<T>(l) + p[1];
   }
 
-  V pull(V x, const V* p, V*, V grad_y, V grad_l, V* grad_p) const override {
-    const V bend = tanh<T>(p[0] / bound), s = bend * bound, g = grad_y * exp<T>(inverse ? -s : s);
-    grad_p[0] = (inverse ? g * (p[1] - x) - grad_l : g * x + grad_l) * (T(1) - bend * bend);
+  V vjp(V x, const V* p, V*, V grad_y, V grad_l, V* grad_p) const override {
+    const V squash = tanh<T>(p[0] / bound), s = squash * bound, g = grad_y * exp<T>(inverse ? -s : s);
+    grad_p[0] = (inverse ? g * (p[1] - x) - grad_l : g * x + grad_l) * (T(1) - squash * squash);
     grad_p[1] = inverse ? -g : grad_y;
     return g;
   }

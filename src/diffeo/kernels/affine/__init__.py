@@ -1,0 +1,5 @@
+"""Scale and shift."""
+
+from .op import affine
+
+__all__ = ["affine"]

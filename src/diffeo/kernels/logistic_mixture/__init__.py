@@ -1,0 +1,5 @@
+"""The mixture of logistics."""
+
+from .op import MixtureShape, logistic_mixture
+
+__all__ = ["MixtureShape", "logistic_mixture"]
