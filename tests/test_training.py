@@ -366,7 +366,7 @@ def run_poisoned(bad: dict[int, float], steps: int = 150) -> Trainer:
     config = TrainConfig(
         steps=steps, minutes=None, lr=0.2, eval_every=10, patience=None, warmup=1, ema=0.9
     )
-    batches = ArrayBatches([data], torch.arange(64), 8, 0)
+    batches = ArrayBatches([data], torch.arange(64), batch_size=8, seed=0)
     trainer = Trainer(objective=Poisoned(bad), batches=batches, config=config, valid=[data])
     trainer.run()
     return trainer
@@ -529,16 +529,21 @@ def test_arrays_frames_and_streams_are_data(tmp_path: Path) -> None:
 
 def test_epochs_are_permutations_and_functions_of_the_seed() -> None:
     data = torch.arange(20.0)[:, None]
-    batches = ArrayBatches([data], torch.arange(20), 5, seed=3)
+    batches = ArrayBatches([data], torch.arange(20), batch_size=5, seed=3)
     epoch = torch.cat([batches.batch(step)[0] for step in range(4, 8)]).flatten()
     assert sorted(epoch.tolist()) == data.flatten().tolist()
     assert torch.equal(
-        ArrayBatches([data], torch.arange(20), 5, seed=3).batch(6)[0], batches.batch(6)[0]
+        ArrayBatches([data], torch.arange(20), batch_size=5, seed=3).batch(6)[0],
+        batches.batch(6)[0],
     )
     assert not torch.equal(batches.batch(0)[0], batches.batch(4)[0])
-    parts = [ArrayBatches([data], torch.arange(20), 4, 3, (rank, 2)).batch(1)[0] for rank in (0, 1)]
+    halves = [
+        ArrayBatches([data], torch.arange(20), batch_size=4, seed=3, share=(rank, 2))
+        for rank in (0, 1)
+    ]
+    parts = [half.batch(1)[0] for half in halves]
     assert set(torch.cat(parts).flatten().tolist()) == set(
-        ArrayBatches([data], torch.arange(20), 4, 3).batch(1)[0].flatten().tolist()
+        ArrayBatches([data], torch.arange(20), batch_size=4, seed=3).batch(1)[0].flatten().tolist()
     )
 
 

@@ -122,7 +122,7 @@ def random_state() -> RandomState:
 
 
 def set_random_state(state: RandomState) -> None:
-    """Put back what `random_state` found."""
+    """Restore what `random_state` returned."""
     for generator, numbers in state:
         generator.set_state(numbers)
 
@@ -130,7 +130,8 @@ def set_random_state(state: RandomState) -> None:
 def _renew() -> None:
     """A forked process has one thread; whichever had the lock is not in it."""
     global _lock, _turn
-    _lock, _turn = threading.RLock(), None
+    _lock = threading.RLock()
+    _turn = None
 
 
 if hasattr(os, "register_at_fork"):

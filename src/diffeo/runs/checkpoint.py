@@ -20,13 +20,15 @@ from ..core.wording import argument
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
 KEEP = 2
-TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+TENSORS = "state.safetensors"
+STATE = "state.json"
+MANIFEST = "manifest.json"
 
 S = TypeVar("S")
 
 
 def write_checkpoint(
-    folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
+    folder: Path, *, step: int, tensors: dict[str, Tensor], state: dict[str, Any]
 ) -> None:
     """Write checkpoint `step-N` under `folder`: into a temporary folder, fsync, rename, fsync; then
     drop old ones.

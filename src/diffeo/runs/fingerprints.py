@@ -21,7 +21,8 @@ def fingerprint(x: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]
     """Row count and one hash per column of a table (at most 4,096 of them); beyond, and for images,
     one for all.
     """
-    x, width = x.detach(), prod(x.shape[1:])
+    x = x.detach()
+    width = prod(x.shape[1:])
     if width > 4096 or x.dim() > 2:
         return {"rows": len(x), "columns": {"all": _hash(x)}}
     flat = x.cpu().reshape(len(x), width)
@@ -33,16 +34,18 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """In words, the first thing in which two fingerprints differ; None when they are the same."""
     if old["rows"] != new["rows"]:
         return f"{new['rows']} rows instead of {old['rows']}"
-    before, now = old["columns"], new["columns"]
-    if list(before) != list(now):
-        gone, come = [c for c in before if c not in now], [c for c in now if c not in before]
-        return (
-            f"columns changed (gone: {gone or 'none'}, new: {come or 'none'})"
-            if gone or come
-            else "columns reordered"
-        )
-    changed = [name for name in before if before[name] != now[name]]
+    if list(old["columns"]) != list(new["columns"]):
+        return _other_columns(list(old["columns"]), list(new["columns"]))
+    changed = [name for name, digest in old["columns"].items() if new["columns"][name] != digest]
     return f"other values in column {', '.join(map(repr, changed[:5]))}" if changed else None
+
+
+def _other_columns(old: list[str], new: list[str]) -> str:
+    gone = [name for name in old if name not in new]
+    added = [name for name in new if name not in old]
+    if not gone and not added:
+        return "columns reordered"
+    return f"columns changed (gone: {gone or 'none'}, new: {added or 'none'})"
 
 
 def _hash(rows: Tensor) -> str:

@@ -43,7 +43,7 @@ def begin_run(
     recipe: Any,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write the manifest of a new run, or make sure that a resumed one agrees with its own.
+    """Write the manifest of a new run, or make sure that a resumed one agrees with it.
 
     `data` are fingerprints by name, `recipe` says what is trained; both and `settings` are
     JSON-able. Checkpoints of an earlier run in the folder are removed. Raises `CheckpointError`
@@ -109,7 +109,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         elif changed := difference(before["data"][what], now["data"][what]):
             yield f"the {what} have changed: {changed}"
     for key in ("recipe", "settings"):
-        old, new = _flat(before[key]), _flat(now[key])
+        old = _flat(before[key])
+        new = _flat(now[key])
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
                 mend = f"give the same settings, or start again without {argument('resume', True)}"

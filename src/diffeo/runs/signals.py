@@ -34,7 +34,8 @@ class StopRequest:
         """
         now = time.monotonic()
         if self.signum is None:
-            self.signum, self.at = signum, now
+            self.signum = signum
+            self.at = now
         elif signum == signal.SIGINT and now - self.at > SAME:
             raise KeyboardInterrupt
 
@@ -47,7 +48,7 @@ def stop_on_signals(send_again: bool = True) -> Iterator[StopRequest]:
     """Inside, SIGINT, SIGTERM and SIGHUP are noted; afterwards the one noted is sent again to the
     handlers from before.
 
-    So a process that has no handlers of its own saves and then ends by the signal (SIGINT raises
+    So a process without handlers saves and then ends by the signal (SIGINT raises
     KeyboardInterrupt), and handlers of a user's get it once all is saved. With `send_again=False`
     nothing follows: the caller looks at `signum`. More signals within two seconds are the same
     request, also SIGTERM and SIGHUP later; a SIGINT after that stops without saving. Ignored

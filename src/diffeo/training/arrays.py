@@ -41,12 +41,13 @@ def as_rows(x: Any, context: Any) -> Rows | None:
     """
     if _is_table(x):
         x = read_table(x)
-    own = None if context is None else as_tensor(context, "context")
+    contexts = None if context is None else as_tensor(context, "context")
     if isinstance(x, Table):
-        own = own if own is not None or x.context is None else torch.from_numpy(x.context)
-        return Rows(torch.from_numpy(x.values), own, list(x.schema.names))
+        if contexts is None and x.context is not None:
+            contexts = torch.from_numpy(x.context)
+        return Rows(torch.from_numpy(x.values), contexts, list(x.schema.names))
     if isinstance(x, (Tensor, np.ndarray)) or _is_nested_cells(x) or _is_array(x):
-        return Rows(as_tensor(x), own, None)
+        return Rows(as_tensor(x), contexts, None)
     if isinstance(x, Iterator) or not hasattr(x, "__iter__"):
         raise DataError(
             "data must be an array, tensor, table, path, or an iterable of batches that can be"
@@ -74,7 +75,7 @@ def _is_table(x: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """True for what becomes an array of its own accord (xarray, JAX), and for sparse matrices,
+    """True for what makes an array of itself (xarray, JAX), and for sparse matrices,
     which are refused by name.
     """
     return hasattr(x, "__array__") or hasattr(x, "toarray")

@@ -14,7 +14,7 @@ from .stepping import part_of
 __all__ = ["Checkpoint"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """The state, what a step changes (`current`), the best weights, and what a roll-back restores
     (`good`; None where that is `current`).
@@ -34,9 +34,9 @@ class Checkpoint:
         finished = None if self.state.finished == "signal" else self.state.finished
         write_checkpoint(
             folder / "checkpoints",
-            self.state.step,
-            tensors,
-            asdict(self.state) | {"finished": finished},
+            step=self.state.step,
+            tensors=tensors,
+            state=asdict(self.state) | {"finished": finished},
         )
 
     @classmethod
@@ -47,5 +47,10 @@ class Checkpoint:
             return None
         tensors, state, notes = stored
         current = {n: t for n, t in tensors.items() if not n.startswith(("best.", "good."))}
-        good = part_of(tensors, "good") or None
-        return cls(state, current, part_of(tensors, "best"), good), notes
+        checkpoint = cls(
+            state=state,
+            current=current,
+            best=part_of(tensors, "best"),
+            good=part_of(tensors, "good") or None,
+        )
+        return checkpoint, notes

@@ -107,7 +107,11 @@ class Dataset:
             assert self.stream is not None
             return StreamBatches(self.stream, self.place, seed)
         return ArrayBatches(
-            self.train, self.train_index, size, seed, (processes.rank, processes.size)
+            self.train,
+            self.train_index,
+            batch_size=size,
+            seed=seed,
+            share=(processes.rank, processes.size),
         )
 
     def prints(self) -> dict[str, Any]:

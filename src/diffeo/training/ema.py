@@ -17,7 +17,8 @@ class Average:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay, self.count = decay, 0
+        self.decay = decay
+        self.count = 0
         self.live = [p for p in module.parameters() if p.requires_grad]
         self.mean = [p.detach().clone() for p in self.live]
 
@@ -29,13 +30,13 @@ class Average:
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
-        """Inside, the module has the averaged weights; outside, its own."""
-        own = [p.detach().clone() for p in self.live]
+        """Inside, the module has the averaged weights; afterwards those that it had."""
+        current = [p.detach().clone() for p in self.live]
         self._put(self.mean)
         try:
             yield
         finally:
-            self._put(own)
+            self._put(current)
 
     @torch.no_grad()
     def _put(self, values: list[Tensor]) -> None:

@@ -51,12 +51,15 @@ def log_probs(
     """
     if importance < 1:
         raise ConfigError(f"importance must be at least 1 sample, got {importance}")
-    x, context = as_tensor(x), None if context is None else as_tensor(context, "context")
+    x = as_tensor(x)
+    context = None if context is None else as_tensor(context, "context")
     flow.eval()
-    parts, seeded = [], seeder(flow)
-    for i, (rows, own) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
+    seeded = seeder(flow)
+    repeats = 1 if flow.exact else importance
+    parts = []
+    for i, (rows, contexts) in enumerate(passes(x, context, rows_per_pass(flow.event_shape))):
         with seeded(mix(seed, i)):
-            draws = [flow.log_prob(rows, own).cpu() for _ in range(1 if flow.exact else importance)]
+            draws = [flow.log_prob(rows, contexts).cpu() for _ in range(repeats)]
         parts.append(
             draws[0]
             if len(draws) == 1
@@ -77,7 +80,8 @@ def evaluate(
     >>> diffeo.training.evaluate(diffeo.models.nsf((1,)), torch.zeros(4, 1)).nll
     0.9189385175704956
     """
-    x, context = as_tensor(x), None if context is None else as_tensor(context, "context")
+    x = as_tensor(x)
+    context = None if context is None else as_tensor(context, "context")
     if len(x) == 0:
         raise DataError("no rows to evaluate")
     values = log_probs(flow, x, context, importance=importance, seed=seed).double()

@@ -46,7 +46,7 @@ def note_skip(state: State) -> bool:
 
 
 def blame(
-    losses: Tensor, batch: Sequence[Tensor], rows: Sequence[int], names: Sequence[str] | None
+    losses: Tensor, batch: Sequence[Tensor], *, rows: Sequence[int], names: Sequence[str] | None
 ) -> str:
     """Words for the rows whose loss is not finite, and the column that stands out most in each."""
     x = batch[0].flatten(1).double()

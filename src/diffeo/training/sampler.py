@@ -38,15 +38,19 @@ class ArrayBatches:
         self,
         arrays: Sequence[Tensor],
         row_numbers: Tensor,
+        *,
         batch_size: int,
         seed: int,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.arrays, self.row_numbers, self.seed = arrays, row_numbers, seed
+        self.arrays = arrays
+        self.row_numbers = row_numbers
+        self.seed = seed
         self.size = min(batch_size, len(arrays[0]))
         self.steps_per_epoch: int | None = len(arrays[0]) // self.size
         self.share = share
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.long)
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
         index = self._index(step).to(self.arrays[0].device)
@@ -59,10 +63,8 @@ class ArrayBatches:
         epoch, k = divmod(step, self.steps_per_epoch or 1)
         if epoch != self._epoch:
             generator = generator_for(self.seed, Stream.BATCHES, epoch)
-            self._epoch, self._order = (
-                epoch,
-                torch.randperm(len(self.arrays[0]), generator=generator),
-            )
+            self._epoch = epoch
+            self._order = torch.randperm(len(self.arrays[0]), generator=generator)
         rank, ranks = self.share
         return self._order[k * self.size + rank : (k + 1) * self.size : ranks]
 
@@ -76,20 +78,26 @@ class StreamBatches:
     """
 
     def __init__(self, source: Iterable[Any], device: torch.device, seed: int = 0) -> None:
-        self.source, self.device, self.seed = source, device, seed
+        self.source = source
+        self.device = device
+        self.seed = seed
         self.steps_per_epoch: int | None = None
-        self._next, self._passes = 0, 0
-        self._iterator: Iterator[Any] = iter(())
+        self._rewind()
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
         if step < self._next:
-            self._next, self._passes, self._iterator = 0, 0, iter(())
+            self._rewind()
         while self._next < step:  # resume: pass over what was seen before
             self._take()
         return tuple(t.to(self.device) for t in self._take())
 
     def rows(self, step: int) -> Sequence[int]:
         return range(10**9)  # a stream has no row numbers: count within the batch
+
+    def _rewind(self) -> None:
+        self._next = 0
+        self._passes = 0
+        self._iterator: Iterator[Any] = iter(())
 
     def _take(self) -> tuple[Tensor, ...]:
         self._next += 1
@@ -110,7 +118,8 @@ class StreamBatches:
         """The next of this pass, or the first of another; None when there is none."""
         with seeded(seed):
             if again:
-                self._passes, self._iterator = self._passes + 1, iter(self.source)
+                self._passes += 1
+                self._iterator = iter(self.source)
             return next(self._iterator, None)
 
 

@@ -10,7 +10,7 @@ import pydantic
 __all__ = ["State"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """Counters and figures of a run, JSON-able; with the tensors of a checkpoint all of it."""
 

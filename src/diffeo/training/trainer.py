@@ -118,7 +118,8 @@ class Trainer:
         self.stepper.load(self.good)
         self._write(event="rollback", to=state.good_step, lr_scale=state.lr_scale)
         if state.rollbacks >= ROLLBACKS:
-            reason = blame(losses.detach(), batch, self.batches.rows(state.step), self.names)
+            rows = self.batches.rows(state.step)
+            reason = blame(losses.detach(), batch, rows=rows, names=self.names)
             self._load_best()
             raise TrainingError(
                 f"training stopped at step {state.step}: loss or gradient not finite after"
@@ -219,7 +220,10 @@ class Trainer:
         state.average_count = self.stepper.average.count
         state.lines = len(self.metrics.history)
         good = None if state.good_step == state.step else self.good
-        Checkpoint(state, self.stepper.tensors(), self.best, good).write(self.folder)
+        checkpoint = Checkpoint(
+            state=state, current=self.stepper.tensors(), best=self.best, good=good
+        )
+        checkpoint.write(self.folder)
 
     def _restore(self) -> bool:
         """Go on from the newest checkpoint; False where there is none."""

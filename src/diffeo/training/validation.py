@@ -56,4 +56,4 @@ class Validator:
         """Words for the rows whose loss is not finite."""
         with self.seeded(self.seed):
             losses = self.objective(*self.rows)
-        return blame(losses, self.rows, range(len(self.rows[0])), names)
+        return blame(losses, self.rows, rows=range(len(self.rows[0])), names=names)
