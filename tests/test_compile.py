@@ -23,7 +23,13 @@ FLOWS = {
     "glow": lambda: diffeo.models.glow((3, 8, 8), size="tiny"),
     "flowpp": lambda: diffeo.models.flowpp((1, 8, 8), size="tiny", blocks=1, width=8, noise=1),
 }
-flows = pytest.mark.parametrize("build", FLOWS.values(), ids=FLOWS)
+flows = pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(build, id=name, marks=pytest.mark.kernels if name in ("nsf", "glow") else ())
+        for name, build in FLOWS.items()
+    ],
+)
 BATCHES = (7, 64, 1)
 
 

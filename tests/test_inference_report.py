@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import diffeo
@@ -76,6 +77,18 @@ class Seen(HTMLParser):
 
     def __getitem__(self, title: str) -> str:
         return self.sections[title]
+
+
+@pytest.fixture(autouse=True)
+def _no_ink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made but not drawn, which takes most of a page's time, unless a test asks."""
+    if "ink" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", lambda self, buffer, **_: buffer.write(b"a picture"))
+
+
+@pytest.fixture
+def ink() -> None:
+    """Ask for it to have pictures drawn."""
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -276,6 +289,7 @@ def test_a_small_spread_around_a_large_number_keeps_its_digits(tmp_path: Path) -
     assert f"|{q95:.14g}|" in text
 
 
+@pytest.mark.usefixtures("ink")
 def test_names_from_the_user_are_escaped_and_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
     hostile = "<script>alert('1')</script>"
     names = {hostile: "positive", "$\\frac{$": (), "a&b \"q\" 'r'": (2,)}
@@ -307,6 +321,7 @@ def test_the_python_lines_run(tmp_path: Path) -> None:
     assert name in scope["draws"]
 
 
+@pytest.mark.usefixtures("ink")
 def test_the_same_posterior_gives_the_same_page(tmp_path: Path) -> None:
     p = given(3)
     assert page_of(tmp_path, p) == page_of(tmp_path, p)
@@ -315,6 +330,7 @@ def test_the_same_posterior_gives_the_same_page(tmp_path: Path) -> None:
 # Awkward posteriors
 
 
+@pytest.mark.usefixtures("ink")
 def test_one_dimension(tmp_path: Path) -> None:
     found = seen(tmp_path, given({"only": ()}))
     assert len(found.sources) == 3
@@ -339,6 +355,7 @@ def test_entries_that_do_not_vary_are_named_and_not_drawn(
     assert len(found.sources) == 2
 
 
+@pytest.mark.usefixtures("ink")
 def test_weights_that_are_all_equal(tmp_path: Path) -> None:
     found = seen(tmp_path, given(2, torch.full((1000,), 3.0)))
     assert "The draws can be trusted" in found["Can the draws be trusted?"]
@@ -346,6 +363,7 @@ def test_weights_that_are_all_equal(tmp_path: Path) -> None:
     assert "100.00%" in found["Can the draws be trusted?"]
 
 
+@pytest.mark.usefixtures("ink")
 def test_one_draw_with_all_the_weight(tmp_path: Path) -> None:
     log_w = torch.full((1000,), -math.inf)
     log_w[3] = 0.0
@@ -357,6 +375,7 @@ def test_one_draw_with_all_the_weight(tmp_path: Path) -> None:
     assert "Only 2 weights differ" in seen(tmp_path, given(2, log_w))["Weights"]
 
 
+@pytest.mark.usefixtures("ink")
 def test_an_infinite_elbo(tmp_path: Path) -> None:
     log_w = 0.1 * noise(1000)
     log_w[::2] = -math.inf
@@ -559,6 +578,7 @@ def test_the_worst_entry_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert table.index("|b|") < min(table.index("|a|"), table.index("|c|"))
 
 
+@pytest.mark.usefixtures("ink")
 @pytest.mark.parametrize("shape", [(1, 3, 1), (2, 10, 1), (4, 50, 2)])
 def test_few_chains_short_ones_and_stuck_ones(shape: tuple[int, ...], tmp_path: Path) -> None:
     for samples in (noise(*shape), torch.zeros(shape)):
@@ -621,6 +641,7 @@ def _two(x: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ink")
 @pytest.mark.parametrize(
     ("density", "effort", "trusted"),
     [
@@ -633,7 +654,7 @@ def _two(x: Tensor) -> Tensor:
 def test_what_infer_makes_can_be_reported(
     density: Callable[[Tensor], Tensor], effort: Any, trusted: bool | None, tmp_path: Path
 ) -> None:
-    p = diffeo.infer(density, 2, effort=effort, steps=20, samples=1000)
+    p = diffeo.infer(density, 2, effort=effort, steps=20, samples=1000, layers=2, hidden=(16,))
     found = seen(tmp_path, p)
     assert trusted is None or p.trusted is trusted
     assert ("NOT to be trusted" in found["Can the draws be trusted?"]) is not p.trusted

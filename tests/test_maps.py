@@ -32,6 +32,7 @@ SPLINES += [LinearSpline(), LinearSpline(bins=2), LinearSpline(bins=30, low=0.0,
 SPLINES += [QuadraticSpline(), QuadraticSpline(bins=3), QuadraticSpline(bins=30, low=0.0, high=1.0)]
 SPLINES += [CubicSpline(), CubicSpline(bins=2), CubicSpline(bins=30, low=0.0, high=1.0)]
 every = pytest.mark.parametrize("name", list(MAPS))
+pytestmark = pytest.mark.kernels
 
 
 def params(

@@ -120,22 +120,28 @@ diffeo.fit(
 """
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run of CHILD, had nothing stopped it."""
+    out = tmp_path_factory.mktemp("whole")
+    diffeo.fit(small(), rows(), steps=60, out=out, eval_every=10, checkpoint_seconds=0.0)
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [3, 14, 27])
-def test_kill_9_inside_the_save_window_then_resume(tmp_path: Path, kill_at: int) -> None:
-    script = tmp_path / "child.py"
+def test_kill_9_inside_the_save_window_then_resume(
+    tmp_path: Path, kill_at: int, whole: Path
+) -> None:
+    script, out = tmp_path / "child.py", tmp_path / "out"
     script.write_text(textwrap.dedent(CHILD.format(tests=str(Path(__file__).parent))))
-    run = [sys.executable, str(script), str(tmp_path / "out")]
-    assert subprocess.run([*run, str(kill_at)], capture_output=True).returncode == -signal.SIGKILL
-    done = subprocess.run([*run, "0"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    whole = diffeo.fit(
-        small(), rows(), steps=60, out=tmp_path / "whole", eval_every=10, checkpoint_seconds=0.0
+    command = [sys.executable, str(script), str(out), str(kill_at)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    diffeo.fit(
+        small(), rows(), steps=60, out=out, eval_every=10, checkpoint_seconds=0.0, resume=True
     )
-    assert torch.equal(weights(diffeo.load(tmp_path / "out")), weights(whole.flow))
-    assert (tmp_path / "out/metrics.jsonl").read_text() == (
-        tmp_path / "whole/metrics.jsonl"
-    ).read_text()
+    assert torch.equal(weights(diffeo.load(out)), weights(diffeo.load(whole)))
+    assert (out / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:step-")
