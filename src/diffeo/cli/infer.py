@@ -233,7 +233,7 @@ def _lines(p: Posterior, out: Path, report: str | None) -> list[str]:
         for row in p.summary()[:40]
     ]
     said = [
-        "The draws can be trusted." if p.trusted else "The draws are NOT to be trusted.",
+        "The draws can be trusted." if p.trusted else "The draws FAILED the diagnostics.",
         *(f"  {w}" for w in p.warnings),
     ]
     if p.trusted and p.warnings:

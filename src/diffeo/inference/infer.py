@@ -1,4 +1,4 @@
-"""`infer`: from a log density to a posterior, trying harder until the result can be trusted."""
+"""`infer`: from a log density to a posterior, trying harder until it passes the diagnostics."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def infer(
     `log_density` is not asked: for cuts that no support describes, such as `lambda x: x[:, 0] +
     x[:, 1] < 1`. A flow over unconstrained coordinates is fitted by reverse Kullback-Leibler
     divergence with path gradients, and its draws are weighted by p̃/q. The verdict compares them
-    with tempered Monte Carlo from a wide start, which knows nothing of the flow. While it is not to
-    trust them, `effort="auto"` goes on with the next of "flow", "particles" and "mcmc", or of
+    with tempered Monte Carlo from a wide start, which knows nothing of the flow. While they fail,
+    `effort="auto"` goes on with the next of "flow", "particles" and "mcmc", or of
     "particles", "annealed" and "mcmc" where the maxima do not say what the target looks like; any
     other `effort` is that one alone:
 
@@ -101,7 +101,7 @@ def infer(
 
     A first SIGINT, SIGTERM or SIGHUP ends the search: what there is is saved, and the signal is
     sent again, so that the process ends by it (SIGINT raises KeyboardInterrupt); where a handler of
-    your own lets the program go on, a posterior is returned that is not to be trusted, with its
+    your own lets the program go on, a posterior is returned that is not `trusted`, with its
     `signum`. Another SIGINT, at least two seconds later, stops at once.
 
     Raises `InferenceError` when the log density cannot be used, `ConfigError` on wrong settings,

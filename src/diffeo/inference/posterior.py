@@ -39,7 +39,7 @@ class Attempt:
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """Draws of a flow over unconstrained coordinates with importance weights, or of Markov chains,
-    and whether to trust them.
+    and whether they passed the diagnostics.
 
     `draws` (N, D) are unconstrained, `log_weights` (N,) normalised and Pareto-smoothed; draws of
     chains have equal ones.
@@ -66,7 +66,9 @@ class Posterior:
 
     @property
     def log_z(self) -> float:
-        """log ∫ p̃, by importance sampling from the flow; `log_z_se` is its standard error."""
+        """log ∫ p̃ by importance sampling from the flow, or, where chains ran, by a bridge between
+        their states and draws of the flow (Meng & Wong 1996); `log_z_se` is its standard error.
+        """
         return self.diagnostics.log_z
 
     @property

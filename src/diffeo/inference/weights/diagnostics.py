@@ -256,12 +256,12 @@ def verdict(
     repeats: Sequence[Diagnostics] = (),
     lost: float | None = None,
 ) -> tuple[bool, list[str]]:
-    """Is the approximation to be trusted, and if not, why, in words.
+    """Did the approximation pass the diagnostics, and if not, which failed, in words.
 
     `log_weights`, in the order drawn, adds the test for drift; `repeats` (other runs' diagnostics)
-    that for agreement on log Z; `lost` is `lost_modes` against reference draws. Trusted means: no
-    reason found. A mode that neither the draws, nor the repeats, nor a reference ever met leaves no
-    trace in any of these figures.
+    that for agreement on log Z; `lost` is `lost_modes` against reference draws. Passed means: no
+    reason against it. A mode that neither the draws, nor the repeats, nor a reference ever met
+    leaves no trace in any of these figures.
 
     >>> verdict(diagnose(torch.randn(5000, generator=torch.Generator().manual_seed(0))))
     (True, [])

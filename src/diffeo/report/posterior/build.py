@@ -50,9 +50,10 @@ def build_posterior_report(
 
 
 def _tags(p: Posterior) -> list[str]:
-    entries, size = len(p.space.names), p.space.size
+    entries = len(p.space.names)
+    size = p.space.size
     return [
-        "trusted" if p.trusted else "not trusted",
+        "trusted" if p.trusted else "failed the diagnostics",
         (
             f"{entries:,} {'entry' if entries == 1 else 'entries'}, {size:,} free"
             f" coordinate{'' if size == 1 else 's'}"

@@ -67,7 +67,8 @@ def _trace(x: Floats, name: str) -> str:
     beside.
     """
     flat, labels = logged(x.reshape(-1, 1), [name])
-    (count, length), label = x.shape, labels[0]
+    count, length = x.shape
+    label = labels[0]
     x = flat.reshape(count, length)
     chosen = np.argsort(x.mean(1), kind="stable")[
         np.unique(np.linspace(0, count - 1, min(TRACES, count)).astype(int))

@@ -46,7 +46,7 @@ def _words(p: Posterior, x: Floats, moving: list[int]) -> list[str]:
     words = [f"{len(x):,} {kind}; {distinct:,} of them are distinct."]
     if not p.trusted:
         words.append(
-            "They are not to be trusted: this is what was found, not what the posterior is."
+            "They failed the diagnostics: this is what the search came to, not the posterior."
         )
     if p.space.circles:
         words.append(
@@ -90,9 +90,11 @@ def logged(x: Floats, labels: list[str]) -> tuple[Floats, list[str]]:
     """Positive columns that range over orders of magnitude as logarithms, with labels that say
     so.
     """
-    x, labels = x.copy(), list(labels)
+    x = x.copy()
+    labels = list(labels)
     for i in range(x.shape[1]):
         low, high = np.quantile(x[:, i], (0.01, 0.99))
         if x[:, i].min() > 0 and high > 50 * low:
-            x[:, i], labels[i] = np.log10(x[:, i]), f"log10 {labels[i]}"
+            x[:, i] = np.log10(x[:, i])
+            labels[i] = f"log10 {labels[i]}"
     return x, labels

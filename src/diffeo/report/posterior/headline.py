@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["headline"]
 
 Line: TypeAlias = tuple[str, str, str]
-# k-hat up to which weights can be averaged; up to which they have a variance
-USABLE, VARIANCE = 0.7, 0.5
+USABLE = 0.7  # k-hat up to which weights can be averaged
+VARIANCE = 0.5  # up to which they have a variance
 HEADER = ("figure", "value", "what it says")
 BLIND = (
     "No figure here can tell of a mode that neither the draws nor the search for maxima ever met:"
@@ -34,30 +34,33 @@ def headline(posterior: Posterior) -> list[Part]:
             Grid(HEADER, _chains(posterior.chains)),
             Heading("The flow they start from"),
         ]
-    parts += [Grid(HEADER, _figures(posterior.diagnostics)), Words(_notes(posterior), "note")]
+    parts += [Grid(HEADER, _figures(posterior)), Words(_notes(posterior), "note")]
     return parts
 
 
 def _verdict(p: Posterior) -> list[str]:
     what = "draws" if p.chains is None else "draws of the chains"
     if not p.trusted:
-        return [f"The {what} are NOT to be trusted.", *p.warnings]
+        return [f"The {what} FAILED the diagnostics.", *p.warnings]
     tried = {f"{a.name}: {reason}" for a in p.attempts for reason in a.reasons}
-    said = [f"The {what} can be trusted: no check found a reason against them."]
+    lines = [f"The {what} can be trusted: they passed all diagnostics."]
     if p.chains is not None and (against := verdict(p.diagnostics)[1]):
-        said.append(
-            f"But log Z is not: it comes from the flow's weights, and {'; '.join(against)}."
+        lines.append(
+            f"The flow alone failed: {'; '.join(against)}. log Z is not from its weights, but from"
+            " a bridge between its draws and the states of the chains."
         )
-    return said + [warning for warning in p.warnings if warning not in tried]
+    return lines + [warning for warning in p.warnings if warning not in tried]
 
 
-def _figures(d: Diagnostics) -> list[Line]:
+def _figures(p: Posterior) -> list[Line]:
+    d = p.diagnostics
     left = d.log_z - d.elbo
+    method = "" if p.chains is None else ", by a bridge between the chains and the flow"
     lines = [
         (
             "log Z",
             plus_minus(d.log_z, d.log_z_se, 4),
-            "log of the integral of the log density's exponential, nats; ± one s.e.",
+            f"log of the integral of the log density's exponential, nats{method}; ± one s.e.",
         ),
         ("ELBO", _bound(d.elbo, d.elbo_se), "lower bound on log Z, nats" + _infinite(d.elbo, d)),
         (
@@ -208,7 +211,8 @@ def _notes(p: Posterior) -> list[str]:
     ]
     if p.chains is not None:
         notes.append(
-            "These figures are of independent draws of the flow. The draws in this report are the"
+            "These figures are of independent draws of the flow, but for log Z, which is by a"
+            " bridge between them and the states of the chains. The draws in this report are the"
             " chains', equally weighted."
         )
     return [*notes, BLIND]

@@ -60,8 +60,8 @@ def attempts(p: Posterior) -> list[Part]:
     ]
     header = ("attempt", "what it is", "trusted", "training steps", "seconds", "evaluations")
     words = [
-        "Attempts end with the first to be trusted, the last that was allowed, or the end of the"
-        " time."
+        "Attempts end with the first that passed the diagnostics, the last that was allowed, or the"
+        " end of the time."
     ]
     if p.signum is not None:
         words.append("A signal ended the search early.")
@@ -108,7 +108,8 @@ def counts(p: Posterior) -> list[Part]:
 
 def usage(folder: Path, p: Posterior) -> list[Part]:
     """Python lines that read the draws."""
-    path, name = folder / "draws.parquet", p.space.names[0]
+    path = folder / "draws.parquet"
+    name = p.space.names[0]
     lines = [
         "import pandas",
         f"draws = pandas.read_parquet({str(path)!r})   # a row a draw, a column an entry",

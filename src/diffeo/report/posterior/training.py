@@ -89,7 +89,8 @@ def _start(history: list[dict[str, Any]]) -> list[str]:
     valid = [h["valid"] for h in history if isinstance(h.get("valid"), (int, float))]
     if not valid:
         return []
-    begin, end = number(valid[0], 3), number(valid[-1], 3)
+    begin = number(valid[0], 3)
+    end = number(valid[-1], 3)
     return [
         f"The orange line goes from {begin} to {end} nats; where it begins far above its end, the"
         " picture cuts that off."
