@@ -24,7 +24,7 @@ from diffeo.bases import Normal
 from diffeo.core.errors import ConfigError, StoreError
 from diffeo.domains.image import bits_of
 from diffeo.layers import ActNorm, Coupling, LULinear, Recompute
-from diffeo.layers.recompute import recomputing
+from diffeo.layers.memory.recompute import recomputing
 from diffeo.maps import Affine
 
 

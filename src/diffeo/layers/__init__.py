@@ -1,25 +1,25 @@
 """What goes into a chain."""
 
-from .actnorm import ActNorm
-from .bounded import Interval, Positive, Wrap
-from .columns import Columns
-from .conv1x1 import Conv1x1
 from .coupling import Coupling
-from .dequantize import Dequantize, VariationalDequantize
-from .factor_out import FactorOut
-from .flatten import Flatten
-from .linear import LULinear
-from .logit import Logit
-from .pad import Pad
-from .patchify import Patchify
-from .periodic_conv import PeriodicConv
-from .permute import Permute
-from .pointwise import Pointwise
-from .recompute import Recompute
-from .regress import Regress
-from .squeeze import Squeeze
-from .standardize import Standardize
-from .whiten import Whiten
+from .coupling.pointwise import Pointwise
+from .geometry.columns import Columns
+from .geometry.factor_out import FactorOut
+from .geometry.flatten import Flatten
+from .geometry.pad import Pad
+from .geometry.patchify import Patchify
+from .geometry.squeeze import Squeeze
+from .memory.recompute import Recompute
+from .mixing.conv1x1 import Conv1x1
+from .mixing.linear import LULinear
+from .mixing.periodic_conv import PeriodicConv
+from .mixing.permute import Permute
+from .noise.dequantize import Dequantize, VariationalDequantize
+from .reals.actnorm import ActNorm
+from .reals.bounded import Interval, Positive, Wrap
+from .reals.logit import Logit
+from .reals.regress import Regress
+from .reals.standardize import Standardize
+from .reals.whiten import Whiten
 
 __all__ = [
     "ActNorm",

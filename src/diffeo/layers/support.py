@@ -11,7 +11,7 @@ from ..core.constraints import Each
 from ..core.links import Links
 from ..core.shapes import Shape
 from ..core.transform import Transform
-from .columns import Columns
+from .geometry.columns import Columns
 
 __all__ = ["support"]
 

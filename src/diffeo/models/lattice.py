@@ -15,7 +15,7 @@ from ..core.shapes import as_shape
 from ..core.transform import Transform
 from ..flow import Flow
 from ..layers import Coupling, PeriodicConv
-from ..layers.recompute import Memory, chained
+from ..layers.memory.recompute import Memory, chained
 from ..maps import Affine, ElementwiseMap, Odd, RQSpline
 from ..partitions import Checkerboard
 from .recipe import model

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..flow import Flow
 from ..layers import Pointwise
-from ..layers.recompute import Memory
+from ..layers.memory.recompute import Memory
 from ..maps import Additive, Affine
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel

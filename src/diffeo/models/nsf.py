@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..core.settings import one_of
 from ..flow import Flow
-from ..layers.recompute import Memory
+from ..layers.memory.recompute import Memory
 from ..maps import (
     Affine,
     CircularSpline,

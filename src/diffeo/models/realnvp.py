@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..flow import Flow
-from ..layers.recompute import Memory
+from ..layers.memory.recompute import Memory
 from ..maps import Affine
 from .recipe import model
 from .vectors import BaseName, Mixing, Split, VectorModel

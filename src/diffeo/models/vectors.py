@@ -24,7 +24,7 @@ from ..layers import (
     Regress,
     Standardize,
 )
-from ..layers.recompute import Memory, chained
+from ..layers.memory.recompute import Memory, chained
 from ..maps import ElementwiseMap
 from ..partitions import Halves, Indices, Partition, alternating, random
 from ..supports import Support, front

@@ -17,7 +17,7 @@ from ..card import Training
 from ..core.errors import ConfigError, TrainingError
 from ..domains import of_flow
 from ..flow import Flow
-from ..layers.recompute import Memory, recomputing
+from ..layers.memory.recompute import Memory, recomputing
 from ..runs import (
     Processes,
     StopRequest,

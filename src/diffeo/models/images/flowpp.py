@@ -10,7 +10,7 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling, Interval, Squeeze, VariationalDequantize
-from ...layers.recompute import Memory, chained
+from ...layers.memory.recompute import Memory, chained
 from ...maps import LogisticMixture
 from ...partitions import Channels, Checkerboard
 from ..recipe import model

@@ -19,7 +19,7 @@ from ...core.shapes import Shape, as_shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Dequantize, FactorOut, Logit, Pad, Squeeze
-from ...layers.recompute import Memory, chained
+from ...layers.memory.recompute import Memory, chained
 
 __all__ = ["ImageModel", "Padding", "Size", "dial", "multiscale"]
 

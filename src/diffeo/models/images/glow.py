@@ -11,8 +11,8 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling
-from ...layers.conv1x1 import Kind
-from ...layers.recompute import Memory
+from ...layers.memory.recompute import Memory
+from ...layers.mixing.conv1x1 import Kind
 from ...maps import Affine
 from ...partitions import Channels
 from ..recipe import model

@@ -8,7 +8,7 @@ from ...conditioners import Transformer
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import Coupling, Patchify
-from ...layers.recompute import Memory
+from ...layers.memory.recompute import Memory
 from ...maps import Affine
 from ...partitions import Tokens
 from ...partitions.tokens import By

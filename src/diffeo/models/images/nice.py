@@ -10,7 +10,7 @@ from ...conditioners import MLP
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Coupling, Flatten, Pointwise
-from ...layers.recompute import Memory
+from ...layers.memory.recompute import Memory
 from ...maps import Additive, Affine
 from ...partitions import alternating
 from ..recipe import model

@@ -9,7 +9,7 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Conv1x1, Coupling
-from ...layers.recompute import Memory
+from ...layers.memory.recompute import Memory
 from ...partitions import Channels
 from ..nsf import SplineName, named_spline
 from ..recipe import model

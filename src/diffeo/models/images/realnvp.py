@@ -9,7 +9,7 @@ from ...core.shapes import Shape
 from ...core.transform import Transform
 from ...flow import Flow
 from ...layers import ActNorm, Coupling
-from ...layers.recompute import Memory
+from ...layers.memory.recompute import Memory
 from ...maps import Affine
 from ...partitions import Channels, Checkerboard, Partition
 from ..recipe import model

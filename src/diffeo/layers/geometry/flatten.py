@@ -6,9 +6,9 @@ from math import prod
 
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from ..core.shapes import Shape
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.shapes import Shape
+from ..fixed_shape import FixedShape
 
 __all__ = ["Flatten"]
 

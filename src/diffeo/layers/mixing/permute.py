@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ..fixed_shape import FixedShape
 
 __all__ = ["Permute"]
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from ..core.numerics import sum_event
-from ..core.settings import whole
-from ..core.shapes import Shape
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.numerics import sum_event
+from ...core.settings import whole
+from ...core.shapes import Shape
+from ..fixed_shape import FixedShape
 
 __all__ = ["Pad"]
 

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..core.numerics import centre_and_scale
-from ..core.settings import one_of, wholes
-from .fixed_shape import FixedShape
+from ...core.numerics import centre_and_scale
+from ...core.settings import one_of, wholes
+from ..fixed_shape import FixedShape
 
 __all__ = ["Standardize"]
 

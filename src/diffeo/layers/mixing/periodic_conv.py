@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.fft import irfft2, rfft2
 
-from ..core.errors import ShapeError
-from ..core.numerics import full_precision, soft_clamp
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.numerics import full_precision, soft_clamp
+from ..fixed_shape import FixedShape
 
 __all__ = ["PeriodicConv"]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.numerics import full_precision
-from ..maps import ElementwiseMap
-from .fixed_shape import FixedShape
+from ...core.numerics import full_precision
+from ...maps import ElementwiseMap
+from ..fixed_shape import FixedShape
 
 __all__ = ["Pointwise"]
 

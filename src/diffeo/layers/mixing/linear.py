@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..core.numerics import full_precision, soft_clamp
-from ..core.settings import whole
-from .fixed_shape import FixedShape
+from ...core.numerics import full_precision, soft_clamp
+from ...core.settings import whole
+from ..fixed_shape import FixedShape
 
 __all__ = ["LULinear"]
 

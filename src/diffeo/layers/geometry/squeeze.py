@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from ..core.settings import whole
-from ..core.shapes import Shape
-from ..core.transform import Transform
+from ...core.errors import ShapeError
+from ...core.settings import whole
+from ...core.shapes import Shape
+from ...core.transform import Transform
 
 __all__ = ["Squeeze"]
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ..core.constraints import between
-from ..core.errors import ConfigError
-from ..core.numerics import sum_event
-from ..core.open_ends import exponent, log_sigmoid_slope, off_the_ends, scaled_sigmoid
-from ..core.settings import number
-from ..core.transform import Transform
+from ...core.constraints import between
+from ...core.errors import ConfigError
+from ...core.numerics import sum_event
+from ...core.open_ends import exponent, log_sigmoid_slope, off_the_ends, scaled_sigmoid
+from ...core.settings import number
+from ...core.transform import Transform
 
 __all__ = ["Interval", "Positive", "Wrap"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from ..core.errors import ShapeError
-from ..core.shapes import Shape
-from ..core.transform import Transform
+from ...core.errors import ShapeError
+from ...core.shapes import Shape
+from ...core.transform import Transform
 
 __all__ = ["Columns"]
 

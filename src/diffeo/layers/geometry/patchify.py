@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from ..core.settings import whole
-from ..core.shapes import Shape
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.settings import whole
+from ...core.shapes import Shape
+from ..fixed_shape import FixedShape
 
 __all__ = ["Patchify"]
 

@@ -10,12 +10,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..core.chain import Chain
-from ..core.links import Links
-from ..core.seeds import draws
-from ..core.settings import number, one_of
-from ..core.tracing import traced
-from ..core.transform import Transform
+from ...core.chain import Chain
+from ...core.links import Links
+from ...core.seeds import draws
+from ...core.settings import number, one_of
+from ...core.tracing import traced
+from ...core.transform import Transform
 from .invert import Step, go, invert
 
 __all__ = ["Memory", "Recompute", "chained", "recomputing"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from ..core.errors import ShapeError
-from ..core.numerics import covariance_of, full_precision
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.numerics import covariance_of, full_precision
+from ..fixed_shape import FixedShape
 
 __all__ = ["Whiten"]
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ..core.constraints import integer
-from ..core.distribution import Distribution
-from ..core.errors import ConfigError, ExactnessError, ShapeError
-from ..core.settings import whole
-from ..core.shapes import Shape
-from ..core.transform import Transform
+from ...core.constraints import integer
+from ...core.distribution import Distribution
+from ...core.errors import ConfigError, ExactnessError, ShapeError
+from ...core.settings import whole
+from ...core.shapes import Shape
+from ...core.transform import Transform
 
 __all__ = ["Dequantize", "VariationalDequantize"]
 

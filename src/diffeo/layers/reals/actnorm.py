@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.numerics import centre_and_scale, full_precision, soft_clamp
-from .fixed_shape import FixedShape
+from ...core.numerics import centre_and_scale, full_precision, soft_clamp
+from ..fixed_shape import FixedShape
 
 __all__ = ["ActNorm"]
 

@@ -8,10 +8,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..core.errors import ShapeError
-from ..core.shapes import Shape
-from ..core.transform import Transform
-from .fixed_shape import FixedShape
+from ...core.errors import ShapeError
+from ...core.shapes import Shape
+from ...core.transform import Transform
+from ..fixed_shape import FixedShape
 
 __all__ = ["FactorOut"]
 

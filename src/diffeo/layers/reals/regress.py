@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from ..core.buffers import is_permutation
-from ..core.errors import ShapeError
-from ..core.gaussian import Gaussian
-from ..core.numerics import centre_and_scale, full_precision
-from ..core.settings import number, wholes
-from ..core.shapes import as_shape, flat
-from .fixed_shape import FixedShape
+from ...core.buffers import is_permutation
+from ...core.errors import ShapeError
+from ...core.gaussian import Gaussian
+from ...core.numerics import centre_and_scale, full_precision
+from ...core.settings import number, wholes
+from ...core.shapes import as_shape, flat
+from ..fixed_shape import FixedShape
 
 __all__ = ["Regress"]
 

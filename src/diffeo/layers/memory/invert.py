@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.links import context_for
-from ..core.numerics import gradients
-from ..core.seeds import RandomState, exclusive, random_state, seeded, set_random_state
-from ..core.transform import Transform
-from ..kernels import planner
+from ...core.links import context_for
+from ...core.numerics import gradients
+from ...core.seeds import RandomState, exclusive, random_state, seeded, set_random_state
+from ...core.transform import Transform
+from ...kernels import planner
 
 __all__ = ["Step", "go", "invert"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..core.buffers import is_permutation_matrix
-from ..core.numerics import full_precision, soft_clamp
-from ..core.settings import one_of
-from .fixed_shape import FixedShape
+from ...core.buffers import is_permutation_matrix
+from ...core.numerics import full_precision, soft_clamp
+from ...core.settings import one_of
+from ..fixed_shape import FixedShape
 
 __all__ = ["Conv1x1"]
 

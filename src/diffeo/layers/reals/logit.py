@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ..core.numerics import sum_event
-from ..core.open_ends import log_sigmoid_slope
-from ..core.settings import number
-from ..core.transform import Transform
+from ...core.numerics import sum_event
+from ...core.open_ends import log_sigmoid_slope
+from ...core.settings import number
+from ...core.transform import Transform
 
 __all__ = ["Logit"]
 

@@ -1,0 +1,1 @@
+"""Layers that rearrange, pad, split off or select parts of an event."""

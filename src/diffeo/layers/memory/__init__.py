@@ -1,0 +1,1 @@
+"""Chains that store no activations."""

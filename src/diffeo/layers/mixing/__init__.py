@@ -1,0 +1,1 @@
+"""Layers that mix the entries or channels of an event."""

@@ -1,0 +1,1 @@
+"""Layers that draw noise: from discrete values to continuous ones."""

@@ -1,0 +1,1 @@
+"""Layers from bounded, positive and unscaled values to standardised real numbers."""
