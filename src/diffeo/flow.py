@@ -17,8 +17,8 @@ from .conditioners.embedding import initialize_contexts, readable
 from .core.constraints import Inside
 from .core.distribution import Distribution
 from .core.errors import ContextError, ExactnessError, ShapeError
-from .core.inputs import as_tensor
 from .core.shapes import Shape, as_shape, check_event, fold, fold_context
+from .core.tensors import as_tensor
 from .core.tracing import traced
 from .core.transform import Transform
 from .layers.support import support

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..core.distribution import Distribution
 from ..core.errors import ContextError
-from ..core.inputs import as_tensor
 from ..core.shapes import as_shape, check_event, fold
+from ..core.tensors import as_tensor
 
 __all__ = ["Base", "randn", "uniform"]
 

@@ -25,6 +25,7 @@ __all__ = [
     "place",
     "plain",
     "refuse_changes",
+    "refuse_mask",
     "refuse_rounding",
 ]
 
@@ -222,6 +223,11 @@ def refuse_changes(label: str, values: Any) -> None:
     array = as_array(label, values)
     as_float64(label, array)
     refuse_rounding(label, array)
+    refuse_mask(label, array)
+
+
+def refuse_mask(label: str, array: Any) -> None:
+    """Raise `DataError` for an array with a masked cell."""
     if has_mask(array):
         mask = np.ma.getmaskarray(array)
         first = place(tuple(int(i[0]) for i in np.nonzero(mask)))

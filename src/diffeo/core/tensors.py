@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import as_array, as_float64, has_mask, refuse_rounding
+from .arrays import as_array, as_float64, has_mask, refuse_mask, refuse_rounding
 from .errors import DataError
 
-__all__ = ["to_tensor"]
+__all__ = ["as_tensor", "to_tensor"]
 
 
 TENSORS: dict[Callable[[Tensor], bool], str] = {
@@ -26,6 +26,24 @@ TENSORS: dict[Callable[[Tensor], bool], str] = {
     lambda t: t.is_nested: "a nested tensor; give rows of one length",
     lambda t: t.layout is not torch.strided: "a sparse tensor; give its cells with .to_dense()",
 }
+
+
+def as_tensor(values: Any, name: str = "x") -> Tensor:
+    """A tensor as it is, with its graph; anything else as `to_tensor` makes it.
+
+    Raises `DataError` for what holds anything but real numbers, or masked ones.
+
+    >>> as_tensor([[1, 2.5]]).dtype
+    torch.float64
+    """
+    refuse_mask(name, values)
+    if not isinstance(values, Tensor):
+        return to_tensor(name, values)
+    if values.is_complex():
+        raise DataError(
+            f"{name} must be real numbers, got {values.dtype}: take its real part or view_as_real"
+        )
+    return values
 
 
 def to_tensor(label: str, values: Any) -> Tensor:

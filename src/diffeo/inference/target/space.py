@@ -15,7 +15,7 @@ from torch.distributions.constraints import Constraint
 
 from ...core.errors import ConfigError, DataError, ShapeError
 from ...core.shapes import Shape, as_shape
-from ...core.tensors import to_tensor
+from ...core.tensors import as_tensor
 from ...supports import Bijection, Circular, Elementwise, Kind, SupportLike, as_rows, bijection
 
 __all__ = ["Parameter", "Space", "Value"]
@@ -233,9 +233,7 @@ class Space:
             raise DataError(
                 f"{name!r} is {'missing' if name in self.parameters else 'unknown'}: {known}"
             )
-        tensors = {
-            n: v if isinstance(v := given[n], Tensor) else to_tensor(n, v) for n in self.parameters
-        }
+        tensors = {name: as_tensor(given[name], name) for name in self.parameters}
         rows = next(iter(tensors.values())).shape[:1]
         for name, x in tensors.items():
             event = self._bijections[name].shape
