@@ -42,13 +42,13 @@ def kinds_of(base: type[Kind]) -> list[type[Kind]]:
 
 
 def test_every_kind_is_registered() -> None:
-    found = set()
+    classes = set()
     for module in pkgutil.iter_modules(supports.__path__):
         things = vars(importlib.import_module(f"diffeo.supports.{module.name}")).values()
-        found |= {
+        classes |= {
             t for t in things if inspect.isclass(t) and issubclass(t, Kind) and hasattr(t, "form")
         }
-    assert found == set(KINDS.values())
+    assert classes == set(KINDS.values())
 
 
 def test_every_kind_of_column_has_a_case() -> None:

@@ -54,12 +54,9 @@ def plain(array: Any) -> NDArray[Any]:
     mask: Any = getattr(array, "mask", None)
     values = np.asarray(array)
     # astropy's Masked arrays have one
-    own = isinstance(mask, np.ndarray) and mask.shape == values.shape
-    return (
-        np.ma.masked_array(np.asarray(getattr(array, "unmasked", values)), mask=mask)
-        if own
-        else values
-    )
+    if isinstance(mask, np.ndarray) and mask.shape == values.shape:
+        return np.ma.masked_array(np.asarray(getattr(array, "unmasked", values)), mask=mask)
+    return values
 
 
 def as_float64(label: str, array: NDArray[Any], first: int = 0) -> NDArray[np.float64]:
@@ -174,11 +171,9 @@ def place(index: tuple[int, ...]) -> str:
     """
     if len(index) > 2:
         return f"row {index[0]}, entry {tuple(index[1:])}"
-    return (
-        f"row {index[0]}" + (f", column {index[1]}" if len(index) == 2 else "")
-        if index
-        else "the only cell"
-    )
+    if len(index) == 2:
+        return f"row {index[0]}, column {index[1]}"
+    return f"row {index[0]}" if index else "the only cell"
 
 
 def as_array(label: str, values: Any) -> NDArray[Any]:

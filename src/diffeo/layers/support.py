@@ -29,21 +29,16 @@ def support(transform: Transform, event_shape: Shape, bounded: frozenset[int]) -
     if any(part.support is not None for link in links[front:] for part in _parts(link)):
         return None
     if first is not None:
-        return (
-            constraints.independent(first, len(event_shape))
-            if not bounded or _is_circle(first)
-            else None
-        )
+        if bounded and not _is_circle(first):
+            return None
+        return constraints.independent(first, len(event_shape))
     if not bounded <= {i for i, entry in entries.items() if _is_circle(entry)}:
         return None
     if not entries:
         return constraints.independent(constraints.real, len(event_shape))
     each = [entries.get(i, constraints.real) for i in range(event_shape[0])]
-    return (
-        constraints.independent(each[0], 1)
-        if all(entry is each[0] for entry in each)
-        else Each(each)
-    )
+    same = all(entry is each[0] for entry in each)
+    return constraints.independent(each[0], 1) if same else Each(each)
 
 
 def _columns(links: Sequence[Transform]) -> tuple[int, dict[int, Constraint]]:
@@ -52,10 +47,10 @@ def _columns(links: Sequence[Transform]) -> tuple[int, dict[int, Constraint]]:
     """
     entries: dict[int, Constraint] = {}
     for count, link in enumerate(links):
-        own = link.support_of_columns() if isinstance(link, Columns) else None
-        if own is None or entries.keys() & own.keys():
+        more = link.support_of_columns() if isinstance(link, Columns) else None
+        if more is None or entries.keys() & more.keys():
             return count, entries
-        entries |= own
+        entries |= more
     return len(links), entries
 
 

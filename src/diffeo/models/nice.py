@@ -49,19 +49,19 @@ def nice(
     -2.7568...
     """
     frame = VectorModel(
-        event_shape,
-        context_shape,
-        supports,
-        hidden,
-        activation,
-        dropout,
-        residual,
-        split,
-        mixing,
-        base,
-        5.0,
-        seed,
-        memory,
-        regress,
+        event_shape=event_shape,
+        context_shape=context_shape,
+        supports=supports,
+        hidden=hidden,
+        activation=activation,
+        dropout=dropout,
+        residual=residual,
+        split=split,
+        mixing=mixing,
+        base=base,
+        bound=5.0,
+        seed=seed,
+        memory=memory,
+        regress=regress,
     )
     return frame.build(layers, Additive(), last=[Pointwise(frame.size, Affine(log_scale=5.0))])

@@ -86,20 +86,20 @@ def nsf(
     True
     """
     frame = VectorModel(
-        event_shape,
-        context_shape,
-        supports,
-        hidden,
-        activation,
-        dropout,
-        residual,
-        split,
-        mixing,
-        base,
-        bound,
-        seed,
-        memory,
-        regress,
+        event_shape=event_shape,
+        context_shape=context_shape,
+        supports=supports,
+        hidden=hidden,
+        activation=activation,
+        dropout=dropout,
+        residual=residual,
+        split=split,
+        mixing=mixing,
+        base=base,
+        bound=bound,
+        seed=seed,
+        memory=memory,
+        regress=regress,
     )
     map = named_spline(spline, bins, bound)
     if affine:

@@ -53,19 +53,19 @@ def realnvp(
     torch.Size([4, 10, 3])
     """
     frame = VectorModel(
-        event_shape,
-        context_shape,
-        supports,
-        hidden,
-        activation,
-        dropout,
-        residual,
-        split,
-        mixing,
-        base,
-        5.0,
-        seed,
-        memory,
-        regress,
+        event_shape=event_shape,
+        context_shape=context_shape,
+        supports=supports,
+        hidden=hidden,
+        activation=activation,
+        dropout=dropout,
+        residual=residual,
+        split=split,
+        mixing=mixing,
+        base=base,
+        bound=5.0,
+        seed=seed,
+        memory=memory,
+        regress=regress,
     )
     return frame.build(layers, Affine(log_scale))

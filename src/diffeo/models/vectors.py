@@ -36,7 +36,7 @@ Mixing = Literal["none", "lu", "permute"]
 BaseName = Literal["normal", "student_t", "mixture", "uniform"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VectorModel:
     """The frame around the couplings of a vector model: [front, (regress,) standardise, (mixing,
     coupling) × layers], base.
@@ -156,7 +156,8 @@ class VectorModel:
 
     def partition(self, layer: int, among: list[int]) -> Partition:
         """Transform half of the entries in `among`; every other layer the other half."""
-        n, flip = len(among), bool(layer % 2)
+        n = len(among)
+        flip = bool(layer % 2)
         if self.split == "halves" and n == self.size:
             return Halves(flip)
         halves: dict[Split, Callable[[], list[int]]] = {

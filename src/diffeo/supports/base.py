@@ -30,7 +30,7 @@ class Kind(ABC):
     To write one: a frozen dataclass with a field for each number of the form, derived from
     `Support` for columns of tables, from `Scalar` for entries of posteriors, from both, or from
     `Event` for vectors and matrices; and a line in `KINDS` (`supports/__init__.py`). A kind that
-    is written with other things than numbers has its own `read` and `arguments`.
+    is written with other things than numbers overrides `read` and `arguments`.
     """
 
     form: ClassVar[str]
@@ -79,7 +79,7 @@ class Support(Kind):
 
     @property
     def period(self) -> float | None:
-        """After how much values begin again, None where they do not."""
+        """The period of values around a circle, None for others."""
         return None
 
     @property

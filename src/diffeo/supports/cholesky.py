@@ -44,7 +44,7 @@ class LowerCholesky(Event):
 
     def value(self, u: Tensor, shape: Shape) -> Tensor:
         info = torch.finfo(u.dtype)
-        return from_logs(u, shape[-1], math.log(info.tiny), math.log(info.max) - 1)
+        return from_logs(u, shape[-1], least=math.log(info.tiny), most=math.log(info.max) - 1)
 
     def log_det(self, u: Tensor, shape: Shape) -> Tensor:
         return sum_event(u[..., diagonal(shape[-1])].sum(-1))

@@ -1,4 +1,4 @@
-"""Angles and other values that begin again."""
+"""Angles and other periodic values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Circular"]
 class Circular(Support, Scalar):
     """[low, high) with its ends joined: x = low + (cut − low + w Φ(u)) mod w, w = high − low.
 
-    Columns of tables stay on the circle, where models have maps and a base of their own
+    Columns of tables stay on the circle, where models have periodic maps and a uniform base
     (`layer`). Posteriors have free coordinates: the circle is cut open at `cut` (`low` by default)
     and laid onto the line, so that a uniform phase is a standard normal u; log dx/du = log w + log
     φ(u). Nothing is lost at the cut, which is a single point, but where the density is large there

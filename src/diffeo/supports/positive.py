@@ -42,8 +42,9 @@ class Positive(Support, Scalar):
 
     @staticmethod
     def log_slope(u: Tensor, numbers: Numbers) -> Tensor:
-        # Not that of the value, as `layers.Positive` has it, whose directions must agree: a
-        # density of u must not end at the largest number, or nothing would lead back from there.
+        # That of the formula, also where the value is clamped; `layers.Positive` takes that of the
+        # value, for its directions must agree. A density of u that became flat out there would
+        # have no gradient to lead back.
         return u
 
     @staticmethod

@@ -47,7 +47,9 @@ class PositiveDefinite(Event):
         info = torch.finfo(u.dtype)
         size = shape[-1]
         # squares must fit
-        lower = from_logs(u, size, 0.5 * math.log(info.tiny), 0.5 * math.log(info.max) - size)
+        least = 0.5 * math.log(info.tiny)
+        most = 0.5 * math.log(info.max) - size
+        lower = from_logs(u, size, least=least, most=most)
         return lower @ lower.mT
 
     def log_det(self, u: Tensor, shape: Shape) -> Tensor:

@@ -48,7 +48,7 @@ def fill(u: Tensor, size: int, offset: int) -> Tensor:
     return filled.reshape(*u.shape[:-1], size, size)
 
 
-def from_logs(u: Tensor, size: int, least: float, most: float) -> Tensor:
+def from_logs(u: Tensor, size: int, *, least: float, most: float) -> Tensor:
     """The lower triangle of coordinates whose diagonal is in logarithms, clamped."""
     on = torch.zeros(u.shape[-1], dtype=torch.bool, device=u.device)
     on[diagonal(size)] = True

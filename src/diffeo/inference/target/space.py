@@ -133,9 +133,9 @@ class Space:
         """
         check_points(u, self.size)
         parts = zip(self._bijections.items(), u.split(self._sizes, 1), strict=True)
-        found = {name: b.inverse(part.reshape(len(u), *b.latent)) for (name, b), part in parts}
-        log_det = torch.stack([log_det for _, log_det in found.values()]).sum(0)
-        values = {name: value for name, (value, _) in found.items()}
+        pairs = {name: b.inverse(part.reshape(len(u), *b.latent)) for (name, b), part in parts}
+        log_det = torch.stack([log_det for _, log_det in pairs.values()]).sum(0)
+        values = {name: value for name, (value, _) in pairs.items()}
         return values if self.structured else values["x"], log_det
 
     def unconstrain(self, value: Value) -> Tensor:
@@ -252,33 +252,39 @@ class Space:
         return f"{where} in row {row} is {x[(row, *index)].tolist()}, outside its support {support}"
 
 
-def _columns(name: str, there: Elementwise) -> Iterator[tuple[str, Kind]]:
+def _columns(name: str, transform: Elementwise) -> Iterator[tuple[str, Kind]]:
     """The names of entries and their supports."""
-    entries = there.entries if len(there.entries) > 1 else there.entries * prod(there.shape)
-    places = product(*map(range, there.shape))
+    entries = (
+        transform.entries
+        if len(transform.entries) > 1
+        else transform.entries * prod(transform.shape)
+    )
+    places = product(*map(range, transform.shape))
     yield from ((_entry(name, i), entry) for i, entry in zip(places, entries, strict=True))
 
 
-def _circles(name: str, there: Bijection) -> Iterator[tuple[str, Circular]]:
+def _circles(name: str, transform: Bijection) -> Iterator[tuple[str, Circular]]:
     """The same of entries that are circles."""
-    if isinstance(there, Elementwise) and any(isinstance(e, Circular) for e in there.entries):
-        for column, entry in _columns(name, there):
+    if isinstance(transform, Elementwise) and any(
+        isinstance(e, Circular) for e in transform.entries
+    ):
+        for column, entry in _columns(name, transform):
             if isinstance(entry, Circular):
                 yield column, entry
 
 
-def _recut(name: str, there: Bijection, cuts: Mapping[str, float]) -> str | list[str]:
+def _recut(name: str, transform: Bijection, cuts: Mapping[str, float]) -> str | list[str]:
     """The support with its circles cut open at `cuts`, where these name one."""
-    if not isinstance(there, Elementwise):
-        return there.written
+    if not isinstance(transform, Elementwise):
+        return transform.written
     moved = {
         column: str(replace(circle, cut=cuts.get(column, circle.open_at)))
-        for column, circle in _circles(name, there)
+        for column, circle in _circles(name, transform)
     }
     if not moved:
-        return there.written
-    words = [moved.get(column, str(entry)) for column, entry in _columns(name, there)]
-    return words if there.shape else words[0]
+        return transform.written
+    words = [moved.get(column, str(entry)) for column, entry in _columns(name, transform)]
+    return words if transform.shape else words[0]
 
 
 def check_points(u: Tensor, size: int) -> None:

@@ -47,8 +47,8 @@ class Columns(Transform):
 
     def support_of_columns(self) -> dict[int, Constraint] | None:
         """What the listed entries may be; None where the transform does not say."""
-        own = self.transform.support
-        return None if own is None else dict.fromkeys(self.indices, own)
+        entry = self.transform.support
+        return None if entry is None else dict.fromkeys(self.indices, entry)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.forward_shape(tuple(x.shape[1:]))
