@@ -3,9 +3,10 @@
 from ..domains.recommend import Recommendation, recommend
 from .config import TrainConfig
 from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
-from .fit import FitResult, fit
+from .fit import fit
 from .objectives import LossFunction, NegativeLogLikelihood, Objective
 from .progress import Progress, print_progress
+from .result import FitResult
 from .trainer import Trainer
 
 __all__ = [

@@ -5,65 +5,36 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from .. import store
 from ..card import Training
 from ..core.errors import ConfigError, TrainingError
-from ..domains import of_flow
+from ..domains import Domain, of_flow
 from ..flow import Flow
 from ..layers.memory.recompute import Memory, recomputing
 from ..runs import (
     Processes,
-    StopRequest,
     begin_run,
     lock_folder,
     recorded_settings,
     stop_on_signals,
 )
-from .config import TrainConfig
+from .config import Limits, choose_config
 from .dataset import Dataset
 from .evaluate import rows_per_pass
 from .objectives import LossFunction, NegativeLogLikelihood, Objective, objective_for
 from .progress import Progress, print_progress
+from .result import FitResult
 from .sample_grid import SampleGrid
-from .start import Start, fall_back, set_up, take_out, undo
+from .start import Beginning, Start, begin, fall_back, undo
 from .trainer import Trainer
 
 __all__ = ["FitResult", "fit"]
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A trained flow with what happened on the way."""
-
-    flow: Flow
-    history: list[dict[str, Any]]
-    """The lines of `metrics.jsonl`; losses in nats per row."""
-    best: dict[str, float]
-    """`nll`, `nll_se` on the validation rows and the `step` of the weights kept; of an objective of
-    your own `loss` and `loss_se`.
-    """
-    rows: dict[str, int]
-    """How many rows were trained and validated on."""
-    steps: int
-    seconds: float
-    stopped: str
-    """`limit`, `patience` or `signal`."""
-    signum: int | None
-    """The signal that ended it, where a handler of your own let the program go on."""
-    settings: dict[str, Any]
-    train_index: Tensor | None
-    valid_index: Tensor | None
-    start: Start | None = None
-    """What was taken out of which columns before the couplings, or the Gaussian that was kept
-    instead; None for neither.
-    """
 
 
 def fit(
@@ -159,150 +130,105 @@ def fit(
     >>> 0.55 < float((flow.sample((2000,)) > 0).float().mean()) < 0.75
     True
     """
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
-    if memory not in ("store", "invert"):
-        raise ConfigError(f"memory must be store or invert, got {memory!r}")
     domain = of_flow(flow)
-    if flips and not domain.mirrored:
-        raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
-    if objective is not None and (flips or precision != "float32"):
-        raise ConfigError(
-            "flips and precision are options of maximum likelihood: leave them to the objective"
-        )
-    place = torch.device(device) if device is not None else flow.device
-    flow.to(place)
-    trained = (
+    _check(domain, flips=flips, precision=precision, memory=memory, objective=objective)
+    limits = Limits(steps=steps, epochs=epochs, minutes=minutes)
+    device = torch.device(device) if device is not None else flow.device
+    flow.to(device)
+    minimised = (
         NegativeLogLikelihood(flow, flips, precision)
         if objective is None
-        else objective_for(flow, objective).to(place)
+        else objective_for(flow, objective).to(device)
     )
-    processes = Processes.join(place)
+    processes = Processes.join(device)
     folder = None if out is None else Path(out)
-    guard = (
-        lock_folder(folder) if folder is not None and processes.first else contextlib.nullcontext()
-    )
-    with guard:
-        data = Dataset.of(flow, x, context, valid, seed, place)
+    writes = folder is not None and processes.first
+    with lock_folder(folder) if folder is not None and writes else contextlib.nullcontext():
+        data = Dataset.of(flow, x, context, valid, seed, device)
         if data.note is not None:
             flow.card = flow.card.having(data=flow.card.data or data.note)
         advice = domain.recommend(data.size, math.prod(flow.event_shape))
-        size = batch_size if batch_size is not None else advice.batch_size
-        batches = data.batches(size, seed, processes)
-        limit = _steps(steps, epochs, minutes, batches.steps_per_epoch, advice.steps)
-        before = recorded_settings(folder, resume=resume)
-        chosen = TrainConfig(
-            steps=limit,
-            minutes=minutes,
-            lr=_first(lr, advice.lr),
-            eval_every=_first(
-                eval_every,
-                before.get("eval_every"),
-                max(1, min(500, limit // domain.evaluations)) if limit else advice.eval_every,
-            ),
-            patience=_first(
-                patience, advice.patience if steps is None and epochs is None else None
-            ),
-            weight_decay=_first(weight_decay, advice.weight_decay),
-            warmup=_first(warmup, before.get("warmup"), min(100, (limit or 1000) // 10)),
+        batch_size = batch_size if batch_size is not None else advice.batch_size
+        batches = data.batches(batch_size, seed, processes)
+        earlier = recorded_settings(folder, resume=resume)
+        config = choose_config(
+            advice,
+            limits,
+            per_epoch=batches.steps_per_epoch,
+            evaluations=domain.evaluations,
+            earlier=earlier,
+            lr=lr,
+            eval_every=eval_every,
+            patience=patience,
+            weight_decay=weight_decay,
+            warmup=warmup,
             clip=clip,
             ema=ema,
             seed=seed,
             checkpoint_seconds=checkpoint_seconds,
             eval_rows=rows_per_pass(flow.event_shape),
         )
-        settings = asdict(chosen) | {"batch_size": size, "device": place.type}
+        settings = asdict(config) | {"batch_size": batch_size, "device": device.type}
         settings |= {"flips": flips, "precision": precision, "memory": memory}
         if objective is not None:
-            settings["objective"] = getattr(objective, "__qualname__", type(trained).__qualname__)
-        earlier = flow.card.training
-        set_it_up = initialize or (initialize is None and earlier is None)
-        if before and earlier is not None and earlier.start is not None:
-            undo(flow)  # the run begins again as it began, and its checkpoint has the rest
-            set_it_up = True
-        if folder is not None and processes.first:
+            settings["objective"] = getattr(objective, "__qualname__", type(minimised).__qualname__)
+        set_it_up = _needs_set_up(flow, initialize, resumed=bool(earlier))
+        if folder is not None and writes:
             begin_run(
                 folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
             )
-        tell = progress if callable(progress) else print_progress() if progress else None
-        beginning = (
-            _begin(flow, data, seed, likelihood=objective is None) if set_it_up else _Beginning()
-        )
+        likelihood = objective is None
+        beginning = begin(flow, data, seed, likelihood=likelihood) if set_it_up else Beginning()
+        tell = _in_units(_listener(progress), flow, domain if likelihood else None)
         if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
-        if tell is not None:
-            unit = domain.unit if objective is None else "(your objective)"
-            nats = domain.units(flow.event_shape) if objective is None else 1.0
-            tell = _in_units(tell, unit, nats)
-        show = (
-            SampleGrid(flow, folder, seed, data.example_contexts())
-            if domain.drawn and folder is not None
-            else None
-        )
         with stop_on_signals() as stop:  # until here there is nothing to save
             trainer = Trainer(
-                objective=trained.train(),
+                objective=minimised.train(),
                 batches=batches,
-                config=chosen,
+                config=config,
                 valid=data.valid,
                 processes=processes,
                 folder=folder,
                 names=data.names,
                 stop=stop,
                 tell=tell,
-                show=show,
+                show=(
+                    SampleGrid(flow, folder, seed, data.example_contexts())
+                    if folder is not None and domain.drawn
+                    else None
+                ),
             )
             return _finish(
                 trainer,
                 flow,
                 data=data,
-                folder=folder,
                 settings=settings,
                 resume=resume,
-                stop=stop,
                 beginning=beginning,
             )
 
 
-def _first(*options: Any) -> Any:
-    """The first that is not None."""
-    return next((option for option in options if option is not None), None)
+def _check(domain: Domain, *, flips: bool, precision: str, memory: str, objective: Any) -> None:
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision must be float32 or bfloat16, got {precision!r}")
+    if memory not in ("store", "invert"):
+        raise ConfigError(f"memory must be store or invert, got {memory!r}")
+    if flips and not domain.mirrored:
+        raise ConfigError("flips=True mirrors images; this flow's events are not images (C, H, W)")
+    if objective is not None and (flips or precision != "float32"):
+        raise ConfigError(
+            "flips and precision are options of maximum likelihood: leave them to the objective"
+        )
 
 
-@dataclass(frozen=True)
-class _Beginning:
-    """The training rows that a Gaussian may be fitted to, and what was taken out of their columns,
-    if anything was.
-    """
-
-    rows: list[Tensor] | None = None
-    start: Start | None = None
-
-
-def _begin(flow: Flow, data: Dataset, seed: int, *, likelihood: bool) -> _Beginning:
-    """Data-dependent set-up; with maximum likelihood, also what makes the flow no worse than a
-    Gaussian.
-    """
-    rows = data.set_up_rows(flow, seed)
-    if not likelihood:  # whatever else comes with a row is for the objective alone
-        set_up(flow, rows[: 1 if flow.context_shape is None else 2], seed)
-        return _Beginning()
-    set_up(flow, rows, seed)
-    return _Beginning(rows, take_out(flow, rows, data.valid, data.names, seed))
-
-
-def _fall_back(trainer: Trainer, flow: Flow, rows: list[Tensor] | None) -> Start | None:
-    """The Gaussian of the same rows in place of a flow that ended above it."""
-    state, validator = trainer.state, trainer.validator
-    if rows is None or state.best is None or validator is None or state.finished == "signal":
-        return None
-    best = state.best["loss"]
-    start = fall_back(flow, rows, trainer.config.seed, best, lambda: validator().loss)
-    if start is not None:
-        result = validator()
-        state.best = {"loss": result.loss, "se": result.se, "step": 0}
-    trainer.objective.eval()
-    return start
+def _needs_set_up(flow: Flow, initialize: bool | None, *, resumed: bool) -> bool:
+    """Is the flow set up from the data? One that was trained before is not, unless asked for."""
+    training = flow.card.training
+    if resumed and training is not None and training.start is not None:
+        undo(flow)  # the run begins again as it began, and its checkpoint has the rest
+        return True
+    return initialize or (initialize is None and training is None)
 
 
 def _finish(
@@ -310,20 +236,20 @@ def _finish(
     flow: Flow,
     *,
     data: Dataset,
-    folder: Path | None,
     settings: dict[str, Any],
     resume: bool,
-    stop: StopRequest,
-    beginning: _Beginning,
+    beginning: Beginning,
 ) -> FitResult:
+    """Train, keep the best weights, and save them with what happened."""
+    folder = trainer.folder if trainer.processes.first else None
     try:
         with recomputing(flow) if settings["memory"] == "invert" else contextlib.nullcontext():
             state = trainer.run(resume)
     except TrainingError:
-        if folder is not None and trainer.processes.first and trainer.best:
+        if folder is not None and trainer.best:
             store.save(flow, folder)  # the best weights, which are finite
         raise
-    start = _fall_back(trainer, flow, beginning.rows) or beginning.start
+    start = _fall_back(trainer, flow, beginning) or beginning.start
     best = _best(trainer, loss="loss" if "objective" in settings else "nll")
     summary = Training(
         best=best,
@@ -334,7 +260,7 @@ def _finish(
         **({} if start is None else {"start": start.as_dict()}),
     )
     flow.card = flow.card.having(training=summary)
-    if folder is not None and trainer.processes.first:
+    if folder is not None:
         store.save(flow, folder)
     return FitResult(
         flow=flow,
@@ -344,12 +270,33 @@ def _finish(
         steps=state.step,
         seconds=state.seconds,
         stopped=state.finished or "limit",
-        signum=stop.signum,
+        signum=trainer.stop.signum,
         settings=settings,
         train_index=data.train_index,
         valid_index=data.valid_index,
         start=start,
     )
+
+
+def _fall_back(trainer: Trainer, flow: Flow, beginning: Beginning) -> Start | None:
+    """The Gaussian of the rows that the flow was set up on, where the flow ended above it."""
+    state = trainer.state
+    validator = trainer.validator
+    rows = beginning.rows
+    if rows is None or state.best is None or validator is None or state.finished == "signal":
+        return None
+    start = fall_back(
+        flow,
+        rows,
+        seed=trainer.config.seed,
+        best=state.best["loss"],
+        validate=lambda: validator().loss,
+    )
+    if start is not None:
+        result = validator()
+        state.best = {"loss": result.loss, "se": result.se, "step": 0}
+    trainer.objective.eval()
+    return start
 
 
 def _best(trainer: Trainer, *, loss: str) -> dict[str, float]:
@@ -360,32 +307,23 @@ def _best(trainer: Trainer, *, loss: str) -> dict[str, float]:
     return {loss: best["loss"], f"{loss}_se": best["se"], "step": best["step"]}
 
 
-def _steps(
-    steps: int | None,
-    epochs: float | None,
-    minutes: float | None,
-    per_epoch: int | None,
-    default: int,
-) -> int | None:
-    for name, value in (("steps", steps), ("epochs", epochs), ("minutes", minutes)):
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} must be positive, got {value}")
-    if steps is not None and epochs is not None:
-        raise ConfigError("give steps or epochs, not both")
-    if epochs is not None:
-        if per_epoch is None:
-            raise ConfigError("an iterable of batches has no epochs: give steps or minutes")
-        return max(1, round(epochs * per_epoch))
-    return steps if steps is not None else None if minutes is not None else default
+def _listener(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
+    if callable(progress):
+        return progress
+    return print_progress() if progress else None
 
 
 def _in_units(
-    tell: Callable[[Progress], None], unit: str, nats: float
-) -> Callable[[Progress], None]:
-    """The same, losses in a unit of so many nats."""
+    tell: Callable[[Progress], None] | None, flow: Flow, domain: Domain | None
+) -> Callable[[Progress], None] | None:
+    """The same, with losses in the unit of the kind of data; in that of the objective without."""
+    if tell is None:
+        return None
+    unit = "(your objective)" if domain is None else domain.unit
+    nats = 1.0 if domain is None else domain.units(flow.event_shape)
 
-    def told(p: Progress) -> None:
+    def in_unit(p: Progress) -> None:
         valid = None if p.valid is None else p.valid / nats
         tell(replace(p, loss=p.loss / nats, valid=valid, unit=unit))
 
-    return told
+    return in_unit

@@ -23,15 +23,16 @@ from ..core.streams import Stream, mix
 from ..flow import Flow
 from ..layers import Regress, Standardize
 from ..models import MODELS
+from .dataset import Dataset
 from .evaluate import log_probs
 
-__all__ = ["NEAR", "Start", "fall_back", "set_up", "take_out", "undo"]
+__all__ = ["NEAR", "Beginning", "Start", "begin", "fall_back", "set_up", "take_out", "undo"]
 
 NEAR = 0.01  # share of its variance that a column may keep to be taken out (benchmarks/start.py)
 JUDGES = 10_000  # held-out rows that are asked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """How a flow began: `regress` is the argument of its model, `left` the share of its variance
     that each column kept.
@@ -69,9 +70,30 @@ class Start:
         return asdict(self) | {"reason": self.reason}
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """The training rows that a flow was set up on, where a Gaussian may take its place, and what
+    was taken out of their columns, if anything was.
+    """
+
+    rows: list[Tensor] | None = None
+    start: Start | None = None
+
+
+def begin(flow: Flow, data: Dataset, seed: int, *, likelihood: bool) -> Beginning:
+    """Set a flow up from data; for maximum likelihood, also take out what is nearly determined."""
+    rows = data.set_up_rows(flow, seed)
+    if not likelihood:  # whatever else comes with a row is for the objective alone
+        set_up(flow, rows[: 1 if flow.context_shape is None else 2], seed)
+        return Beginning()
+    set_up(flow, rows, seed)
+    return Beginning(rows, take_out(flow, rows, valid=data.valid, names=data.names, seed=seed))
+
+
 def take_out(
     flow: Flow,
     rows: Sequence[Tensor],
+    *,
     valid: Sequence[Tensor] | None,
     names: Sequence[str] | None,
     seed: int,
@@ -83,17 +105,18 @@ def take_out(
         return None
     assert isinstance(flow.transform, Links)
     links = list(flow.transform)
-    place = next(i for i, link in enumerate(links) if isinstance(link, Standardize))
-    standardize = links[place]
+    index = next(i for i, link in enumerate(links) if isinstance(link, Standardize))
+    standardize = links[index]
     assert isinstance(standardize, Standardize)
     regress = Regress(flow.event_shape, flow.context_shape, share=NEAR, skip=standardize.skip).to(
         flow.device, flow.dtype
     )
-    _fit(regress, links[:place], flow, rows, seed)
+    _fit(regress, links[:index], flow=flow, rows=rows, seed=seed)
     if not bool(regress.taken.any()):
         return None
-    before, plain = _held_out(flow, valid, seed), flow.transform
-    flow.transform = type(plain)([*links[:place], regress, *links[place:]])
+    plain = flow.transform
+    before = _held_out(flow, valid, seed)
+    flow.transform = type(plain)([*links[:index], regress, *links[index:]])
     set_up(flow, rows, seed)
     after = _held_out(flow, valid, seed)
     if before is not None and after is not None and not after < before:
@@ -103,11 +126,16 @@ def take_out(
     _note(flow, NEAR)
     taken = regress.taken.nonzero().flatten().tolist()
     left = {names[i] if names else f"x{i}": regress.residual[i].square().item() for i in taken}
-    return Start(NEAR, left, before, after)
+    return Start(regress=NEAR, left=left, before=before, after=after)
 
 
 def fall_back(
-    flow: Flow, rows: Sequence[Tensor], seed: int, best: float, validate: Callable[[], float]
+    flow: Flow,
+    rows: Sequence[Tensor],
+    *,
+    seed: int,
+    best: float,
+    validate: Callable[[], float],
 ) -> Start | None:
     """Make a trained flow the linear-Gaussian model of `rows`, if held-out rows are likelier under
     that than `best`.
@@ -119,7 +147,7 @@ def fall_back(
     set_up(flow, rows, seed)
     nll = validate()
     if nll < best:
-        return Start(1.0, {}, best, nll)
+        return Start(regress=1.0, left={}, before=best, after=nll)
     flow.transform, flow.base, flow.embedding, flow.card = trained
     return None
 
@@ -159,10 +187,11 @@ def _rebuild(flow: Flow, share: float | None) -> None:
 
 @torch.no_grad()
 def _fit(
-    regress: Regress, front: Sequence[Any], flow: Flow, rows: Sequence[Tensor], seed: int
+    regress: Regress, front: Sequence[Any], *, flow: Flow, rows: Sequence[Tensor], seed: int
 ) -> None:
     """As in the chain, but without the links that come after it."""
-    x, context = rows[0].to(flow.device), None
+    x = rows[0].to(flow.device)
+    context = None
     with seeded(mix(seed, Stream.SET_UP)):
         if flow.context_shape is not None:
             context = rows[1].to(flow.device)
