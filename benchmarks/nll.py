@@ -21,7 +21,7 @@ from peers import python
 from tables import LAYOUT, TABLES, split
 
 import diffeo
-from diffeo.report.tables import baselines
+from diffeo.report import baselines
 from diffeo.training import evaluate, recommend
 
 HERE = Path(__file__).parent

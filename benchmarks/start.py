@@ -18,7 +18,7 @@ import tables
 from numpy.typing import NDArray
 
 import diffeo
-from diffeo.report.tables import baselines
+from diffeo.report import baselines
 from diffeo.training import evaluate, recommend
 
 Floats = NDArray[np.float64]

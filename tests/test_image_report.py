@@ -53,7 +53,9 @@ class Run:
 
     def report(self, **more: Any) -> tuple[str, dict[str, Any]]:
         """The page and the figures."""
-        path, figures = build_image_report(self.folder, self.flow, self.images, self.result, **more)
+        path, figures = build_image_report(
+            self.folder, self.flow, self.images, result=self.result, **more
+        )
         assert path == self.folder / "report.html"
         return path.read_text(encoding="utf-8"), figures
 
@@ -183,7 +185,7 @@ def test_held_out_images_of_their_own_have_their_classes_numbered_as_in_training
     _, expected = by_class.plain
     for own in (held, backwards):
         _, figures = build_image_report(
-            tmp_path, by_class.flow, by_class.images, apart, held_out=own
+            tmp_path, by_class.flow, by_class.images, result=apart, held_out=own
         )
         assert figures["nll"] == pytest.approx(expected["nll"], abs=1e-6)
 
@@ -251,7 +253,7 @@ def test_the_least_and_the_most_likely_are_where_they_were_in_the_source(run: Ru
     page, _ = run.plain
     assert run.result.valid_index is not None
     x = torch.tensor(run.images.pixels)[run.result.valid_index]
-    training, held, _ = image_rows.collect(run.flow, run.images, run.result, None, 0)
+    training, held, _ = image_rows.collect(run.flow, run.images, run.result, held_out=None, seed=0)
     assert held is not None
     assert len(training) == 240
     torch.testing.assert_close(held.tensor, x)
@@ -268,7 +270,7 @@ def test_the_course_of_training_is_in_order_and_of_this_run(tmp_path: Path, run:
     for name in ("0000000.png", "0000004.png", "0000005.png", "notes.png"):
         Image.new("RGB", (530, 530)).save(tmp_path / "samples" / name)
     (tmp_path / "samples" / "0000008.png").write_bytes(b"no picture")
-    page = build_image_report(tmp_path, run.flow, run.images, run.result)[0].read_text()
+    page = build_image_report(tmp_path, run.flow, run.images, result=run.result)[0].read_text()
     assert re.findall(r"<b>step (\d+)</b>", page) == ["0", "4"]
     assert [p.size for alt, p in pictures(page) if alt == "samples in training"] == [(266, 266)] * 2
 
@@ -330,7 +332,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_hostile_gets_in(
     for one in (run, by_class):
         classes = (hostile, "<img src=x>", "n" * 500, "' onload='x", *"456789")
         images = replace(one.images, names=names, source=hostile, classes=classes)
-        page = build_image_report(tmp_path, one.flow, images, one.result)[0].read_text()
+        page = build_image_report(tmp_path, one.flow, images, result=one.result)[0].read_text()
         assert "<script" not in page
         assert "<img src=x" not in page
         assert "&lt;script&gt;alert(" in page
@@ -411,10 +413,10 @@ def test_edges(name: str, tmp_path: Path) -> None:
 
 def test_unlabelled_images(run: Run, by_class: Run, tmp_path: Path) -> None:
     bare = replace(run.images, labels=None, classes=())
-    page = build_image_report(tmp_path, run.flow, bare, run.result)[0].read_text()
+    page = build_image_report(tmp_path, run.flow, bare, result=run.result)[0].read_text()
     assert "<th>class</th>" not in page
     with pytest.raises(DataError, match="no labels"):
-        build_image_report(tmp_path, by_class.flow, bare, by_class.result)
+        build_image_report(tmp_path, by_class.flow, bare, result=by_class.result)
 
 
 def test_images_of_other_bits_are_refused(run: Run, tmp_path: Path) -> None:
@@ -423,7 +425,7 @@ def test_images_of_other_bits_are_refused(run: Run, tmp_path: Path) -> None:
             tmp_path,
             run.flow,
             replace(run.images, pixels=run.images.pixels * 9, bits=8),
-            run.result,
+            result=run.result,
         )
 
 
@@ -453,13 +455,13 @@ def scored(bits: Sequence[float], what: str, total: int | None = None) -> image_
     images = Images(np.zeros((len(bits), 1, 8, 8), np.uint8), None, (), 5, "made up", ())
     nats = -np.array(bits, float) * PER_BIT
     return image_rows.Scored(
-        images,
-        None,
-        np.arange(len(bits)),
-        nats,
-        np.zeros((len(bits), 64), np.float32),
-        total or len(bits),
-        what,
+        images=images,
+        context=None,
+        index=np.arange(len(bits)),
+        log_prob=nats,
+        z=np.zeros((len(bits), 64), np.float32),
+        total=total or len(bits),
+        what=what,
     )
 
 
@@ -473,7 +475,11 @@ def test_an_honest_word() -> None:
         scores = {"uniform": uniform, "histogram": theirs}
         return " ".join(
             image_headline(
-                scored(training + 0.1 * g.normal(size=300), "training"), held, scores, False, False
+                scored(training + 0.1 * g.normal(size=300), "training"),
+                held,
+                scores,
+                exact=False,
+                real=False,
             ).verdict
         )
 
@@ -489,7 +495,7 @@ def test_an_honest_word() -> None:
         )[0]
     )
     assert "held out: another split" in " ".join(
-        image_headline(held, scored([3.0] * 199, "held-out"), {}, False, True).verdict
+        image_headline(held, scored([3.0] * 199, "held-out"), {}, exact=False, real=True).verdict
     )
 
 
@@ -498,7 +504,7 @@ def test_images_of_density_zero_are_counted_and_left_out_of_differences() -> Non
     scores = {
         k: Score(np.full(3, -5 * PER_BIT), np.arange(3), "") for k in ("uniform", "histogram")
     }
-    head = image_headline(scored([3.0, 3.1], "training"), held, scores, False, False)
+    head = image_headline(scored([3.0, 3.1], "training"), held, scores, exact=False, real=False)
     assert head.figures["nll"] == math.inf
     assert head.figures["uniform"]["difference"] == pytest.approx(1.9)
     assert any("1 of 3 images have density zero" in note for note in head.notes)

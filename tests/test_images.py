@@ -695,9 +695,9 @@ def test_limits_and_warnings_stay_as_they_were(
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
 
-    def counted(path: Path, *args: Any) -> Any:
+    def counted(path: Path, colour: str, **options: Any) -> Any:
         seen.append(path)
-        return pictures_module.decode(path, *args)
+        return pictures_module.decode(path, colour, **options)
 
     monkeypatch.setattr(image_cache, "decode", counted)
     return seen

@@ -47,7 +47,7 @@ def test_large_events_go_one_by_one(side: int, size: int, monkeypatch: pytest.Mo
     assert seen == {"encode": pieces, "decode": pieces}
     latents.interpolate(flow, x[0], x[1], steps=10)
     assert seen["decode"] == 2 * pieces
-    latents.edit(flow, x[:2], x[3], torch.linspace(0, 1, 5))
+    latents.edit(flow, x[:2], x[3], strengths=torch.linspace(0, 1, 5))
     assert seen["decode"] == 3 * pieces
 
 

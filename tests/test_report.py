@@ -86,7 +86,7 @@ def built(
     folder: Path, t: Table, valid: int, *, model: dict[str, Any] | None = None, **more: Any
 ) -> tuple[str, dict[str, Any]]:
     flow, result = trained(t, valid, **(model or {}))
-    path, figures = build_report(folder, flow, t, result, **more)
+    path, figures = build_report(folder, flow, t, result=result, **more)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8"), figures
 
@@ -346,7 +346,7 @@ def test_an_honest_word_when_the_flow_is_worse_or_rows_are_few(tmp_path: Path) -
     flow, result = trained(t, 100)
     with torch.no_grad():
         flow.transform[0].mean += 50.0
-    path, figures = build_report(tmp_path, flow, t, result)
+    path, figures = build_report(tmp_path, flow, t, result=result)
     assert figures["gaussian"]["difference"] < 0
     assert "worse than a full-covariance Gaussian" in path.read_text()
     assert "Only 100 rows were held out" in path.read_text()
@@ -415,9 +415,9 @@ def test_a_checkup_is_shown_as_an_object_and_as_a_dict(tmp_path: Path) -> None:
     flow, result = trained(t, 20)
     checkup = diffeo.check(flow, torch.from_numpy(t.values))
     for form in (checkup, checkup.as_dict()):
-        page = build_report(tmp_path, flow, t, result, checkup=form)[0].read_text()
+        page = build_report(tmp_path, flow, t, result=result, checkup=form)[0].read_text()
         assert checkup.verdict in page
-    assert "No checkup was run" in build_report(tmp_path, flow, t, result)[0].read_text()
+    assert "No checkup was run" in build_report(tmp_path, flow, t, result=result)[0].read_text()
 
 
 def test_a_thousand_columns(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_a_real_run(tmp_path: Path) -> None:
     t = table(x)
     flow = diffeo.models.nsf((2,), layers=2, hidden=(16,), supports=t.schema.supports)
     result = diffeo.fit(flow, t, steps=60, valid=0.4, lr=5e-3)
-    path, figures = build_report(tmp_path, flow, t, result)
+    path, figures = build_report(tmp_path, flow, t, result=result)
     assert figures["nll"] == pytest.approx(result.best["nll"], abs=1e-4)
     assert figures["gaussian"]["difference"] > 2 * figures["gaussian"]["difference_se"]
     assert "better than a full-covariance Gaussian" in path.read_text()

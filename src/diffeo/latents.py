@@ -22,19 +22,20 @@ def encode_all(flow: Flow, x: Tensor, context: Tensor | None = None, *, seed: in
     comes from `seed`.
     """
     with seeder(flow)(seed):
-        return _through(flow, flow.encode, x, context)
+        return _through(flow, flow.encode, x, context=context)
 
 
 @torch.no_grad()
 def decode_all(flow: Flow, z: Tensor, context: Tensor | None = None) -> Tensor:
     """Events (N, *event) of latents z (N, *base event), in passes of bounded memory."""
-    return _through(flow, flow.decode, z, context)
+    return _through(flow, flow.decode, z, context=context)
 
 
 def _through(
     flow: Flow,
     direction: Callable[..., tuple[Tensor, Tensor]],
     rows: Tensor,
+    *,
     context: Tensor | None,
 ) -> Tensor:
     flow.eval()
@@ -66,9 +67,9 @@ def interpolate(
     flow: Flow,
     a: Tensor,
     b: Tensor,
+    *,
     steps: int = 9,
     context: Tensor | None = None,
-    *,
     seed: int = 0,
 ) -> Tensor:
     """`steps` events (steps, *event) from a to b (*event) along the great circle between the
@@ -97,24 +98,23 @@ def _great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Points (T, D) between a and b (D,) at t (T, 1): directions along the great circle, lengths
     along the straight line.
     """
-    size_a, size_b = a.norm().clamp_min(1e-12), b.norm().clamp_min(1e-12)
+    size_a = a.norm().clamp_min(1e-12)
+    size_b = b.norm().clamp_min(1e-12)
     # Vectors that are parallel, or opposite, have no great circle of their own: the angle keeps
     # away from both.
     omega = torch.acos((a @ b / (size_a * size_b)).clamp(-1, 1)).clamp(1e-4, math.pi - 1e-4)
     size = (1 - t) * size_a + t * size_b
     # Factors of a and b rather than of unit vectors, each 1 or 0 at the ends, so that these are
     # exact.
-    share_a, share_b = (
-        torch.sin((1 - t) * omega) / torch.sin(omega),
-        torch.sin(t * omega) / torch.sin(omega),
-    )
+    share_a = torch.sin((1 - t) * omega) / torch.sin(omega)
+    share_b = torch.sin(t * omega) / torch.sin(omega)
     path: Tensor = share_a * (size / size_a) * a + share_b * (size / size_b) * b
     return path
 
 
 @torch.no_grad()
 def attribute_direction(
-    flow: Flow, x: Tensor, has: Tensor, context: Tensor | None = None, *, seed: int = 0
+    flow: Flow, x: Tensor, has: Tensor, *, context: Tensor | None = None, seed: int = 0
 ) -> Tensor:
     """Mean latent of the events that have an attribute minus that of the others: (*base event),
     Glow's manipulation.
@@ -137,9 +137,9 @@ def edit(
     flow: Flow,
     x: Tensor,
     direction: Tensor,
+    *,
     strengths: Tensor,
     context: Tensor | None = None,
-    *,
     seed: int = 0,
 ) -> Tensor:
     """Events x (N, *event) moved along a direction: (N, len(strengths), *event); strength 0

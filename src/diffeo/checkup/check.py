@@ -190,7 +190,7 @@ def check(
             )
             flow, x = _behind_noise(flow, x, context)
         return replace(
-            _measure(flow, x, context, jacobians, generator, pixels),
+            _measure(flow, x, context, jacobians=jacobians, generator=generator, pixels=pixels),
             density=_density(flow, x, context) if domain.examined else Density(),
         )
 
@@ -204,7 +204,7 @@ def _density(flow: Flow, x: Tensor, context: Tensor | None) -> Density:
         x.double().flatten(1).cpu().numpy(),
         kinds,
         names if len(names) == x.shape[1] else None,
-        given,
+        context=given,
     )
 
 
@@ -233,6 +233,7 @@ def _measure(
     flow: Flow,
     x: Tensor,
     context: Tensor | None,
+    *,
     jacobians: int,
     generator: torch.Generator,
     pixels: float | None,
@@ -242,7 +243,7 @@ def _measure(
     layers = list(_layer_errors(flow, *kept)) if bool(finite.any()) else []
     worst = max(layers, key=lambda layer: layer["error"], default={"name": "none", "error": 0.0})
     there, sums = _round_trip(flow, *kept)
-    back = _latent_round_trip(flow, kept[1], len(x), generator)
+    back = _latent_round_trip(flow, kept[1], len(x), generator=generator)
     gap, allowed = _against_float64(flow, *kept)
     numbers: dict[str, Any] = {
         "round_trip_max": _max(there),
@@ -251,7 +252,7 @@ def _measure(
         "latent_round_trip_p999": _p999(back),
         "logdet_sum_max": _max(sums),
         "logdet_autograd_max": (
-            _against_autograd(flow, *kept, jacobians) if flow.exact and jacobians else None
+            _against_autograd(flow, *kept, count=jacobians) if flow.exact and jacobians else None
         ),
         "float32_log_prob_max": gap,
         "float32_log_prob_allowed": allowed,
@@ -328,7 +329,7 @@ def _circles(flow: Flow) -> dict[int, float]:
 
 
 def _latent_round_trip(
-    flow: Flow, context: Tensor | None, rows: int, generator: torch.Generator
+    flow: Flow, context: Tensor | None, rows: int, *, generator: torch.Generator
 ) -> Tensor:
     if context is not None:
         rows = len(context)
@@ -341,7 +342,7 @@ def _latent_round_trip(
     return (flow.encode(x, context)[0] - z).double().abs()[inside]
 
 
-def _against_autograd(flow: Flow, x: Tensor, context: Tensor | None, count: int) -> float:
+def _against_autograd(flow: Flow, x: Tensor, context: Tensor | None, *, count: int) -> float:
     """Worst error of the log-det against log|det| of autograd's Jacobian, in float64."""
     double = copy.deepcopy(flow).double()
     some = min(count, max(1, 20_000 // math.prod(flow.event_shape)), len(x))
@@ -406,7 +407,8 @@ def _layer_errors(flow: Flow, x: Tensor, context: Tensor | None) -> Iterator[dic
 
 def _outside_box(flow: Flow, x: Tensor, context: Tensor | None) -> float | None:
     inner = _embedded(flow, context)
-    outside, total = 0, 0
+    outside = 0
+    total = 0
     for layer in _links(flow.transform):
         if isinstance(layer, Coupling) and isinstance(layer.map, RQSpline):
             part = layer.partition.split(x)[1]

@@ -68,6 +68,7 @@ def density(
     x: Floats,
     kinds: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    *,
     context: Floats | None = None,
 ) -> Density:
     """Look for what a density cannot have in rows x (N, D) with columns of these `kinds` and
@@ -97,7 +98,7 @@ def density(
         [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
     )
     lumpy = {j for j in real if _repeats(x[:, j], named[j], found)}
-    _determined(x, given, [j for j in real if j not in lumpy], named, found)
+    _determined(x, given, [j for j in real if j not in lumpy], named=named, found=found)
     copies = 1 - len(np.unique(np.hstack((x, given)), axis=0)) / len(x)
     free = [j for j in real if j not in lumpy]
     if (
@@ -135,7 +136,7 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
     heavy = [
         k
         for k in np.argsort(-counts, kind="stable")[:20]
-        if _stands_out(values, counts, int(k), len(x))
+        if _stands_out(values, counts, int(k), rows=len(x))
     ]
     for k in heavy:
         beside = [abs(values[k] - values[i]) for i in (k - 1, k + 1) if 0 <= i < len(values)]
@@ -170,11 +171,12 @@ def _advice(name: str, values: Floats) -> str:
     )
 
 
-def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, rows: int) -> bool:
+def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, *, rows: int) -> bool:
     """Does value k repeat too often for a grid, by the repeats of its neighbours, or stand alone
     beyond all others?
     """
-    count, extra = int(counts[k]), counts - 1.0
+    count = int(counts[k])
+    extra = counts - 1.0
     beside = np.delete(extra[max(0, k - NEIGHBOURS) : k + NEIGHBOURS + 1], min(k, NEIGHBOURS))
     usual = float(np.sort(beside)[: max(1, len(beside) - 3)].mean()) if len(beside) else 0.0
     usual = max(usual, 0.5 * (extra.sum() - extra[k]) / max(1, len(counts) - 1))
@@ -190,7 +192,7 @@ def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, rows: int) ->
 
 
 def _determined(
-    x: Floats, given: Floats, real: list[int], named: list[str], found: Density
+    x: Floats, given: Floats, real: list[int], *, named: list[str], found: Density
 ) -> None:
     """Note columns that are exact functions of others, or of the context."""
     both = np.hstack((x, given))
@@ -214,7 +216,7 @@ def _determined(
         ]
         for target, others, gap in _regressed(columns[:, use], [u in real for u in use]):
             seen.add(use[target])
-            _say(found, labels[use[target]], [labels[use[k]] for k in others], gap, kind)
+            _say(found, labels[use[target]], [labels[use[k]] for k in others], gap=gap, kind=kind)
     for target in real:
         if target in seen or not live[target]:
             continue
@@ -224,11 +226,11 @@ def _determined(
             left = _function_of(both[:, source], centred[:, target] / spread[target])
             if left is not None:
                 seen.add(target)
-                _say(found, labels[target], [labels[source]], left, "function")
+                _say(found, labels[target], [labels[source]], gap=left, kind="function")
                 break
 
 
-def _say(found: Density, name: str, by: list[str], gap: float, kind: str) -> None:
+def _say(found: Density, name: str, by: list[str], *, gap: float, kind: str) -> None:
     found.determined.append({"column": name, "by": by, "gap": gap, "kind": kind})
     how = {
         "linear": "a sum of multiples of",
@@ -261,7 +263,8 @@ def _regressed(columns: Floats, allowed: list[bool]) -> list[tuple[int, list[int
     The last allowed column of each dependence is named: then it is taken away and the rest are
     looked at again.
     """
-    rows, found = len(columns), []
+    rows = len(columns)
+    found = []
     left = list(range(columns.shape[1]))
     for target in reversed(range(columns.shape[1])):
         others = [k for k in left if k != target]
@@ -282,11 +285,13 @@ def _function_of(source: Floats, target: Floats) -> float | None:
     as for smooth functions.
     """
     order = np.argsort(source, kind="stable")
-    s, t = source[order], target[order]
+    s = source[order]
+    t = target[order]
     first = np.r_[True, np.diff(s) > 0]
     starts = np.flatnonzero(first)
     if len(starts) < len(s):  # equal sources must have equal targets
-        high, low = np.maximum.reduceat(t, starts), np.minimum.reduceat(t, starts)
+        high = np.maximum.reduceat(t, starts)
+        low = np.minimum.reduceat(t, starts)
         if float((high - low).max()) > EXACT:
             return None
     s, t = s[starts], t[starts]
@@ -294,7 +299,9 @@ def _function_of(source: Floats, target: Floats) -> float | None:
         return None
     gaps = []
     for step in (1, 2, 4):
-        before, at, after = slice(0, -2 * step), slice(step, -step), slice(2 * step, None)
+        before = slice(0, -2 * step)
+        at = slice(step, -step)
+        after = slice(2 * step, None)
         weight = (s[at] - s[before]) / (s[after] - s[before])
         gaps.append(float(np.median(np.abs(t[before] + weight * (t[after] - t[before]) - t[at]))))
     shrinks = gaps[0] < gaps[1] / 2.5 and gaps[1] < gaps[2] / 2.5

@@ -17,6 +17,7 @@ __all__ = ["check"]
 def check(
     model: Model,
     data: Data,
+    *,
     rows: Annotated[
         int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")
     ] = 10_000,
@@ -37,7 +38,9 @@ def check(
     use_threads(threads)
     flow = open_flow(model)
     most = rows_per_pass(flow.event_shape) if len(flow.event_shape) == 3 else rows
-    x, context, _ = read_rows(flow, model, data, 1.0, labels, resize, most, dialect)
+    x, context, _ = read_rows(
+        flow, model, data, max_bad=1.0, labels=labels, resize=resize, most=most, dialect=dialect
+    )
     result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())
     emit(

@@ -88,6 +88,7 @@ def collect(
     config: Path | None,
     settings: Sequence[str],
     options: Mapping[str, Any],
+    *,
     resume_from: Path | None = None,
     images: bool = False,
 ) -> RunConfig:

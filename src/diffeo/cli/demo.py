@@ -24,6 +24,7 @@ def demo(
     name: Annotated[
         str, typer.Argument(help="photos, breast_cancer, wine, diabetes, or digits (images).")
     ] = "photos",
+    *,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")
     ] = Path("demo"),
@@ -41,18 +42,17 @@ def demo(
     use_threads(threads)
     steps = None if minutes else STEPS.get(name)
     if name == "digits":
-        data, config = (
-            DIGITS,
-            RunConfig(
-                seed=seed,
-                minutes=minutes,
-                steps=steps,
-                context=["label"],
-                model_args={"size": "tiny"},
-            ),
+        data = DIGITS
+        config = RunConfig(
+            seed=seed,
+            minutes=minutes,
+            steps=steps,
+            context=["label"],
+            model_args={"size": "tiny"},
         )
     else:
-        data, config = _write_table(name, out), RunConfig(seed=seed, minutes=minutes, steps=steps)
+        data = _write_table(name, out)
+        config = RunConfig(seed=seed, minutes=minutes, steps=steps)
     more = " --context label --size tiny" if name == "digits" else ""
     say(f"$ diffeo fit {data} --out {out / 'model'}{more}{f' --steps {steps}' if steps else ''}")
     job = read_job(data, out / "model", config, resume=False, quiet=False)
@@ -89,7 +89,8 @@ def _samples(name: str, out: Path, seed: int) -> Path:
 
     flow, schema = open_model(out / "model")
     assert flow.card.training is not None
-    draw_to(out / "samples.csv", flow, schema, sum(flow.card.training.rows.values()), seed)
+    rows = sum(flow.card.training.rows.values())
+    draw_to(out / "samples.csv", flow, schema, n=rows, seed=seed)
     return out / "samples.csv"
 
 

@@ -23,6 +23,7 @@ __all__ = ["edit"]
 def edit(
     model: Model,
     data: Data,
+    *,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
@@ -77,7 +78,7 @@ def edit(
     chosen = x[has | wanted]
     direction = attribute_direction(flow, chosen, has[has | wanted], seed=seed)
     some = x[wanted][:n]
-    moved = move(flow, some, direction, _numbers(strengths), seed=seed)
+    moved = move(flow, some, direction, strengths=_numbers(strengths), seed=seed)
     count = moved.shape[1] + 1
     write_images(
         out,

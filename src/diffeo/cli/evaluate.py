@@ -22,6 +22,7 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Model,
     data: Data,
+    *,
     max_bad: Annotated[
         float, typer.Option(min=0, max=1, help="Largest share of unusable rows to accept.")
     ] = 0.01,
@@ -49,7 +50,9 @@ def evaluate(
 
     use_threads(threads)
     flow = open_flow(model)
-    x, context, unusable = read_rows(flow, model, data, max_bad, labels, resize, dialect=dialect)
+    x, context, unusable = read_rows(
+        flow, model, data, max_bad=max_bad, labels=labels, resize=resize, dialect=dialect
+    )
     result = measure(flow, x, context, importance=importance)
     if unusable:
         say(f"{unusable} of {unusable + result.rows} rows were unusable and left out")
@@ -63,11 +66,8 @@ def evaluate(
 def _lines(result: Evaluation, images: bool) -> list[str]:
     bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_se:.4f} bits per dimension"
     nats = f"{result.nll:.4f} ± {result.nll_se:.4f} nats per {'image' if images else 'row'}"
-    bound = (
-        f" (an upper bound: {'pixels' if images else 'integer columns'} are dequantised)"
-        if result.bound
-        else ""
-    )
+    dequantised = "pixels" if images else "integer columns"
+    bound = f" (an upper bound: {dequantised} are dequantised)" if result.bound else ""
     lines = [
         f"{bits}, {nats}{bound}"
         if images

@@ -234,7 +234,9 @@ def fit(
         "report": False if no_report else None,
     }
     more = [*(set_ or []), *([f"size={size}"] if size else [])]
-    settings = collect(config, more, options, out if resume else None, looks_like_images(data))
+    settings = collect(
+        config, more, options, resume_from=out if resume else None, images=looks_like_images(data)
+    )
     use_threads(settings.threads)
     job = read_job(data, out, settings, resume=resume, quiet=quiet)
     with saves_on_signals():

@@ -149,7 +149,7 @@ class ImageJob:
             flow, *tensors(some.subset(slice(0, rows_per_pass(flow.event_shape))), self.by_class)
         )
         path, _ = build_image_report(
-            out, flow, self.images, result, held_out=self.held_out, checkup=checkup
+            out, flow, self.images, result=result, held_out=self.held_out, checkup=checkup
         )
         summary |= {"report": str(path), "check": checkup.ok}
         return [checkup.verdict, f"report   {path}", f"samples  {out / 'samples'}"]

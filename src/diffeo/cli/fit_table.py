@@ -62,7 +62,9 @@ class TableJob:
     def density(self) -> Density:
         """Whether the rows have one."""
         table = self.table
-        return density(table.values, table.schema.supports, table.schema.names, table.context)
+        return density(
+            table.values, table.schema.supports, table.schema.names, context=table.context
+        )
 
     def flow(self) -> Flow:
         name = self.config.model or default_model("table")
@@ -124,7 +126,7 @@ class TableJob:
         rows, contexts = tensors(self.held_out if self.held_out is not None else self.table)
         checkup = measure(flow, rows, contexts)
         path, headline = build_report(
-            out, flow, self.table, result, checkup=checkup, held_out=self.held_out, seed=0
+            out, flow, self.table, result=result, checkup=checkup, held_out=self.held_out, seed=0
         )
         beside: dict[str, Any] = {name: headline[name] for name in BASELINES if name in headline}
         summary |= {**beside, "report": str(path), "check": checkup.ok}

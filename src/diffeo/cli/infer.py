@@ -37,6 +37,7 @@ def infer(
             show_default=False,
         ),
     ],
+    *,
     out: Annotated[
         Path,
         typer.Option(

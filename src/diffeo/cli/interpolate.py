@@ -25,6 +25,7 @@ def interpolate(
     model: Model,
     a: Ends,
     b: Ends,
+    *,
     out: Annotated[
         Path,
         typer.Option(
@@ -63,6 +64,6 @@ def interpolate(
     last, _ = one_image(
         flow, b, resize, notes(flow).classes[int(context)] if context is not None else None
     )
-    strip = walk(flow, first, last, steps, context, seed=seed)
+    strip = walk(flow, first, last, steps=steps, context=context, seed=seed)
     write_images(out, strip, columns=steps, bits=notes(flow).bits or 8)
     emit({"rows": steps, "out": str(out)}, json, [f"{steps} images in {out}"])

@@ -42,8 +42,4 @@ def _printable(text: str) -> str:
     """The same JSON, with what a terminal would act on written as escapes: names in a model may be
     a stranger's.
     """
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    )
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -23,6 +23,7 @@ __all__ = ["reconstruct"]
 def reconstruct(
     model: Model,
     data: Data,
+    *,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
@@ -46,8 +47,8 @@ def reconstruct(
 
     use_threads(threads)
     flow = open_image_model(model)
-    x, context, _ = read_rows(flow, model, data, 0.0, labels, resize, n)
-    rows = [x, *_rows(flow, x, context, seed)]
+    x, context, _ = read_rows(flow, model, data, max_bad=0.0, labels=labels, resize=resize, most=n)
+    rows = [x, *_rows(flow, x, context, seed=seed)]
     write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow).bits or 8)
     same = float((rows[1] == x).double().mean())
     worst = int((rows[1].int() - x.int()).abs().max())
@@ -68,7 +69,7 @@ def reconstruct(
     )
 
 
-def _rows(flow: Flow, x: Tensor, context: Tensor | None, seed: int) -> list[Tensor]:
+def _rows(flow: Flow, x: Tensor, context: Tensor | None, *, seed: int) -> list[Tensor]:
     from ..latents import reconstruct as rebuilt
 
     scales = len(flow.transform.parts(flow.event_shape))

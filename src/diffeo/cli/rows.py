@@ -24,6 +24,7 @@ def read_rows(
     flow: Flow,
     folder: Path,
     data: Path,
+    *,
     max_bad: float,
     labels: Path | None,
     resize: str | None,

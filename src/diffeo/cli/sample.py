@@ -29,6 +29,7 @@ CHUNK = 16_384
 
 def sample(
     model: Model,
+    *,
     n: Annotated[
         int,
         typer.Option("-n", "--number", min=1, help="How many (rows: for each row of --context)."),
@@ -107,7 +108,9 @@ def sample(
             f"{model}: this model takes {wanted}: {'add' if context is None else 'leave out'}"
             " --context"
         )
-    rows = draw_to(out, flow, schema, n, seed, temperature, context, dialect)
+    rows = draw_to(
+        out, flow, schema, n=n, seed=seed, temperature=temperature, context=context, dialect=dialect
+    )
     emit({"rows": rows, "out": str(out)}, json, [f"{rows:,} rows in {out}"])
 
 
@@ -115,6 +118,7 @@ def draw_to(
     out: Path,
     flow: Flow,
     schema: Schema,
+    *,
     n: int,
     seed: int = 0,
     temperature: float = 1.0,
@@ -128,11 +132,16 @@ def draw_to(
     names = [*schema.names, *schema.context_names, *schema.set_aside]
     whole = [c.name for c in schema.columns if c.parsed.whole]
     return write_table(
-        out, names, _draws(flow, schema, n, seed, temperature, context, dialect), integers=whole
+        out,
+        names,
+        _draws(
+            flow, schema, n=n, seed=seed, temperature=temperature, context=context, dialect=dialect
+        ),
+        integers=whole,
     )
 
 
-def check_room(out: Path, n: int, width: int, size: int = 8) -> None:
+def check_room(out: Path, n: int, width: int, *, size: int = 8) -> None:
     """Raise `ConfigError` when n rows of `width` numbers of `size` bytes fit neither memory nor,
     however written, the disk.
     """
@@ -157,6 +166,7 @@ def check_room(out: Path, n: int, width: int, size: int = 8) -> None:
 def _draws(
     flow: Flow,
     schema: Schema,
+    *,
     n: int,
     seed: int,
     temperature: float,
@@ -168,7 +178,7 @@ def _draws(
 
     generator = torch.Generator().manual_seed(seed)
     constants = list(schema.set_aside.values())
-    for own in _contexts(schema, context, n, dialect):
+    for own in _contexts(schema, context, n, dialect=dialect):
         for count in batches(n, CHUNK):
             drawn = flow.sample(
                 (count,), own, temperature=temperature, generator=generator
@@ -183,7 +193,7 @@ def _draws(
             yield np.hstack([values, np.tile(constants, (len(values), 1))]) if constants else values
 
 
-def _contexts(schema: Schema, path: Path | None, n: int, dialect: str | None) -> Iterator[Any]:
+def _contexts(schema: Schema, path: Path | None, n: int, *, dialect: str | None) -> Iterator[Any]:
     """Contexts (C, ...) in pieces: many when few rows are wanted of each, one at a time when many
     are.
     """

@@ -25,6 +25,7 @@ __all__ = ["score"]
 def score(
     model: Model,
     data: Data,
+    *,
     out: Annotated[
         Path,
         typer.Option(
@@ -57,8 +58,8 @@ def score(
     use_threads(threads)
     flow = open_flow(model)
     counts = {"rows": 0, "unusable": 0, "outside": 0}
-    pieces = _pieces(flow, model, data, dialect, labels, resize)
-    write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts))
+    pieces = _pieces(flow, model, data, dialect=dialect, labels=labels, resize=resize)
+    write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts=counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]
     words += [f"{counts['unusable']:,} rows were unusable (NaN)"] if counts["unusable"] else []
     words += (
@@ -73,13 +74,16 @@ def _pieces(
     flow: Flow,
     model: Path,
     data: Path,
+    *,
     dialect: str | None,
     labels: Path | None,
     resize: str | None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """A table in pieces of bounded size; images, which are bytes, whole."""
     if len(flow.event_shape) == 3:
-        yield read_rows(flow, model, data, 0.0, labels, resize, dialect=dialect)[:2]
+        yield read_rows(
+            flow, model, data, max_bad=0.0, labels=labels, resize=resize, dialect=dialect
+        )[:2]
         return
     from ..data import iter_tables
     from .rows import tensors
@@ -102,6 +106,7 @@ def _scores(
     flow: Flow,
     pieces: Iterator[tuple[Tensor, Tensor | None]],
     importance: int,
+    *,
     counts: dict[str, int],
 ) -> Iterator[Any]:
     import numpy as np

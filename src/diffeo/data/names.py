@@ -20,7 +20,7 @@ def refuse_duplicates(label: str, names: Sequence[str]) -> None:
         )
 
 
-def refuse_unknown(label: str, wanted: Iterable[str], names: Sequence[str], option: str) -> None:
+def refuse_unknown(label: str, wanted: Iterable[str], names: Sequence[str], *, option: str) -> None:
     """Raise `DataError` for the first wanted name that the table does not have, with the nearest
     one.
     """

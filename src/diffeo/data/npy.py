@@ -9,8 +9,9 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,14 @@ from .names import refuse_duplicates, shorten
 __all__ = ["Npz", "fill", "one_line", "open_npy", "refuse_bomb", "worded"]
 
 # bytes that any file may unpack to, and how often its own size a larger one may be
-FREE, RATIO = 64 << 20, 200
+FREE = 64 << 20
+RATIO = 200
 MOST_ARRAYS = 1000
 MOST_HEADER = 16_384
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Header:
     """What stands before the numbers of an array."""
 
     dtype: np.dtype[Any]
@@ -91,10 +94,11 @@ class Npz:
 
     def read(self, name: str) -> NDArray[Any]:
         """The array of this name, in memory."""
-        header, info = self._headers[name], self._archive.getinfo(f"{name}.npy")
+        header = self._headers[name]
+        info = self._archive.getinfo(f"{name}.npy")
         with worded(self.path):
             _refuse_size(
-                self.path, info.file_size - header.offset, header.size, f"its array {name!r} "
+                self.path, info.file_size - header.offset, header.size, what=f"its array {name!r} "
             )
             refuse_bomb(self.path, min(info.compress_size, self.path.stat().st_size), header.size)
             with self._archive.open(info) as member:
@@ -134,10 +138,10 @@ def _header(path: Path, file: IO[bytes], what: str = "") -> Header:
         )
     if version == (3, 0) and dtype.names is not None:  # read as Latin-1, written in UTF-8
         dtype.names = tuple(n.encode("latin1").decode("utf-8") for n in dtype.names)
-    return Header(dtype, shape, fortran, start.tell())
+    return Header(dtype=dtype, shape=shape, fortran=fortran, offset=start.tell())
 
 
-def _refuse_size(path: Path, there: int, size: int, what: str = "") -> None:
+def _refuse_size(path: Path, there: int, size: int, *, what: str = "") -> None:
     if there < size:
         raise DataError(
             f"{path}: {what}damaged or cut short, {there:,} of {size:,} bytes of data; write or"
@@ -152,7 +156,8 @@ def _refuse_size(path: Path, there: int, size: int, what: str = "") -> None:
 
 def fill(file: IO[bytes], data: NDArray[np.uint8]) -> int:
     """Read until the array is full or the file ends; the number of bytes read."""
-    view, got = data.data, 0
+    view = data.data
+    got = 0
     while got < len(data) and (part := file.read(min(1 << 20, len(data) - got))):
         view[got : got + len(part)] = part
         got += len(part)

@@ -126,7 +126,8 @@ def _parts(base: Distribution) -> Iterator[tuple[list[int], Distribution]]:
     if not isinstance(base, Product):
         yield list(range(int(np.prod(base.event_shape)))), base
         return
-    start, order = 0, base.order.tolist()
+    start = 0
+    order = base.order.tolist()
     for part, size in zip(base.parts, base.sizes, strict=True):
         assert isinstance(part, Distribution)
         yield order[start : start + size], part

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -17,10 +18,12 @@ __all__ = ["Stored", "read_array_file", "shapes_in"]
 OWN = ("labels", "bits", "classes")
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True)
+class Stored:
     """What a file of arrays holds; `bits` and `classes` only where it says so itself."""
 
     images: NDArray[Any]
+    _: KW_ONLY
     labels: NDArray[Any] | None = None
     bits: int | None = None
     classes: tuple[str, ...] | None = None
@@ -51,7 +54,13 @@ def read_array_file(path: Path) -> Stored:
         part = {k: file.read(k) for k in (key, *OWN) if k in file.shapes}
         notes = file.unread(key, *OWN)
     classes = tuple(map(str, part["classes"].ravel())) if "classes" in part else None
-    return Stored(part[key], part.get("labels"), _bits(path, part.get("bits")), classes, notes)
+    return Stored(
+        part[key],
+        labels=part.get("labels"),
+        bits=_bits(path, part.get("bits")),
+        classes=classes,
+        notes=notes,
+    )
 
 
 def _key(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:

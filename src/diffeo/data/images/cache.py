@@ -28,7 +28,7 @@ __all__ = ["Recipe", "decoded"]
 FORMAT = 2  # raised when the same files would be decoded to other pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that decides the pixels of a folder besides its files."""
 
@@ -40,7 +40,7 @@ class Recipe:
 
 
 def decoded(
-    folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None
+    folder: Path, names: Sequence[str], recipe: Recipe, *, cache: Path | None
 ) -> tuple[Pixels, tuple[str, ...]]:
     """A read-only memory map (N, C, H, W) of the files, in order, and notes on what was changed if
     it is made now.
@@ -59,7 +59,7 @@ def decoded(
         notes: tuple[str, ...] = ()
         if pixels is None:
             with atomic(target) as path, path.open("wb") as file:
-                notes = _write(file, folder, names, recipe)
+                notes = _write(file, folder, names, recipe=recipe)
                 file.flush()
             pixels = _mapped(target)
         return pixels, notes
@@ -109,7 +109,7 @@ def _temporary(
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            notes = _write(file, folder, names, recipe)
+            notes = _write(file, folder, names, recipe=recipe)
         return _mapped(path), notes
     finally:
         _forget(path)
@@ -125,7 +125,9 @@ def _forget(path: Path) -> None:
         atexit.register(lambda: path.unlink(missing_ok=True))
 
 
-def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) -> tuple[str, ...]:
+def _write(
+    file: IO[bytes], folder: Path, names: Sequence[str], *, recipe: Recipe
+) -> tuple[str, ...]:
     """Decode file after file and say what was changed.
 
     By plain writes, because a full disk under a writable map would kill the process.
@@ -139,7 +141,7 @@ def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) 
         depth = depth_of(paths, headers, recipe.depth)
         first: Any = None
         for path in paths:
-            pixels = decode(path, colour, recipe.size, depth) >> np.uint8(recipe.shift)
+            pixels = decode(path, colour, size=recipe.size, bits=depth) >> np.uint8(recipe.shift)
             if first is None:
                 first = pixels
                 shape = (len(names), *pixels.shape)
@@ -147,7 +149,7 @@ def _write(file: IO[bytes], folder: Path, names: Sequence[str], recipe: Recipe) 
                     file, {"descr": "|u1", "fortran_order": False, "shape": shape}
                 )
             if pixels.shape != first.shape:
-                raise _mixed(paths[0], first.shape[1:], path, pixels.shape[1:])
+                raise _mixed(paths[0], first.shape[1:], other=path, other_size=pixels.shape[1:])
             file.write(pixels.tobytes())
         return notes_on(headers, depth)
 
@@ -158,11 +160,14 @@ def _refuse_mixed(paths: list[Path], headers: list[Header]) -> None:
     """
     for path, header in zip(paths, headers, strict=True):
         if sorted(header.size) != sorted(headers[0].size):
-            raise _mixed(paths[0], headers[0].size, path, header.size)
+            raise _mixed(paths[0], headers[0].size, other=path, other_size=header.size)
 
 
-def _mixed(one: Path, size: tuple[int, ...], other: Path, other_size: tuple[int, ...]) -> DataError:
-    (h, w), (h2, w2) = size, other_size
+def _mixed(
+    one: Path, size: tuple[int, ...], *, other: Path, other_size: tuple[int, ...]
+) -> DataError:
+    h, w = size
+    h2, w2 = other_size
     return DataError(
         f"{one} is {h}x{w} and {other} is {h2}x{w2} (height x width), but a model has one size;"
         f" scale and crop all with {argument('resize', (min(h, h2), min(w, w2)))}"

@@ -154,26 +154,35 @@ def read_images(
     (1797, (1, 8, 8), 5, ('0', '1', '2'))
     """
     options = Options(
-        labels,
-        _bits(bits),
-        _size(resize),
-        _colour(colour),
-        None if cache is None else Path(cache),
-        _depth(depth),
+        labels=labels,
+        bits=_bits(bits),
+        size=_size(resize),
+        colour=_colour(colour),
+        cache=None if cache is None else Path(cache),
+        depth=_depth(depth),
     )
     if isinstance(source, Images):
         old = None if labels is not None else source.labels
         known = None if labels is not None else source.classes
         raw = Raw(
-            source.source, source.pixels, None, source.bits, known, source.names, source.notes
+            source.source,
+            source.pixels,
+            values=None,
+            bits=source.bits,
+            classes=known,
+            names=source.names,
+            notes=source.notes,
         )
     else:
-        raw, old = open_images(source, options), None
+        raw = open_images(source, options)
+        old = None
     if options.labels is not None and raw.values is None:
         raw.values = label_values(raw.source, options.labels)
-    kept = kept_bits(raw.source, raw.pixels, raw.bits, options.bits)
+    kept = kept_bits(raw.source, raw.pixels, declared=raw.bits, wanted=options.bits)
     numbers, names = _numbered(raw, old, None if classes is None else tuple(classes))
-    pixels = adjust(raw.pixels, options.colour, options.size, raw.bits or 8, kept)
+    pixels = adjust(
+        raw.pixels, colour=options.colour, size=options.size, have=raw.bits or 8, bits=kept
+    )
     return Images(pixels, numbers, names, kept, raw.source, raw.names, raw.notes)
 
 
@@ -185,7 +194,7 @@ def _numbered(raw: Raw, old: Any, classes: tuple[str, ...] | None) -> tuple[Any,
         values = np.asarray(raw.values)
         if raw.classes and values.dtype.kind in "biu":
             return _named(raw, values, classes)
-        return number_labels(raw.source, values, len(raw.pixels), classes)
+        return number_labels(raw.source, values, len(raw.pixels), classes=classes)
     return (None, ()) if old is None else _named(raw, old, classes)
 
 
@@ -200,7 +209,7 @@ def _named(raw: Raw, numbers: Any, classes: tuple[str, ...] | None) -> tuple[Any
         )
     if classes is None or classes == names:
         return numbers.astype(np.int64), names
-    return renumber(raw.source, numbers, names, classes)
+    return renumber(raw.source, numbers, old=names, classes=classes)
 
 
 def _bits(bits: int | None) -> int | None:

@@ -77,7 +77,7 @@ def _from_file(path: Path) -> NDArray[Any]:
 
 
 def number_labels(
-    label: str, values: Sequence[str] | NDArray[Any], count: int, classes: tuple[str, ...] | None
+    label: str, values: Sequence[str] | NDArray[Any], count: int, *, classes: tuple[str, ...] | None
 ) -> tuple[Labels, tuple[str, ...]]:
     """Class numbers (N,) int64 and class names. Without `classes`, these are the values that occur,
     sorted.
@@ -85,7 +85,7 @@ def number_labels(
     Whole numbers are sorted by size, text as text. Raises `DataError` for a wrong number of labels
     and for one that is not among `classes`.
 
-    >>> number_labels("x", [7, 10, 7], 3, None)
+    >>> number_labels("x", [7, 10, 7], 3, classes=None)
     (array([0, 1, 0]), ('7', '10'))
     """
     array = np.asarray(values)
@@ -95,21 +95,23 @@ def number_labels(
         array.astype(np.int64) if array.dtype.kind == "b" else array, return_inverse=True
     )
     names = [str(v) for v in distinct]
-    return _onto(label, names, tuple(names) if classes is None else classes, numbers)
+    return _onto(
+        label, names, classes=tuple(names) if classes is None else classes, numbers=numbers
+    )
 
 
 def renumber(
-    label: str, labels: Labels, old: tuple[str, ...], classes: tuple[str, ...]
+    label: str, labels: Labels, *, old: tuple[str, ...], classes: tuple[str, ...]
 ) -> tuple[Labels, tuple[str, ...]]:
     """Class numbers of `old` names as those of `classes`, by name. Raises `DataError` if one that
     occurs is not there.
     """
     used, numbers = np.unique(labels, return_inverse=True)
-    return _onto(label, [old[k] for k in used], classes, numbers)
+    return _onto(label, [old[k] for k in used], classes=classes, numbers=numbers)
 
 
 def _onto(
-    label: str, names: list[str], classes: tuple[str, ...], numbers: Labels
+    label: str, names: list[str], *, classes: tuple[str, ...], numbers: Labels
 ) -> tuple[Labels, tuple[str, ...]]:
     unknown = [n for n in names if n not in classes]
     if unknown:

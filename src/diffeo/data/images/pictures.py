@@ -8,8 +8,9 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,13 +42,15 @@ ORIENTATION = 0x0112
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True)
+class Header:
     """What a file says before it is decoded: upright size (h, w), and whether it is grey; what
     cannot stay as it is.
     """
 
     size: tuple[int, int]
     grey: bool
+    _: KW_ONLY
     deep: bool = False
     """16 bits a pixel."""
     changes: tuple[str, ...] = ()
@@ -128,7 +131,7 @@ def read_header(path: Path) -> Header:
         swap = "exif" in image.info and _orientation(image) >= 5
         size = (image.width, image.height) if swap else (image.height, image.width)
         changes = tuple(words for words, applies in CHANGES.items() if applies(image))
-        return Header(size, _is_grey(image), _is_deep(path, image), changes)
+        return Header(size, _is_grey(image), deep=_is_deep(path, image), changes=changes)
 
 
 def _is_deep(path: Path, image: Image.Image) -> bool:
@@ -187,7 +190,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def decode(path: Path, colour: str, size: tuple[int, int] | None = None, bits: int = 16) -> Pixels:
+def decode(
+    path: Path, colour: str, *, size: tuple[int, int] | None = None, bits: int = 16
+) -> Pixels:
     """The pixels (C, H, W) of a file, with `colour` "grey" (C = 1) or "rgb" (C = 3), scaled and
     cropped to `size` (h, w).
 

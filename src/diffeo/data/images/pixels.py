@@ -79,7 +79,8 @@ def _refuse_type(label: str, array: NDArray[Any]) -> None:
         raise DataError(
             f"{label}: pixels of type {dtype}, not uint8; give whole numbers from 0 to 255"
         )
-    low, top = np.min(array), np.max(array)
+    low = np.min(array)
+    top = np.max(array)
     if dtype.kind == "f" and low >= 0 and top <= 1:
         hint = f"they lie in {low:g}..{top:g}: convert with (x * 255).round().astype('uint8')"
     elif low >= 0 and top <= 255:
@@ -95,7 +96,7 @@ def _refuse_type(label: str, array: NDArray[Any]) -> None:
 
 
 def adjust(
-    pixels: Pixels, colour: str | None, size: tuple[int, int] | None, have: int, bits: int
+    pixels: Pixels, *, colour: str | None, size: tuple[int, int] | None, have: int, bits: int
 ) -> Pixels:
     """Images (N, C, H, W) in another colour ("grey", "rgb"), size (h, w) and depth; the same array
     where nothing changes.
@@ -150,7 +151,7 @@ def check_range(label: str, pixels: Pixels, bits: int) -> None:
         )
 
 
-def kept_bits(label: str, pixels: Pixels, declared: int | None, wanted: int | None) -> int:
+def kept_bits(label: str, pixels: Pixels, *, declared: int | None, wanted: int | None) -> int:
     """How many bits images that declare some, or None, are to have; the rules are in
     `read_images`.
     """

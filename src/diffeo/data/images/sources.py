@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Raw:
 
     source: str
     pixels: Pixels
+    _: KW_ONLY
     values: Any = None
     bits: int | None = None
     classes: tuple[str, ...] | None = None
@@ -41,7 +42,7 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What the caller asked for, checked."""
 
@@ -86,7 +87,7 @@ def _digits(source: str) -> Raw:
     if source != DIGITS:
         raise DataError(f"{source}: no such data set of images; there is {DIGITS}")
     data = load_digits()
-    return Raw(source, data.images.astype(np.uint8)[:, None], data.target, 5)
+    return Raw(source, data.images.astype(np.uint8)[:, None], values=data.target, bits=5)
 
 
 def _read_path(path: Path, options: Options) -> Raw:
@@ -112,13 +113,23 @@ def _read_path(path: Path, options: Options) -> Raw:
         stored = read_array_file(path)
         values = None if stored.labels is None else label_values(str(path), stored.labels)
         pixels = channels_first(str(path), stored.images)
-        raw = Raw(str(path), pixels, values, stored.bits, stored.classes, notes=stored.notes)
+        raw = Raw(
+            str(path),
+            pixels,
+            values=values,
+            bits=stored.bits,
+            classes=stored.classes,
+            notes=stored.notes,
+        )
         return _chosen(raw, options)
     if is_idx(path) or "idx" in path.name:
         beside = labels_beside(path) if options.labels is None else None
         pixels = channels_first(str(path), read_idx(path, (3, 4)))
         return Raw(
-            str(path), pixels, None if beside is None else label_values(str(path), beside), 8
+            str(path),
+            pixels,
+            values=None if beside is None else label_values(str(path), beside),
+            bits=8,
         )
     raise DataError(f"{path}: no images in a known format; give {KINDS}")
 
@@ -136,9 +147,11 @@ def _folder(path: Path, options: Options) -> Raw:
         folder_classes(path, names) if options.labels is None else _table(options.labels, names)
     )
     depth = options.bits or 8
-    recipe = Recipe(options.colour, options.size, 8 - depth, options.depth)
-    pixels, notes = decoded(path, names, recipe, options.cache)
-    return Raw(str(path), pixels, values, depth, None, names, left + notes)
+    recipe = Recipe(colour=options.colour, size=options.size, shift=8 - depth, depth=options.depth)
+    pixels, notes = decoded(path, names, recipe, cache=options.cache)
+    return Raw(
+        str(path), pixels, values=values, bits=depth, classes=None, names=names, notes=left + notes
+    )
 
 
 def _table(labels: Any, names: tuple[str, ...]) -> list[str] | None:
@@ -152,9 +165,13 @@ def _single(path: Path, options: Options) -> Raw:
         header = read_header(path)
         colour = options.colour or ("grey" if header.grey else "rgb")
         depth = depth_of([path], [header], options.depth)
-        pixels = decode(path, colour, options.size, depth)[None]
+        pixels = decode(path, colour, size=options.size, bits=depth)[None]
     return Raw(
-        str(path), pixels, _table(options.labels, (path.name,)), 8, notes=notes_on([header], depth)
+        str(path),
+        pixels,
+        values=_table(options.labels, (path.name,)),
+        bits=8,
+        notes=notes_on([header], depth),
     )
 
 

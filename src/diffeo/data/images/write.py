@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import atomic
@@ -21,7 +22,7 @@ LIGHT = 232  # the ground between tiles: neither black nor white, so that the ed
 VISIBLE = 64  # smaller tiles are enlarged as long as they stay within this many pixels
 
 
-def grid(pixels: Any, columns: int | None = None, pad: int = 2, bits: int = 8) -> Pixels:
+def grid(pixels: Any, columns: int | None = None, *, pad: int = 2, bits: int = 8) -> Pixels:
     """A picture (H', W', 3) uint8 of images (N, C, H, W), row by row on a light ground with `pad`
     pixels between them.
 
@@ -39,7 +40,8 @@ def grid(pixels: Any, columns: int | None = None, pad: int = 2, bits: int = 8) -
         raise ConfigError(f"grid: columns={columns}; give 1 or more")
     across = min(n, columns or math.ceil(math.sqrt(n)))
     zoom = max(1, VISIBLE // max(height, width))
-    high, wide = height * zoom + pad, width * zoom + pad
+    high = height * zoom + pad
+    wide = width * zoom + pad
     shape = (math.ceil(n / across) * high + pad, across * wide + pad, 3)
     if shape[0] * shape[1] > MAX_PIXELS:
         raise DataError(
@@ -48,7 +50,8 @@ def grid(pixels: Any, columns: int | None = None, pad: int = 2, bits: int = 8) -
     scale = np.round(np.arange(2**bits) * (255 / (2**bits - 1))).astype(np.uint8)
     picture = np.full(shape, LIGHT, np.uint8)
     for k, image in enumerate(images):
-        top, left = pad + k // across * high, pad + k % across * wide
+        top = pad + k // across * high
+        left = pad + k % across * wide
         tile = scale[image.transpose(1, 2, 0)].repeat(zoom, 0).repeat(zoom, 1)
         # grey spreads over the three channels
         picture[top : top + high - pad, left : left + wide - pad] = tile
@@ -61,7 +64,7 @@ def _checked(label: str, pixels: Any, bits: int) -> Pixels:
     """
     if not 1 <= bits <= 8:
         raise ConfigError(f"{label}: bits={bits}; give a number from 1 to 8")
-    array = np.asarray(pixels.detach().cpu() if hasattr(pixels, "detach") else pixels)
+    array = _array(pixels)
     array = array[:, None] if array.ndim == 3 else array
     if (
         array.ndim != 4
@@ -75,6 +78,11 @@ def _checked(label: str, pixels: Any, bits: int) -> Pixels:
         )
     check_range(label, array, bits)
     return array
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """The NumPy array of an array or tensor."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def write_images(
@@ -106,11 +114,7 @@ def write_images(
     if suffix not in (".png", ".npz", ".npy"):
         raise DataError(f"{path}: unknown kind of file for images; use .png, .npz or .npy")
     images = _checked(str(path), pixels, bits)
-    numbers = (
-        None
-        if labels is None
-        else np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
-    )
+    numbers = None if labels is None else _array(labels)
     if numbers is not None and numbers.shape != (len(images),):
         raise DataError(
             f"{path}: labels of shape {numbers.shape} for {len(images):,} images; give one for each"
@@ -123,7 +127,7 @@ def write_images(
 
                 Image.fromarray(picture).save(file, format="PNG")
             else:
-                _write_arrays(file, suffix, images, numbers, classes, bits)
+                _write_arrays(file, suffix, images, labels=numbers, classes=classes, bits=bits)
     except OSError as e:
         raise DataError(
             f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
@@ -131,7 +135,7 @@ def write_images(
 
 
 def _write_arrays(
-    file: Any, suffix: str, images: Pixels, labels: Any, classes: Sequence[str], bits: int
+    file: Any, suffix: str, images: Pixels, *, labels: Any, classes: Sequence[str], bits: int
 ) -> None:
     plain = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
     if suffix == ".npy":

@@ -44,13 +44,16 @@ class ArraySource:
         label: str,
         array: Any,
         names: Sequence[str] | None = None,
+        *,
         integral: frozenset[str] | None = None,
         text: Mapping[str, str] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         given = array if isinstance(array, list) else plain(array)
         fields = None if isinstance(given, list) else given.dtype.names
-        self.label, self.named, self.notes = label, names is not None or fields is not None, notes
+        self.label = label
+        self.named = names is not None or fields is not None
+        self.notes = notes
         self._columns = given if isinstance(given, list) else _columns(label, given)
         self.names = tuple(
             map(str, names if names is not None else fields or _numbered(len(self._columns)))
@@ -111,7 +114,12 @@ def numeric_block(values: NDArray[np.float64], start: int) -> Block:
     """Rows that needed no parsing; the first is data row `start` + 1."""
     lines = np.arange(start + 1, start + len(values) + 1)
     codes = np.zeros(len(values), dtype=np.int32)
-    return Block(values, codes, lines, lambda i: ",".join(f"{v:.17g}" for v in values[i]))
+    return Block(
+        values=values,
+        codes=codes,
+        lines=lines,
+        raw=lambda i: ",".join(f"{v:.17g}" for v in values[i]),
+    )
 
 
 def _numbered(count: int) -> list[str]:
@@ -172,7 +180,8 @@ class ArrowSource:
     def __init__(self, label: str, schema: Any, batches: Any) -> None:
         import pyarrow.types as types
 
-        self.label, self._batches = label, batches
+        self.label = label
+        self._batches = batches
         fields = [f for f in schema if not f.name.startswith("__index_level_")]
         index_note = "the index of the pandas frame that was stored was not read"
         self.notes: tuple[str, ...] = (index_note,) if len(fields) < len(schema) else ()

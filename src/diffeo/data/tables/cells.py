@@ -44,11 +44,14 @@ class Parser:
     temporary files.
     """
 
-    def __init__(self, label: str, dialect: Dialect, used: Sequence[int], folder: str) -> None:
-        self.label, self.dialect, self.used = label, dialect, list(used)
+    def __init__(self, label: str, dialect: Dialect, used: Sequence[int], *, folder: str) -> None:
+        self.label = label
+        self.dialect = dialect
+        self.used = list(used)
         self._part = Path(folder, "part.csv")
         self._connection = _connect(folder)
-        self._fast, self._careful = self._query(careful=False), self._query(careful=True)
+        self._fast = self._query(careful=False)
+        self._careful = self._query(careful=True)
         # DuckDB takes `- 1` for a missing `-`
         like_numbers = [marker for marker in dialect.missing if marker[:1] in NUMERIC]
         self._doubtful = [
@@ -74,19 +77,19 @@ class Parser:
         given = (codes == 0) & (chunk.ends > chunk.starts)
         careful &= given
         fast = ~careful & given
-        self._run(self._fast, chunk, fast, values, codes)
+        self._run(self._fast, chunk, fast, values=values, codes=codes)
         failed = np.flatnonzero(codes > 0)
         if len(failed) <= FEW:
             for i in failed.tolist():
-                careful[i] = not self._by_hand(chunk, i, values, codes)
+                careful[i] = not self._by_hand(chunk, i, values=values, codes=codes)
         else:
             careful[failed] = True
         codes[careful] = 0
-        self._run(self._careful, chunk, careful, values, codes)
+        self._run(self._careful, chunk, careful, values=values, codes=codes)
         return values, codes
 
     def _by_hand(
-        self, chunk: Chunk, i: int, values: NDArray[np.float64], codes: NDArray[np.int32]
+        self, chunk: Chunk, i: int, *, values: NDArray[np.float64], codes: NDArray[np.int32]
     ) -> bool:
         """Read one row here, which is quicker for a few than a query is. False if it does not have
         a field a column.
@@ -125,6 +128,7 @@ class Parser:
         query: str,
         chunk: Chunk,
         rows: NDArray[np.bool_],
+        *,
         values: NDArray[np.float64],
         codes: NDArray[np.int32],
     ) -> None:

@@ -36,9 +36,11 @@ class CsvSource:
     notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, wanted: Wanted | None = None) -> None:
-        self.path, self.label = path, str(path)
+        self.path = path
+        self.label = str(path)
         self.dialect = read_dialect(path, wanted)
-        self.names, self.named = self.dialect.names, self.dialect.header > 0
+        self.names = self.dialect.names
+        self.named = self.dialect.header > 0
         self.text: Mapping[str, str] = {
             n: f"text ({t[:30]!r})" for n, t in self.dialect.text.items()
         }
@@ -66,13 +68,16 @@ class CsvSource:
                     f"{self.label}: column {name!r} can be read in two ways:"
                     f" {self.dialect.doubt[name]}; say which"
                 )
-        d, dots = self.dialect, _Dots(self, columns)
+        d = self.dialect
+        dots = _Dots(self, columns)
         self._blank = 0
         with (
             tempfile.TemporaryDirectory(prefix="diffeo-") as folder,
-            closing(Parser(self.label, d, used, folder)) as parser,
+            closing(Parser(self.label, d, used, folder=folder)) as parser,
         ):
-            for chunk in chunks(self.path, d.delimiter, d.encoding, d.body):
+            for chunk in chunks(
+                self.path, delimiter=d.delimiter, encoding=d.encoding, first=d.body
+            ):
                 filled = chunk.ends > chunk.starts
                 # a blank line is no row, except where a row is one cell
                 if len(self.names) > 1 and not filled.all():
@@ -82,7 +87,7 @@ class CsvSource:
                     self._refuse_swallowed(chunk, used)
                     values, codes = parser.read(chunk)
                     dots.look(values, chunk)
-                    yield Block(values, codes, chunk.lines, chunk.text)
+                    yield Block(values=values, codes=codes, lines=chunk.lines, raw=chunk.text)
         dots.refuse()
 
     def fields(self, chunk: Chunk, i: int) -> list[str]:
@@ -128,7 +133,8 @@ class _Dots:
     """
 
     def __init__(self, source: CsvSource, columns: Sequence[str]) -> None:
-        self.source, self.columns = source, columns
+        self.source = source
+        self.columns = columns
         self.open = source.dialect.marks == Marks() and not source.dialect.settled
         self.first: tuple[int, str, str] | None = None
 

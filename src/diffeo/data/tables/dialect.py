@@ -30,7 +30,7 @@ MAX_COLUMNS = 10_000  # the parser's time grows with their square
 Cell = Literal["integer", "boolean", "real", "text"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dialect:
     """How to read the file: its marks, where its rows begin, and for each column its name and the
     kind of its first cells.
@@ -53,11 +53,7 @@ class Dialect:
     skipped: tuple[str, ...] = ()  # the lines above the header
 
     def __str__(self) -> str:
-        """As `read_table` takes it.
-
-        >>> str(Dialect(";", Marks(","), "utf-8", 1, 2, ("NA",), ("a",), ("real",), {}))
-        'delimiter=semicolon,decimal=comma,thousands=none,encoding=utf-8,header=1,missing=NA'
-        """
+        """As `read_table` takes it: `delimiter=semicolon,decimal=comma,thousands=none,...`."""
         header = self.header or "none"
         return (
             f"delimiter={delimiter_word(self.delimiter)},{self.marks},encoding={self.encoding},header={header},"
@@ -92,7 +88,7 @@ def read_dialect(path: Path, wanted: Wanted | None = None) -> Dialect:
     delimiter = (
         wanted.delimiter or (directive[1] if directive else None) or _delimiter(lines, first)
     )
-    rows = _rows(lines, delimiter, first, SAMPLE + 100)
+    rows = _rows(lines, delimiter, first=first, limit=SAMPLE + 100)
     if not rows:
         raise DataError(
             f"{path}: the file is empty; it needs a line of column names and rows of numbers"
@@ -100,13 +96,19 @@ def read_dialect(path: Path, wanted: Wanted | None = None) -> Dialect:
     rows = _with_commented_header(lines, rows, delimiter) if wanted.header is None else rows
     at = _header(rows, wanted)
     body = rows[at + 1 :]
-    names = _names(path, rows[at].fields if at >= 0 else None, _width(rows), encoding)
+    names = _names(
+        path, rows[at].fields if at >= 0 else None, width=_width(rows), encoding=encoding
+    )
     missing = MISSING if wanted.missing is None else wanted.missing
     columns = _columns(body, len(names), missing)
-    choice = choose_marks(columns, delimiter, wanted.decimal, wanted.thousands)
+    choice = choose_marks(
+        columns, delimiter=delimiter, decimal=wanted.decimal, thousands=wanted.thousands
+    )
     kinds = [kind_of(column, choice.marks) for column in columns]
     if at >= 0 and wanted.header is None:
-        _refuse_header(path, rows[at], [k for k, _ in kinds], columns, choice.marks)
+        _refuse_header(
+            path, rows[at], kinds=[k for k, _ in kinds], columns=columns, marks=choice.marks
+        )
         _refuse_one_column(path, names, body)
     doubt = {
         names[j]: either_way(cell, choice.marks, other) for j, (cell, other) in choice.doubt.items()
@@ -174,7 +176,7 @@ def _columns(rows: Sequence[Row], width: int, missing: Sequence[str]) -> list[li
     return [[c for row in whole if (c := row[j].strip()) not in empty] for j in range(width)]
 
 
-def _rows(lines: list[str], delimiter: str, first: int, limit: int) -> list[Row]:
+def _rows(lines: list[str], delimiter: str, *, first: int, limit: int) -> list[Row]:
     """At most `limit` records from line `first` on, without blank ones."""
     found: list[Row] = []
     csv.field_size_limit(1 << 30)
@@ -195,7 +197,7 @@ def _delimiter(lines: list[str], first: int) -> str:
     """
     scores = []
     for delimiter in DELIMITERS:
-        rows = _rows(lines, delimiter, first, 200)
+        rows = _rows(lines, delimiter, first=first, limit=200)
         width = _width(rows)
         start = next(i for i, row in enumerate(rows) if len(row.fields) == width)
         # else a column of numbers such as 1,5 below its name
@@ -263,7 +265,7 @@ def _names_like(fields: Sequence[str], width: int) -> bool:
     )
 
 
-def _names(path: Path, header: list[str] | None, width: int, encoding: str) -> tuple[str, ...]:
+def _names(path: Path, header: list[str] | None, *, width: int, encoding: str) -> tuple[str, ...]:
     """Names of the columns: those of the header, `column3` where it has none, or x0, x1, ...
     without a header.
     """
@@ -327,7 +329,7 @@ def _one_or_two(name: str, cells: Sequence[str]) -> dict[str, str]:
 
 
 def _refuse_header(
-    path: Path, header: Row, kinds: list[Cell], columns: list[list[str]], marks: Marks
+    path: Path, header: Row, *, kinds: list[Cell], columns: list[list[str]], marks: Marks
 ) -> None:
     """Raise `DataError` if the header looks like one more row: numbers above every column of
     numbers.

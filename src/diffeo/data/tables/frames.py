@@ -50,7 +50,8 @@ def frame_source(frame: Any) -> ArraySource:
 
 def _column(series: Any) -> NDArray[Any]:
     """A NumPy column; of a nullable type a masked one, which keeps whole numbers whole."""
-    kind, plain = getattr(series.dtype, "kind", "O"), getattr(series.dtype, "numpy_dtype", None)
+    kind = getattr(series.dtype, "kind", "O")
+    plain = getattr(series.dtype, "numpy_dtype", None)
     # the latter: a sparse column
     if isinstance(series.dtype, np.dtype) or hasattr(series.dtype, "fill_value"):
         return np.asarray(series)

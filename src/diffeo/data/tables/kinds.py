@@ -26,7 +26,8 @@ def infer_support(values: NDArray[np.float64], integral: bool) -> Support:
         return Integer()
     if (values > 0).all():
         part = values[:: max(1, len(values) // SAMPLE)]
-        plain, logged = skewness(part), skewness(np.log(part))
+        plain = skewness(part)
+        logged = skewness(np.log(part))
         if plain > 1 and abs(logged) < abs(plain):
             return Positive()
     return Real()

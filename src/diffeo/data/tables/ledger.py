@@ -62,7 +62,7 @@ class Intake:
         return self.rejected + self.nonfinite
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Block:
     """Consecutive data rows of a source: `values` (n, K) float64, also the good cells of a row that
     is rejected for another; `codes` (n,), 0 for a row that could be parsed.
@@ -89,11 +89,14 @@ class Ledger:
         label: str,
         columns: Sequence[str],
         rejects: Path | None = None,
+        *,
         unit: str = "line",
         optional: bool = True,
     ) -> None:
         self.optional = optional
-        self.label, self.columns, self.unit = label, tuple(columns), unit
+        self.label = label
+        self.columns = tuple(columns)
+        self.unit = unit
         self.rejects = None if rejects is None else Path(rejects)
         self.total = 0
         self.counts: Counter[int] = Counter()

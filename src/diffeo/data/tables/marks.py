@@ -104,7 +104,7 @@ class Choice:
 
 
 def choose_marks(
-    columns: Sequence[Sequence[str]], delimiter: str, decimal: str | None, thousands: str | None
+    columns: Sequence[Sequence[str]], *, delimiter: str, decimal: str | None, thousands: str | None
 ) -> Choice:
     """The marks by which the most cells are numbers; `decimal` and `thousands` are given ones, or
     None.

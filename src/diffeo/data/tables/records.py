@@ -20,10 +20,11 @@ __all__ = ["CHUNK", "Chunk", "chunks"]
 # bytes read at a time: large enough for two threads, small enough for a flat memory
 CHUNK = 8 << 20
 LIMIT = 4 * CHUNK  # a single record may not be longer than this
-NEWLINE, QUOTE_MARK = 10, 34
+NEWLINE = 10
+QUOTE_MARK = 34
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chunk:
     """Whole records: record i is `data[starts[i]:ends[i]]`, begins on line `lines[i]` and ends on
     `last_lines[i]`.
@@ -53,17 +54,23 @@ class Chunk:
         sizes = self.ends[keep] - self.starts[keep] + 1
         ends = np.cumsum(sizes) - 1
         return Chunk(
-            b"\n".join(runs), ends - sizes + 1, ends, self.lines[keep], self.last_lines[keep]
+            data=b"\n".join(runs),
+            starts=ends - sizes + 1,
+            ends=ends,
+            lines=self.lines[keep],
+            last_lines=self.last_lines[keep],
         )
 
 
-def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterator[Chunk]:
+def chunks(path: Path, *, delimiter: str, encoding: str, first: int = 1) -> Iterator[Chunk]:
     """The file's records from line `first` on. Blank lines are records of no length; those at the
     file's end are left out.
 
     Raises `DataError` for a quote that is never closed, naming the line where it opens.
     """
-    carry, line, pieces = b"", first, blocks(path, encoding, CHUNK, first - 1)
+    carry = b""
+    line = first
+    pieces = blocks(path, encoding, CHUNK, skip=first - 1)
     piece = next(pieces, None)
     while piece is not None:
         following = next(pieces, None)
@@ -71,8 +78,9 @@ def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterato
         whole = data.rstrip(b"\n")
         blank = data[len(whole) + 1 :]  # these lines count only if more than blank lines follow
         data = whole if following is None else data[: len(data) - len(blank)]
-        used, chunk = _cut(data, delimiter, line, following is None, str(path))
-        carry, piece = data[used:] + blank, following
+        used, chunk = _cut(data, delimiter, line=line, last=following is None, label=str(path))
+        carry = data[used:] + blank
+        piece = following
         line += data.count(b"\n", 0, used)
         if len(carry) > LIMIT:
             raise DataError(
@@ -82,20 +90,24 @@ def chunks(path: Path, delimiter: str, encoding: str, first: int = 1) -> Iterato
             yield chunk
 
 
-def _cut(data: bytes, delimiter: str, line: int, last: bool, label: str) -> tuple[int, Chunk]:
+def _cut(data: bytes, delimiter: str, *, line: int, last: bool, label: str) -> tuple[int, Chunk]:
     """How many bytes of `data` are whole records, and these records."""
     array = np.frombuffer(data, dtype=np.uint8)
     newlines = np.flatnonzero(array == NEWLINE)
     outside = newlines
     if b'"' in data:
-        spans = quoted_spans(array, newlines, ord(delimiter), last, line, label)
+        spans = quoted_spans(
+            array, newlines, delimiter=ord(delimiter), last=last, line=line, label=label
+        )
         outside = newlines[~_inside(newlines, spans)]
     ends = np.append(outside, len(data)) if last and data else outside
     starts = np.concatenate(([0], ends[:-1] + 1)).astype(np.int64) if len(ends) else ends
     used = int(ends[-1]) + 1 if len(ends) else 0
     lines = line + np.searchsorted(newlines, starts)
     last_lines = line + np.searchsorted(newlines, ends)
-    return used, Chunk(data[:used], starts, ends, lines, last_lines)
+    return used, Chunk(
+        data=data[:used], starts=starts, ends=ends, lines=lines, last_lines=last_lines
+    )
 
 
 Spans = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -114,6 +126,7 @@ def _inside(at: NDArray[np.int64], spans: Spans) -> NDArray[np.bool_]:
 def quoted_spans(
     array: NDArray[np.uint8],
     newlines: NDArray[np.int64],
+    *,
     delimiter: int,
     last: bool,
     line: int,
@@ -132,7 +145,7 @@ def quoted_spans(
     stops = (after == delimiter) | (after == NEWLINE)
     spans = _regular(marks, starts, stops)
     if spans is None:
-        spans = _irregular(marks, starts, stops, newlines, line, label)
+        spans = _irregular(marks, starts, stops, newlines=newlines, line=line, label=label)
     opens, closes = spans
     if len(closes) < len(opens):
         if last:
@@ -159,6 +172,7 @@ def _irregular(
     marks: NDArray[np.int64],
     starts: NDArray[np.bool_],
     stops: NDArray[np.bool_],
+    *,
     newlines: NDArray[np.int64],
     line: int,
     label: str,
@@ -166,7 +180,9 @@ def _irregular(
     """The slow way, mark by mark, for data with stray quotes."""
     opens: list[int] = []
     closes: list[int] = []
-    where, may_open, may_close = marks.tolist(), starts.tolist(), stops.tolist()
+    where = marks.tolist()
+    may_open = starts.tolist()
+    may_close = stops.tolist()
     i = 0
     while i < len(where):
         at = where[i]

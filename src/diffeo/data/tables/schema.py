@@ -94,6 +94,7 @@ class Schema(DataNote):
 def plan_columns(
     label: str,
     names: Sequence[str],
+    *,
     overrides: Mapping[str, str],
     context: Sequence[str],
     drop: Sequence[str],
@@ -101,9 +102,9 @@ def plan_columns(
     """Names of the columns to be modelled: all but context and dropped ones, after the options have
     been checked.
     """
-    refuse_unknown(label, overrides, names, argument("columns"))
-    refuse_unknown(label, context, names, argument("context"))
-    refuse_unknown(label, drop, names, argument("drop"))
+    refuse_unknown(label, overrides, names, option=argument("columns"))
+    refuse_unknown(label, context, names, option=argument("context"))
+    refuse_unknown(label, drop, names, option=argument("drop"))
     both = sorted(set(context) & set(drop))
     if both:
         raise ConfigError(

@@ -86,7 +86,8 @@ class Table:
         """A few lines for people: the account, columns with their supports, and what was left
         out.
         """
-        i, s = self.intake, self.schema
+        i = self.intake
+        s = self.schema
         lines = self.account()
         lines += [
             f"{len(s.columns)} columns: "
@@ -147,7 +148,14 @@ def read_table(
     if (
         isinstance(source, Table)
         and not dialect
-        and _untouched(source, columns, context, drop, schema, with_context)
+        and _untouched(
+            source,
+            columns=columns,
+            context=context,
+            drop=drop,
+            schema=schema,
+            with_context=with_context,
+        )
     ):
         return source
     if not 0 <= max_bad <= 1:
@@ -155,11 +163,13 @@ def read_table(
             f"{argument('max_bad', max_bad)} is not a share; give a number from 0 to 1"
         )
     src = _open(source, dialect)
-    names, context_names = _plan(src, columns, context, drop, schema, with_context)
+    names, context_names = _plan(
+        src, columns=columns, context=context, drop=drop, schema=schema, with_context=with_context
+    )
     used = (*names, *context_names)
     parts: list[Floats] = []
     lines: list[NDArray[np.int64]] = []
-    with Ledger(src.label, used, rejects, src.unit, optional=schema is None) as ledger:
+    with Ledger(src.label, used, rejects, unit=src.unit, optional=schema is None) as ledger:
         for block in src.blocks(_by_name(src, used, schema)):
             good = ledger.add(block) == 0
             parts.append(block.values if good.all() else block.values[good])
@@ -167,11 +177,11 @@ def read_table(
     ledger.refuse(max_bad)
     where = np.concatenate(lines)
     if schema is not None:
-        plain, cond = _stack(parts, len(where), len(names), len(context_names))
+        plain, cond = _stack(parts, rows=len(where), width=len(names), context=len(context_names))
         return Table(
             schema, plain, cond, ledger.intake(), src.label, where, src.notes, _reading(src)
         )
-    _refuse_beyond(src, used, ledger, columns or {})
+    _refuse_beyond(src, used, ledger, overrides=columns or {})
     constant = _constants(ledger, len(names), len(where))
     modelled = [j for j in range(len(names)) if j not in constant]
     if not modelled:
@@ -179,12 +189,16 @@ def read_table(
             f"{src.label}: every column is constant ({shorten(names)}), so there is nothing to"
             " model"
         )
-    plain, cond = _stack(parts, len(where), len(names), len(context_names), modelled)
+    plain, cond = _stack(
+        parts, rows=len(where), width=len(names), context=len(context_names), modelled=modelled
+    )
     kept = [names[j] for j in modelled]
     found = Schema(
-        columns=_supports(src, kept, plain, columns or {}, where),
+        columns=_supports(src, kept, plain, overrides=columns or {}, lines=where),
         context=(
-            _supports(src, context_names, cond, columns or {}, where) if cond is not None else ()
+            _supports(src, context_names, cond, overrides=columns or {}, lines=where)
+            if cond is not None
+            else ()
         ),
         set_aside={names[j]: value for j, value in constant.items()},
         dropped=tuple(drop),
@@ -211,9 +225,11 @@ def iter_tables(
     if batch_rows < 1:
         raise ConfigError(f"batch_rows is {batch_rows}; give at least 1")
     src = _open(source, dialect)
-    names, context_names = _plan(src, None, (), (), schema, with_context)
+    names, context_names = _plan(
+        src, columns=None, context=(), drop=(), schema=schema, with_context=with_context
+    )
     used = (*names, *context_names)
-    with Ledger(src.label, used, rejects, src.unit, optional=False) as ledger:
+    with Ledger(src.label, used, rejects, unit=src.unit, optional=False) as ledger:
         for block in src.blocks(_by_name(src, used, schema)):
             codes = ledger.add(block)
             block.values[codes != 0] = np.nan
@@ -221,11 +237,11 @@ def iter_tables(
                 yield _piece(
                     ledger,
                     block,
-                    codes,
-                    slice(start, start + batch_rows),
-                    schema,
-                    len(names),
-                    _reading(src),
+                    codes=codes,
+                    rows=slice(start, start + batch_rows),
+                    schema=schema,
+                    width=len(names),
+                    reading=_reading(src),
                 )
         if ledger.total == 0:
             ledger.refuse(1.0)
@@ -234,6 +250,7 @@ def iter_tables(
 def _piece(
     ledger: Ledger,
     block: Block,
+    *,
     codes: NDArray[np.int32],
     rows: slice,
     schema: Schema,
@@ -273,11 +290,12 @@ def _open(source: Any, dialect: str | None = None) -> Source:
     array = source.values if source.context is None else np.hstack((source.values, source.context))
     everything = (*source.schema.columns, *source.schema.context)
     integral = frozenset(c.name for c in everything if c.parsed.whole)
-    return ArraySource(source.source, array, names, integral)
+    return ArraySource(source.source, array, names, integral=integral)
 
 
 def _untouched(
     table: Table,
+    *,
     columns: Mapping[str, str] | None,
     context: Sequence[str],
     drop: Sequence[str],
@@ -297,6 +315,7 @@ def _untouched(
 
 def _plan(
     src: Source,
+    *,
     columns: Mapping[str, str] | None,
     context: Sequence[str],
     drop: Sequence[str],
@@ -305,7 +324,9 @@ def _plan(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the modelled and of the context columns to read."""
     if schema is None:
-        names = plan_columns(src.label, src.names, columns or {}, context, drop)
+        names = plan_columns(
+            src.label, src.names, overrides=columns or {}, context=context, drop=drop
+        )
         for text in (columns or {}).values():
             Support.parse(text)
         wanted = tuple(context) if with_context else ()
@@ -315,7 +336,8 @@ def _plan(
             " with it"
         )
     else:
-        names, wanted = schema.names, schema.context_names if with_context else ()
+        names = schema.names
+        wanted = schema.context_names if with_context else ()
         _refuse_missing(src, (*names, *wanted))
     _refuse_text(src, (*names, *wanted), optional=schema is None)
     return names, wanted
@@ -331,7 +353,7 @@ def _refuse_missing(src: Source, wanted: tuple[str, ...]) -> None:
         return
     missing = [n for n in wanted if n not in src.names]
     if len(missing) == 1:
-        refuse_unknown(src.label, missing, src.names, "the model")
+        refuse_unknown(src.label, missing, src.names, option="the model")
     if missing:
         raise DataError(
             f"{src.label}: the model needs columns that are missing: {shorten(missing, 20)}; add"
@@ -367,7 +389,12 @@ def _constants(ledger: Ledger, width: int, rows: int) -> dict[int, float]:
 
 
 def _stack(
-    parts: list[Floats], rows: int, width: int, context: int, modelled: Sequence[int] | None = None
+    parts: list[Floats],
+    *,
+    rows: int,
+    width: int,
+    context: int,
+    modelled: Sequence[int] | None = None,
 ) -> tuple[Floats, Floats | None]:
     """Values and context of all parts in fresh arrays. Empties `parts` on the way, so that no
     second copy is held.
@@ -391,6 +418,7 @@ def _supports(
     src: Source,
     names: Sequence[str],
     values: Floats,
+    *,
     overrides: Mapping[str, str],
     lines: NDArray[np.int64],
 ) -> tuple[Column, ...]:
@@ -398,7 +426,13 @@ def _supports(
         Column(
             name=n,
             support=str(
-                _support(src, n, np.ascontiguousarray(values[:, j]), overrides.get(n), lines)
+                _support(
+                    src,
+                    n,
+                    np.ascontiguousarray(values[:, j]),
+                    declared=overrides.get(n),
+                    lines=lines,
+                )
             ),
         )
         for j, n in enumerate(names)
@@ -406,7 +440,7 @@ def _supports(
 
 
 def _support(
-    src: Source, name: str, values: Floats, declared: str | None, lines: NDArray[np.int64]
+    src: Source, name: str, values: Floats, *, declared: str | None, lines: NDArray[np.int64]
 ) -> Support:
     """The declared support, if the values keep to it, or the one that is inferred."""
     support = (
@@ -424,7 +458,7 @@ def _support(
 
 
 def _refuse_beyond(
-    src: Source, used: Sequence[str], ledger: Ledger, overrides: Mapping[str, str]
+    src: Source, used: Sequence[str], ledger: Ledger, *, overrides: Mapping[str, str]
 ) -> None:
     """Refuse whole numbers that float64 has rounded already, unless they are declared to be
     reals.

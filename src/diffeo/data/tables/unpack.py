@@ -20,7 +20,9 @@ __all__ = ["HEAD", "blocks", "encoding_of", "first_bytes"]
 
 HEAD = 1 << 20  # bytes from which the dialect is judged
 LINES = 1 << 20  # so many lines at a time: a file may consist of line ends alone
-FREE, RATIO = 4 << 20, 200  # bytes after which unpacking may not have multiplied them by more
+# bytes after which unpacking may not have multiplied them by more
+FREE = 4 << 20
+RATIO = 200
 
 
 def first_bytes(path: Path, size: int = HEAD) -> bytes:
@@ -51,7 +53,7 @@ def encoding_of(head: bytes) -> str:
     return "utf-8"
 
 
-def blocks(path: Path, encoding: str, size: int, skip: int = 0) -> Iterator[bytes]:
+def blocks(path: Path, encoding: str, size: int, *, skip: int = 0) -> Iterator[bytes]:
     """The file from line `skip` + 1 on, in pieces of about `size` bytes and at most `LINES` lines,
     as UTF-8 with newlines.
 
@@ -96,7 +98,10 @@ def _raw(path: Path, size: int) -> Iterator[bytes]:
             while piece := file.read(size):
                 total += len(piece)
                 _refuse_bomb(
-                    path, piece, total, packed.tell() if isinstance(file, gzip.GzipFile) else total
+                    path,
+                    piece=piece,
+                    total=total,
+                    packed=packed.tell() if isinstance(file, gzip.GzipFile) else total,
                 )
                 yield piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
@@ -112,7 +117,7 @@ def _reader(raw: io.FileIO) -> gzip.GzipFile | io.BufferedReader:
     return gzip.GzipFile(fileobj=raw) if packed else io.BufferedReader(raw)
 
 
-def _refuse_bomb(path: Path, piece: bytes, total: int, packed: int) -> None:
+def _refuse_bomb(path: Path, *, piece: bytes, total: int, packed: int) -> None:
     """A small file must not keep the machine busy: so many bytes of so little content are no
     table.
     """

@@ -17,7 +17,7 @@ MARKS = {word: mark for mark, word in WORDS.items()}
 EXAMPLE = "delimiter=semicolon,decimal=comma,header=2,missing=NA|-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """The parts of a dialect that were said; None for what is to be found out.
 

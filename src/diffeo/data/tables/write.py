@@ -6,9 +6,9 @@ import csv
 import gzip
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def write_table(
     write = _writer(path)
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
-            count = write(file, list(names), _checked(path, rows, len(names)), whole)
+            count = write(file, list(names), _checked(path, rows, len(names)), whole=whole)
     except OSError as e:
         raise DataError(
             f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
@@ -50,8 +50,16 @@ def write_table(
     return count
 
 
-def _writer(path: Path) -> Callable[[IO[bytes], list[str], Iterator[Rows], list[bool]], int]:
-    writers = {
+class Writer(Protocol):
+    """Writes batches of rows in one format, the `whole` columns as integers; how many rows."""
+
+    def __call__(
+        self, file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]
+    ) -> int: ...
+
+
+def _writer(path: Path) -> Writer:
+    writers: dict[str, Writer] = {
         ".csv": _csv,
         ".csv.gz": _csv_gz,
         ".tsv": _tsv,
@@ -89,6 +97,7 @@ def _csv(
     file: IO[bytes],
     names: list[str],
     batches: Iterator[Rows],
+    *,
     whole: list[bool],
     delimiter: str = ",",
 ) -> int:
@@ -107,16 +116,20 @@ def _csv(
     return count
 
 
-def _tsv(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
-    return _csv(file, names, batches, whole, "\t")
+def _tsv(file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]) -> int:
+    return _csv(file, names, batches, whole=whole, delimiter="\t")
 
 
-def _csv_gz(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
+def _csv_gz(
+    file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]
+) -> int:
     with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=file, mtime=0) as packed:
-        return _csv(packed, names, batches, whole)  # type: ignore[arg-type]
+        return _csv(packed, names, batches, whole=whole)  # type: ignore[arg-type]
 
 
-def _parquet(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
+def _parquet(
+    file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]
+) -> int:
     import pyarrow.parquet as pq
 
     first = _arrow(next(batches, np.empty((0, len(names)))), names, whole)
@@ -134,7 +147,7 @@ def _gather(batches: Iterator[Rows], width: int) -> Rows:
     return np.concatenate(found) if found else np.empty((0, width))
 
 
-def _npy(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
+def _npy(file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]) -> int:
     array = _gather(batches, len(names))
     np.save(
         file,
@@ -144,7 +157,7 @@ def _npy(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list
     return len(array)
 
 
-def _npz(file: IO[bytes], names: list[str], batches: Iterator[Rows], whole: list[bool]) -> int:
+def _npz(file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]) -> int:
     array = _gather(batches, len(names))
     np.savez(file, x=array, columns=np.array(names, dtype=str))
     return len(array)

@@ -28,8 +28,8 @@ def build_image_report(
     folder: str | Path,
     flow: Flow,
     images: Images,
-    result: FitResult,
     *,
+    result: FitResult,
     held_out: Images | None = None,
     checkup: Any = None,
     seed: int = 0,
@@ -46,10 +46,21 @@ def build_image_report(
     `OSError` when it cannot write.
     """
     folder = Path(folder)
-    training, held, train = collect(flow, images, result, held_out, seed)
-    scores = image_baselines(flow, images, train, held, seed)
-    head = image_headline(training, held, scores, flow.exact, bits_of(flow) is None)
-    page = _page(folder, flow, images, result, checkup, training, held, train, head, seed)
+    training, held, train = collect(flow, images, result, held_out=held_out, seed=seed)
+    scores = image_baselines(flow, images, train, held=held, seed=seed)
+    head = image_headline(training, held, scores, exact=flow.exact, real=bits_of(flow) is None)
+    page = _page(
+        folder,
+        flow,
+        images,
+        result=result,
+        checkup=checkup,
+        training=training,
+        held=held,
+        train=train,
+        head=head,
+        seed=seed,
+    )
     return write_report(folder, page), head.figures
 
 
@@ -57,6 +68,7 @@ def _page(
     folder: Path,
     flow: Flow,
     images: Images,
+    *,
     result: FitResult,
     checkup: Any,
     training: Scored,
@@ -65,18 +77,27 @@ def _page(
     head: Headline,
     seed: int,
 ) -> Page:
-    rows, bits = training if held is None else held, max(bits_of(flow) or 1, images.bits)
-    made = image_choices(flow, images, result, 0 if held is None else held.total)
+    rows = training if held is None else held
+    bits = max(bits_of(flow) or 1, images.bits)
+    made = image_choices(flow, images, result, held=0 if held is None else held.total)
     sections = [
         Section("How good it is", head.parts()),
         Section("Losses", [_loss(result, training.per_bit)]),
-        Section("Samples", samples(folder, flow, images, result, train, bits, seed)),
-        Section("Reconstructions", reconstructions(flow, rows, bits, seed)),
+        Section(
+            "Samples",
+            samples(folder, flow, images, result=result, train=train, bits=bits, seed=seed),
+        ),
+        Section("Reconstructions", reconstructions(flow, rows, bits, seed=seed)),
         Section("Latents by scale", scales(flow, rows)),
         Section("Per-image bits", extremes(rows, training, bits)),
         *closing(made, checkup, image_usage(folder, flow, images)),
     ]
-    return Page("Image model", images.source, _tags(flow, images, result, held), sections)
+    return Page(
+        title="Image model",
+        source=images.source,
+        tags=_tags(flow, images, result=result, held=held),
+        sections=sections,
+    )
 
 
 def _loss(result: FitResult, per_bit: float) -> Pictured:
@@ -93,7 +114,7 @@ def _loss(result: FitResult, per_bit: float) -> Pictured:
     return Pictured(picture, [words], alt="loss curves")
 
 
-def _tags(flow: Flow, images: Images, result: FitResult, held: Scored | None) -> list[str]:
+def _tags(flow: Flow, images: Images, *, result: FitResult, held: Scored | None) -> list[str]:
     channels, height, width = images.event_shape
     bits = bits_of(flow)
     given = [f"conditional on {len(images.classes):,} classes"] if by_class(flow) else []

@@ -24,7 +24,7 @@ MOST_CLASSES = 1_000
 
 
 def image_choices(
-    flow: Flow, images: Images, result: FitResult, held: int
+    flow: Flow, images: Images, result: FitResult, *, held: int
 ) -> list[tuple[str, Part]]:
     """Titled tables: model, training, images, classes."""
     # either may have been asked for a recommendation
@@ -39,7 +39,7 @@ def image_choices(
     )
     return [
         *settings(flow, result, advice),
-        ("Images", _images(flow, images, result, held)),
+        ("Images", _images(flow, images, result, held=held)),
         *classes,
     ]
 
@@ -61,7 +61,8 @@ def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
             "# the command works on pixels of whole numbers: a model of real-valued images is used"
             " from Python"
         ]
-    context, drawn = "", "flow.sample((64,), temperature=0.7)"
+    context = ""
+    drawn = "flow.sample((64,), temperature=0.7)"
     if conditional:
         context = ", torch.tensor(images.labels)"
         drawn = f"flow.sample((), torch.arange({classes_of(flow) or 1}))  # one of each class"
@@ -75,7 +76,7 @@ def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     return "\n".join(shell), "\n".join(python)
 
 
-def _images(flow: Flow, images: Images, result: FitResult, held: int) -> Grid:
+def _images(flow: Flow, images: Images, result: FitResult, *, held: int) -> Grid:
     channels, height, width = images.event_shape
     rows = [
         ("read from", images.source),

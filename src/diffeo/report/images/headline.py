@@ -32,7 +32,7 @@ NOTICED = 0.01  # bits per dimension of overfitting below which nothing is said
 
 
 def image_baselines(
-    flow: Flow, images: Images, train: Numbers, held: Scored | None, seed: int
+    flow: Flow, images: Images, train: Numbers, *, held: Scored | None, seed: int
 ) -> dict[str, Score]:
     """What a model of `bits` bits has to beat, image by image; nothing for real-valued images or
     without held-out ones.
@@ -40,7 +40,8 @@ def image_baselines(
     bits = bits_of(flow)
     if bits is None or held is None:
         return {}
-    rows, known = np.arange(len(held)), training_pixels(images, train, seed)
+    rows = np.arange(len(held))
+    known = training_pixels(images, train, seed)
     pixels = held.images.pixels.reshape(len(held), -1)
     counted = (
         f"{len(known):,} training images"
@@ -60,7 +61,7 @@ def image_baselines(
 
 
 def image_headline(
-    training: Scored, held: Scored | None, scores: dict[str, Score], exact: bool, real: bool
+    training: Scored, held: Scored | None, scores: dict[str, Score], *, exact: bool, real: bool
 ) -> Headline:
     """Compare a flow's bits per dimension with those of the baselines on the same images, one by
     one.
@@ -75,10 +76,10 @@ def image_headline(
             "note": one.note,
         }
     return Headline(
-        figures,
-        _grid(figures, training, held),
-        _verdict(figures, training, held, real),
-        _notes(figures, rows, real),
+        figures=figures,
+        grid=_grid(figures, training, held),
+        verdict=_verdict(figures, training, held, real=real),
+        notes=_notes(figures, rows, real),
     )
 
 
@@ -86,7 +87,8 @@ def _figures(rows: Scored, log_prob: Floats) -> dict[str, Any]:
     nll, error = score(log_prob)
     # without the rounding errors of a mean
     if len(log_prob) > 1 and (log_prob == log_prob[0]).all():
-        nll, error = -float(log_prob[0]), 0.0
+        nll = -float(log_prob[0])
+        error = 0.0
     return {
         "nll": nll,
         "nll_se": error,
@@ -99,10 +101,8 @@ def _figures(rows: Scored, log_prob: Floats) -> dict[str, Any]:
 def _grid(figures: dict[str, Any], training: Scored, held: Scored | None) -> Grid:
     def line(label: str, f: dict[str, Any], how: str = "") -> tuple[str, ...]:
         better = plus_minus(f["difference"], f["difference_se"]) if "difference" in f else ""
-        bits, nll = (
-            _figure(f["bits_per_dim"], f["bits_per_dim_se"], 3),
-            _figure(f["nll"], f["nll_se"], 1),
-        )
+        bits = _figure(f["bits_per_dim"], f["bits_per_dim_se"], 3)
+        nll = _figure(f["nll"], f["nll_se"], 1)
         return label, bits, better, f"{f['rows']:,}", nll, how
 
     lines = [] if held is None else [line("this flow, held-out images", figures)]
@@ -127,7 +127,7 @@ def _figure(value: float, error: float, digits: int) -> str:
 
 
 def _verdict(
-    figures: dict[str, Any], training: Scored, held: Scored | None, real: bool
+    figures: dict[str, Any], training: Scored, held: Scored | None, *, real: bool
 ) -> list[str]:
     if held is None:
         return [
@@ -152,11 +152,10 @@ def _density(figures: dict[str, Any]) -> str:
 
 
 def _compare(figures: dict[str, Any]) -> str:
-    bits, one = (
-        plus_minus(figures["bits_per_dim"], figures["bits_per_dim_se"]),
-        figures["histogram"],
-    )
-    gain, error = one["difference"], one["difference_se"]
+    bits = plus_minus(figures["bits_per_dim"], figures["bits_per_dim_se"])
+    one = figures["histogram"]
+    gain = one["difference"]
+    error = one["difference_se"]
     start = f"Held-out images take {bits} bits per dimension"
     uniform = figures["uniform"]["bits_per_dim"]
     if not abs(gain) > 2 * error:  # also when there is no standard error
@@ -177,8 +176,10 @@ def _compare(figures: dict[str, Any]) -> str:
 
 
 def _overfit(training: Scored, held: Scored) -> list[str]:
-    (seen, ea), (unseen, eb) = _finite(training.bits), _finite(held.bits)
-    gap, error = unseen - seen, math.hypot(ea, eb)
+    seen, ea = _finite(training.bits)
+    unseen, eb = _finite(held.bits)
+    gap = unseen - seen
+    error = math.hypot(ea, eb)
     if not gap > max(2 * error, NOTICED):
         return []
     return [

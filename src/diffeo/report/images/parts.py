@@ -38,16 +38,17 @@ STRIP = 660  # pixels that a strip of images has on the page
 EXTREME = 10  # images of the least, and of the most, likely
 
 
-def reconstructions(flow: Flow, rows: Scored, bits: int, seed: int) -> list[Part]:
+def reconstructions(flow: Flow, rows: Scored, bits: int, *, seed: int) -> list[Part]:
     """Images, what comes back of them, and what the coarse scales alone make of them."""
     index = _evenly(len(rows), min(MOST, max(4, rows_per_pass(flow.event_shape))))
-    x, context = rows.tensor[index], None if rows.context is None else rows.context[index]
+    x = rows.tensor[index]
+    context = None if rows.context is None else rows.context[index]
     across = min(len(index), int(np.clip(STRIP // max(64, *flow.event_shape[1:]), 4, 10)))
     shown = _evenly(len(index), across)
     own = None if context is None else context[shown]
 
     def strip(name: str, pixels: Any, caption: str = "") -> Card:
-        return Card(name, tiles(as_pixels(pixels, bits), bits, across), caption, alt=name)
+        return Card(name, tiles(as_pixels(pixels, bits), bits, across), caption=caption, alt=name)
 
     back = as_pixels(latents.reconstruct(flow, x, context, seed=seed), bits)
     share = float((back == x.numpy()).mean())
@@ -89,8 +90,10 @@ def scales(flow: Flow, rows: Scored) -> list[Part]:
     cards: list[Card] = []
     lines: list[tuple[str, ...]] = []
     for i, (part, shape) in enumerate(zip(np.split(z, cuts, axis=1), shapes, strict=True)):
-        name, size = _scale(i, len(shapes)), " × ".join(map(str, shape))
-        each, pooled = ks_normals(part), ks_normal(part.ravel())
+        name = _scale(i, len(shapes))
+        size = " × ".join(map(str, shape))
+        each = ks_normals(part)
+        pooled = ks_normal(part.ravel())
         above = f"{int((each > limit).sum()):,} of {len(each):,}"
         lines.append(
             (name, size, _rounded(part.mean()), _rounded(part.std()), f"{pooled:.3f}", above)
@@ -99,7 +102,7 @@ def scales(flow: Flow, rows: Scored) -> list[Part]:
             Card(
                 name,
                 plots.against_normal(part.ravel()),
-                f"KS {pooled:.3f}",
+                caption=f"KS {pooled:.3f}",
                 alt="histogram of latents",
             )
         )
@@ -125,7 +128,7 @@ def extremes(rows: Scored, training: Scored, bits: int) -> list[Part]:
     both = training is not rows
     labels = f"{rows.what} images", "training images"
     picture = plots.two_groups(
-        rows.bits, training.bits if both else None, labels, "bits per dimension"
+        rows.bits, training.bits if both else None, labels, axis="bits per dimension"
     )
     finite = rows.bits[np.isfinite(rows.bits)]
     spread = (
@@ -180,7 +183,8 @@ def _rounded(value: float) -> str:
 def _scale(i: int, count: int) -> str:
     if count == 1:
         return "all latents"
-    return f"{i + 1}{' (finest)' if i == 0 else ' (coarsest)' if i == count - 1 else ''}"
+    ends = {0: " (finest)", count - 1: " (coarsest)"}
+    return f"{i + 1}{ends.get(i, '')}"
 
 
 def _evenly(count: int, wanted: int) -> list[int]:

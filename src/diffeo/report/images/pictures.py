@@ -92,7 +92,8 @@ def _cropped(path: Path, shape: Sequence[int]) -> str | None:
 def _uri(picture: Pixels, widest: int = WIDEST) -> str:
     from PIL import Image
 
-    buffer, image = io.BytesIO(), Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image = Image.fromarray(picture)
     image.thumbnail((widest, image.height))
     image.save(buffer, format="PNG", optimize=True)
     return data_uri("png", buffer.getvalue())

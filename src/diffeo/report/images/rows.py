@@ -23,7 +23,8 @@ from ..tables.rows import Numbers, noise_seed, parted, some
 __all__ = ["Scored", "collect", "training_pixels"]
 
 Floats = NDArray[np.float64]
-MOST, FEWEST = 2_000, 100  # images scored, fewer of them where `FEW_VALUES` are fewer
+MOST = 2_000  # images scored
+FEWEST = 100  # and no fewer, except where `FEW_VALUES` are fewer
 FEW_VALUES = 2**25  # values of images scored whatever their size: their latents take 128 MB
 HELD_OUT = 3_100_000  # values scored for the headline: all of 1,000 images of 3×32×32, some seconds
 TRAINING = 800_000  # values of training images scored beside them
@@ -31,7 +32,7 @@ COUNTED = 50_000_000  # values that the histograms are fitted on, a second or tw
 COUNTED_AT_MOST = 2**28  # of large images as well: as many bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """Some images with their contexts, log-densities (N,) in nats, latents (N, D), and where they
     stood in the source.
@@ -67,7 +68,7 @@ class Scored:
 
 
 def collect(
-    flow: Flow, images: Images, result: FitResult, held_out: Images | None, seed: int
+    flow: Flow, images: Images, result: FitResult, *, held_out: Images | None, seed: int
 ) -> tuple[Scored, Scored | None, Numbers]:
     """A sample of training images, held-out images (None when there are none), and the numbers of
     all training images.
@@ -83,14 +84,18 @@ def collect(
         flow,
         images,
         some(train, _limit(TRAINING, size, 1_000), seed),
-        len(train),
-        "training",
-        result,
+        total=len(train),
+        what="training",
+        result=result,
     )
     if not len(held):
         return training, None, train
     chosen = some(held, _limit(HELD_OUT, size, MOST), seed)
-    return training, _measure(flow, source, chosen, len(held), "held-out", result), train
+    return (
+        training,
+        _measure(flow, source, chosen, total=len(held), what="held-out", result=result),
+        train,
+    )
 
 
 def training_pixels(images: Images, train: Numbers, seed: int) -> NDArray[np.uint8]:
@@ -115,15 +120,13 @@ def _limit(values: int, size: int, most: int) -> int:
 
 @torch.no_grad()
 def _measure(
-    flow: Flow, images: Images, index: Numbers, total: int, what: str, result: FitResult
+    flow: Flow, images: Images, index: Numbers, *, total: int, what: str, result: FitResult
 ) -> Scored:
     """As validation in training does it: the same noise, drawn for the same passes."""
     chosen = images.subset(index)
     _check(flow, chosen)
-    context, size = (
-        labels_for(flow, chosen),
-        int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape)),
-    )
+    context = labels_for(flow, chosen)
+    size = int(result.settings.get("eval_rows") or rows_per_pass(flow.event_shape))
     x, _ = chosen.tensors()
     logs: list[Tensor] = []
     latents: list[Tensor] = []
@@ -135,11 +138,20 @@ def _measure(
             latents.append(z.flatten(1).float().cpu())
     log_prob: Any = torch.cat(logs).double().cpu().numpy()
     log_prob[np.isnan(log_prob)] = -np.inf
-    return Scored(chosen, context, index, log_prob, torch.cat(latents).numpy(), total, what)
+    return Scored(
+        images=chosen,
+        context=context,
+        index=index,
+        log_prob=log_prob,
+        z=torch.cat(latents).numpy(),
+        total=total,
+        what=what,
+    )
 
 
 def _check(flow: Flow, images: Images) -> None:
-    bits, top = bits_of(flow), int(images.pixels.max(initial=0))
+    bits = bits_of(flow)
+    top = int(images.pixels.max(initial=0))
     if bits is not None and top >= 2**bits:
         raise DataError(
             f"{images.source}: holds the value {top}, but the model is of {bits}-bit images; read"

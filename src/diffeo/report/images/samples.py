@@ -30,6 +30,7 @@ def samples(
     folder: Path,
     flow: Flow,
     images: Images,
+    *,
     result: FitResult,
     train: Numbers,
     bits: int,
@@ -38,8 +39,11 @@ def samples(
     """Grids of training images and of samples at two temperatures, and the course of training."""
     across = int(np.clip(WIDTH // max(40, *images.event_shape[1:]), 3, 8))
     shown = None if not by_class(flow) else _classes(flow, images)
-    real = _training(images, train, across, shown, bits, seed)
-    drawn = [_draw(flow, across, shown, bits, temperature, seed) for temperature in (1.0, COOL)]
+    real = _training(images, train, across, shown=shown, bits=bits, seed=seed)
+    drawn = [
+        _draw(flow, across, shown, bits=bits, temperature=temperature, seed=seed)
+        for temperature in (1.0, COOL)
+    ]
     cards = [
         Card(name, tiles(pixels, bits, across), alt=name)
         for name, pixels in zip(
@@ -80,14 +84,15 @@ def _name(images: Images, label: int) -> str:
 
 
 def _training(
-    images: Images, train: Numbers, across: int, shown: list[int] | None, bits: int, seed: int
+    images: Images, train: Numbers, across: int, *, shown: list[int] | None, bits: int, seed: int
 ) -> Pixels:
     """Training images for a grid: as chosen by seed, or one row for each class, filled up where it
     has fewer.
     """
     if shown is None or images.labels is None:
         return np.asarray(images.subset(some(train, across**2, seed)).pixels)
-    labels, rows = np.asarray(images.labels)[train], []
+    labels = np.asarray(images.labels)[train]
+    rows = []
     for label in shown:
         own = images.subset(some(train[labels == label], across, seed)).pixels
         rows += [own, np.repeat(blank(images.event_shape, bits)[None], across - len(own), 0)]
@@ -96,7 +101,7 @@ def _training(
 
 @torch.no_grad()
 def _draw(
-    flow: Flow, across: int, shown: list[int] | None, bits: int, temperature: float, seed: int
+    flow: Flow, across: int, shown: list[int] | None, *, bits: int, temperature: float, seed: int
 ) -> Pixels:
     contexts = None if shown is None else torch.tensor(shown).repeat_interleave(across)
     count = across**2 if contexts is None else len(contexts)

@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-DATA, SAMPLES, GREY = "#3b6ea5", "#d9541e", "#666666"
+DATA = "#3b6ea5"
+SAMPLES = "#d9541e"
+GREY = "#666666"
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -53,6 +53,7 @@ class Pictured:
 
     picture: str | None
     words: list[str]
+    _: KW_ONLY
     grid: Grid | None = None
     alt: str = ""
 
@@ -63,6 +64,7 @@ class Card:
 
     name: str
     picture: str
+    _: KW_ONLY
     caption: str = ""
     strong: bool = False
     alt: str = "histogram"
@@ -118,7 +120,7 @@ class Section:
     parts: Sequence[Part]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """Everything on the page, in its order."""
 

@@ -55,7 +55,8 @@ def write_report(folder: Path, page: Page) -> Path:
 
 def render(page: Page) -> str:
     """The page as a string; everything that comes from data is escaped."""
-    title, source = escape(page.title), escape(page.source)
+    title = escape(page.title)
+    source = escape(page.source)
     return PAGE.substitute(title=title, source=source, css=CSS, body="\n".join(_body(page)))
 
 

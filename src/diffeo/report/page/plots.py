@@ -105,7 +105,7 @@ def histogram(data: Floats, samples: Floats, *, positive: bool = False, whole: b
 
 
 def corner(
-    data: Floats, samples: Floats | None, names: Sequence[str], rho: tuple[Floats, ...]
+    data: Floats, samples: Floats | None, names: Sequence[str], *, rho: tuple[Floats, ...]
 ) -> str:
     """Every pair of columns: points of data and samples below the diagonal, rank correlations `rho`
     of both above it.
@@ -113,7 +113,8 @@ def corner(
     Without samples only what is of the data is drawn.
     """
     n = len(names)
-    width, height = max(NARROWEST, CELL * n + 1.1), CELL * n + 0.8
+    width = max(NARROWEST, CELL * n + 1.1)
+    height = CELL * n + 0.8
     spare = 0.5 * (width - CELL * n - 1.1)
     # the general layout engine takes a second for this
     with canvas(width, height, placed=True) as figure:
@@ -146,7 +147,7 @@ def corner(
                     )
                     continue
                 axes = figure.add_subplot(grid[i, j])
-                _cell(axes, i, j, scaled, edges)
+                _cell(axes, i, j, values=scaled, edges=edges)
                 if i == n - 1:
                     _name(axes.set_xlabel, names[j], units[j][2])
                     axes.xaxis.set_label_coords(0.5, -0.2)
@@ -156,7 +157,7 @@ def corner(
         return png(figure)
 
 
-def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], axis: str) -> str:
+def two_groups(filled: Floats, line: Floats | None, labels: tuple[str, str], *, axis: str) -> str:
     """The same quantity of two groups (N,), (M,) on common bins: one as a filled histogram, the
     other as a line.
     """
@@ -201,7 +202,8 @@ def latent(z: Floats) -> str:
         left.legend(frameon=False, loc="upper right", ncols=1)
         count = min(400, len(z))
         levels = (np.arange(count) + 0.5) / max(1, count)
-        expected, found = ndtri(levels), np.quantile(z, levels) if count else levels
+        expected = ndtri(levels)
+        found = np.quantile(z, levels) if count else levels
         bound = 1.1 * float(np.abs(expected).max(initial=1.0))
         right.plot([-bound, bound], [-bound, bound], color=SAMPLES, linewidth=1.2)
         right.plot(expected, found, ".", color=DATA, markersize=4)
@@ -212,7 +214,8 @@ def latent(z: Floats) -> str:
 
 
 def _normal(axes: Any, z: Floats) -> None:
-    edges, grid = np.linspace(-5, 5, 61), np.linspace(-5, 5, 201)
+    edges = np.linspace(-5, 5, 61)
+    grid = np.linspace(-5, 5, 201)
     heights = np.histogram(z, edges)[0] / max(1, len(z)) / np.diff(edges)
     axes.stairs(heights, edges, fill=True, color=DATA, alpha=0.45, label="latents of the data")
     axes.plot(
@@ -246,7 +249,8 @@ def _band(axes: Any, history: Sequence[dict[str, Any]], scale: float) -> None:
 def _calm(axes: Any, curves: list[Floats]) -> None:
     """Let the first steps run off the top when they would flatten all that comes after."""
     values = np.concatenate(curves)
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     settled = max(float(np.quantile(c[len(c) // 5 :], 0.95)) for c in curves)
     top = settled + 0.6 * (settled - low)
     if high > top + (settled - low) and top > low:
@@ -257,9 +261,12 @@ def _units(low: float, high: float) -> tuple[float, float, str]:
     """Offset and power of ten that give short ticks, and the words for them: values are offset +
     factor × tick.
     """
-    size, offset, words = max(abs(low), abs(high)), 0.0, ""
+    size = max(abs(low), abs(high))
+    offset = 0.0
+    words = ""
     if 0 < high - low < 1e-3 * size:
-        offset, size = low, high - low
+        offset = low
+        size = high - low
         words = f"{offset:.10g} + " + ("…" if 1e-3 <= size < 1e5 else "")
     if size == 0 or not math.isfinite(size) or 1e-3 <= size < 1e5:
         return offset, 1.0, words
@@ -278,7 +285,8 @@ def _ticks(axes: Any, log: bool) -> None:
 
 
 def _correlations(figure: Any, box: Any, values: list[float]) -> None:
-    x, alone = (box.x0 + box.x1) / 2, len(values) == 1
+    x = (box.x0 + box.x1) / 2
+    alone = len(values) == 1
     for share, label, value, colour in zip(
         (0.5 if alone else 0.62, 0.38), ("data", "samples"), values, (DATA, SAMPLES), strict=False
     ):
@@ -288,7 +296,7 @@ def _correlations(figure: Any, box: Any, values: list[float]) -> None:
 
 
 def _cell(
-    axes: Any, i: int, j: int, values: list[Floats], edges: list[tuple[float, float]]
+    axes: Any, i: int, j: int, *, values: list[Floats], edges: list[tuple[float, float]]
 ) -> None:
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 

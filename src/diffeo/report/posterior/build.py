@@ -46,7 +46,9 @@ def build_posterior_report(
         Section("Evaluations", counts(posterior)),
         Section("How to use the draws", usage(folder, posterior)),
     ]
-    return write_report(folder, Page("Posterior", source, _tags(posterior), sections))
+    return write_report(
+        folder, Page(title="Posterior", source=source, tags=_tags(posterior), sections=sections)
+    )
 
 
 def _tags(p: Posterior) -> list[str]:

@@ -56,7 +56,7 @@ def chains(p: Posterior) -> list[Part]:
         Pictured(
             trace,
             words,
-            Grid(("entry", "R-hat", "bulk ESS", "tail ESS"), rows),
+            grid=Grid(("entry", "R-hat", "bulk ESS", "tail ESS"), rows),
             alt="traces of chains",
         )
     ]

@@ -65,7 +65,7 @@ def named(names: Iterable[str]) -> str:
 
 def _one(x: Floats, labels: list[str]) -> tuple[str, list[str]]:
     x, labels = logged(x, labels)
-    return plots.two_groups(x[:, 0], None, ("posterior draws", ""), labels[0]), []
+    return plots.two_groups(x[:, 0], None, ("posterior draws", ""), axis=labels[0]), []
 
 
 def _pairs(x: Floats, labels: list[str]) -> tuple[str, list[str]]:
@@ -83,7 +83,7 @@ def _pairs(x: Floats, labels: list[str]) -> tuple[str, list[str]]:
         f" {labels[i]} and {labels[j]}, {rho[i, j]:+.2f}.".replace("-", "−")
     ]
     values, named = logged(x[:POINTS, chosen], [labels[k] for k in chosen])
-    return plots.corner(values, None, named, (rho[pick],)), words
+    return plots.corner(values, None, named, rho=(rho[pick],)), words
 
 
 def logged(x: Floats, labels: list[str]) -> tuple[Floats, list[str]]:

@@ -83,7 +83,7 @@ def _picture(log_w: Floats, count: int) -> str:
     with canvas(8.0, 3.3) as figure:
         left, right = figure.subplots(1, 2)
         _histogram(left, log_w, tail)
-        _survival(right, log_w, tail, count)
+        _survival(right, log_w, tail, count=count)
         return svg(figure)
 
 
@@ -99,7 +99,7 @@ def _histogram(axes: Any, log_w: Floats, tail: int) -> None:
     axes.set_ylabel("draws")
 
 
-def _survival(axes: Any, log_w: Floats, tail: int, count: int) -> None:
+def _survival(axes: Any, log_w: Floats, tail: int, *, count: int) -> None:
     share = (np.arange(len(log_w))[::-1] + 0.5) / count
     cut = len(log_w) - tail
     for part, colour, name in (
@@ -128,7 +128,8 @@ def _around(log_w: Floats, tail: int) -> tuple[float, float]:
     """A range in which the tail takes a fourth of the width, less if there is not so much before
     it.
     """
-    cut, top = float(log_w[-tail]), float(log_w[-1])
+    cut = float(log_w[-tail])
+    top = float(log_w[-1])
     reach = top - cut if top > cut else top - float(log_w[0])
     low = max(float(log_w[0]), cut - 3 * reach)
     return low - 0.04 * (top - low), top + 0.04 * (top - low)
@@ -138,7 +139,8 @@ def _limit(log_w: Floats, share: Floats) -> tuple[Floats, Floats]:
     """A Pareto tail of k = 0.7 above the first of `log_w`, with the same median excess as the rest:
     log10 weights for `share`.
     """
-    cutoff, excess = log_w[0], np.expm1(np.median(log_w[1:]) - log_w[0])
+    cutoff = log_w[0]
+    excess = np.expm1(np.median(log_w[1:]) - log_w[0])
     scale = excess * LIMIT / (2**LIMIT - 1)
     above = share / share[0]
     return (cutoff + np.log1p(scale * (above**-LIMIT - 1) / LIMIT)) / math.log(10), share

@@ -71,13 +71,15 @@ def score_baselines(
     seed: int = 0,
 ) -> dict[str, Score]:
     """As `baselines`, row by row, so that differences can be paired."""
-    known, asked = prepare(train, supports, seed + 1), prepare(held_out, supports, seed)
+    known = prepare(train, supports, seed + 1)
+    asked = prepare(held_out, supports, seed)
     given = 0
     if context is not None:
         given = np.asarray(context[0]).shape[1]
         known, asked = np.hstack((known, context[0])), np.hstack((asked, context[1]))
     some = _some(len(asked), KDE_ROWS, seed)
-    gaussian, kde = Gaussian.fit(known, given), KernelDensity.fit(known, given, seed=seed)
+    gaussian = Gaussian.fit(known, given)
+    kde = KernelDensity.fit(known, given, seed=seed)
     cut = (
         f"; scored on {len(some):,} of {len(asked):,} held-out rows"
         if len(some) < len(asked)

@@ -44,8 +44,8 @@ def build_report(
     folder: str | Path,
     flow: Flow,
     table: Table,
-    result: FitResult,
     *,
+    result: FitResult,
     checkup: Any = None,
     held_out: Table | None = None,
     seed: int = 0,
@@ -61,13 +61,26 @@ def build_report(
     better the flow is), `difference_se`, `rows`, `note`. Raises `OSError` when it cannot write.
     """
     folder = Path(folder)
-    training, held = collect(flow, table, result, held_out, seed)
-    head = headline(training, held, _baselines(held, table, result, seed), flow.exact)
-    page = _page(folder, flow, table, result, checkup, training, held, head, seed, samples)
+    training, held = collect(flow, table, result, held_out=held_out, seed=seed)
+    head = headline(training, held, _baselines(held, table, result, seed=seed), exact=flow.exact)
+    page = _page(
+        folder,
+        flow,
+        table,
+        result=result,
+        checkup=checkup,
+        training=training,
+        held=held,
+        head=head,
+        seed=seed,
+        samples=samples,
+    )
     return write_report(folder, page), head.figures
 
 
-def _baselines(held: Rows | None, table: Table, result: FitResult, seed: int) -> dict[str, Score]:
+def _baselines(
+    held: Rows | None, table: Table, result: FitResult, *, seed: int
+) -> dict[str, Score]:
     if held is None:
         return {}
     x, given, total = baseline_rows(table, result, seed)
@@ -83,6 +96,7 @@ def _page(
     folder: Path,
     flow: Flow,
     table: Table,
+    *,
     result: FitResult,
     checkup: Any,
     training: Rows,
@@ -92,14 +106,14 @@ def _page(
     samples: int,
 ) -> Page:
     data, context, which = _compared(training, held, seed)
-    drawn, at = sample(flow, samples, context, seed)
+    drawn, at = sample(flow, samples, context, seed=seed)
     if len(at):
         data = data[np.unique(at)]
-    made = choices(flow, table, result, 0 if held is None else held.total)
+    made = choices(flow, table, result, held=0 if held is None else held.total)
     sections = [
         Section("How good it is", [*_no_density(checkup), *head.parts()]),
         Section("Losses", [_loss(result)]),
-        Section("Columns", _histograms(table, data, drawn, which)),
+        Section("Columns", _histograms(table, data, drawn, which=which)),
         Section("Dependence", [_corner(table, data, drawn)]),
         Section(
             "Latents",
@@ -118,7 +132,12 @@ def _page(
             usage(folder, table.context is not None, isinstance(flow.card.data, Schema)),
         ),
     ]
-    return Page("Density model", table.source, _tags(flow, table, result, held), sections)
+    return Page(
+        title="Density model",
+        source=table.source,
+        tags=_tags(flow, table, result=result, held=held),
+        sections=sections,
+    )
 
 
 def _no_density(checkup: Any) -> list[Part]:
@@ -137,7 +156,7 @@ def _no_density(checkup: Any) -> list[Part]:
     return [Words([warning, *problems], "verdict")] if problems else []
 
 
-def _tags(flow: Flow, table: Table, result: FitResult, held: Rows | None) -> list[str]:
+def _tags(flow: Flow, table: Table, *, result: FitResult, held: Rows | None) -> list[str]:
     contexts = f" given {', '.join(table.schema.context_names)}" if table.schema.context else ""
     return [
         flow.card.model or "flow",
@@ -150,7 +169,9 @@ def _tags(flow: Flow, table: Table, result: FitResult, held: Rows | None) -> lis
 def _compared(training: Rows, held: Rows | None, seed: int) -> tuple[Floats, Floats | None, str]:
     """The rows that samples are held against, and their contexts."""
     if held is not None and len(held) >= ENOUGH:
-        x, context, which = held.x, held.context, "held-out rows"
+        x = held.x
+        context = held.context
+        which = "held-out rows"
     else:
         parts = [training, *([held] if held is not None else [])]
         x = np.concatenate([p.x for p in parts])
@@ -176,7 +197,7 @@ def _loss(result: FitResult) -> Pictured:
     return Pictured(picture, [words], alt="loss curves")
 
 
-def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> list[Part]:
+def _histograms(table: Table, data: Floats, drawn: Floats, *, which: str) -> list[Part]:
     columns = table.schema.columns
     ks = np.array([ks_two(data[:, i], drawn[:, i]) for i in range(len(columns))])
     limit = critical(len(data), len(drawn))
@@ -188,7 +209,9 @@ def _histograms(table: Table, data: Floats, drawn: Floats, which: str) -> list[P
         uri = plots.histogram(
             data[:, i], drawn[:, i], positive=support.logarithmic, whole=support.whole
         )
-        pictures.append(Card(columns[i].name, uri, f"KS {ks[i]:.3f}", bool(ks[i] > limit)))
+        pictures.append(
+            Card(columns[i].name, uri, caption=f"KS {ks[i]:.3f}", strong=bool(ks[i] > limit))
+        )
     rest = [(columns[i].name, f"{ks[i]:.3f}") for i in order[DRAWN:]]
     above = int((ks > limit).sum())
     words = [
@@ -218,8 +241,8 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
     gap = np.abs(rho[0] - rho[1])
     i, j = sorted(int(k) for k in np.unravel_index(gap.argmax(), gap.shape))
     pick = np.ix_(chosen, chosen)
-    data, drawn, labels = _logged(table, data[:POINTS], drawn[:POINTS], chosen)
-    picture = plots.corner(data, drawn, labels, (rho[0][pick], rho[1][pick]))
+    data, drawn, labels = _logged(table, data=data[:POINTS], drawn=drawn[:POINTS], chosen=chosen)
+    picture = plots.corner(data, drawn, labels, rho=(rho[0][pick], rho[1][pick]))
     which = "columns" if len(chosen) == len(names) else f"{len(chosen)} most dependent columns"
     words = [
         f"The {which}: data in blue, samples in orange. Figures are Spearman's rank correlations.",
@@ -232,7 +255,7 @@ def _corner(table: Table, data: Floats, drawn: Floats) -> Pictured:
 
 
 def _logged(
-    table: Table, data: Floats, drawn: Floats, chosen: list[int]
+    table: Table, *, data: Floats, drawn: Floats, chosen: list[int]
 ) -> tuple[Floats, Floats, list[str]]:
     """The chosen columns, positive ones that range over orders of magnitude as logarithms, and
     their labels.
@@ -270,7 +293,8 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
             ],
         )
     ks = ks_normals(z)
-    limit, order = critical(len(z)), np.argsort(-ks, kind="stable")[:WORST]
+    limit = critical(len(z))
+    order = np.argsort(-ks, kind="stable")[:WORST]
     grid = [
         (
             names[i],
@@ -292,22 +316,19 @@ def _latent(flow: Flow, rows: Rows, which: str) -> Pictured:
     strong = frozenset(k for k, i in enumerate(order) if ks[i] > limit)
     table = Grid(("latent entry", "mean", "sd", "KS"), grid, strong)
     return Pictured(
-        plots.latent(z.ravel()), words, table, alt="histogram and quantiles of the latents"
+        plots.latent(z.ravel()), words, grid=table, alt="histogram and quantiles of the latents"
     )
 
 
 def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
     parts = [(training, "training"), *([(held, "held out")] if held is not None else [])]
-    x, logs = (
-        np.concatenate([p.x for p, _ in parts]),
-        np.concatenate([p.log_prob for p, _ in parts]),
-    )
-    lines, marks = (
-        np.concatenate([p.lines for p, _ in parts]),
-        np.repeat([m for _, m in parts], [len(p) for p, _ in parts]),
-    )
+    x = np.concatenate([p.x for p, _ in parts])
+    logs = np.concatenate([p.log_prob for p, _ in parts])
+    lines = np.concatenate([p.lines for p, _ in parts])
+    marks = np.repeat([m for _, m in parts], [len(p) for p, _ in parts])
     worst = np.argsort(logs, kind="stable")[:WORST]
-    names, odd = table.schema.names, unusual(x[worst], x)
+    names = table.schema.names
+    odd = unusual(x[worst], x)
     digits = _digits(x)
     shown = list(range(min(CELLS, len(names))))
     unit = "line" if table.source.lower().endswith((".csv", ".tsv", ".txt", ".gz")) else "row"
@@ -331,4 +352,4 @@ def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
     if len(names) > len(shown):
         words.append(f"Shown are the first {len(shown)} of {len(names):,} columns.")
     header = (unit, "part", "log-density", "most unusual column", *(names[k] for k in shown))
-    return Pictured(None, words, Grid(header, rows))
+    return Pictured(None, words, grid=Grid(header, rows))

@@ -27,7 +27,7 @@ class Advice:
     usual: str = "as recommended for this size of table"
 
 
-def choices(flow: Flow, table: Table, result: FitResult, held: int) -> list[tuple[str, Grid]]:
+def choices(flow: Flow, table: Table, result: FitResult, *, held: int) -> list[tuple[str, Grid]]:
     """Titled tables: model, training, rows, columns."""
     schema = table.schema
     sizes = (result.rows.get("train", 0), len(table))  # `fit` and the command size things by either
@@ -83,7 +83,8 @@ def closing(
 
 def usage(folder: Path, conditional: bool, schema: bool) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
-    name, given = quote(str(folder)), " --context contexts.csv" if conditional else ""
+    name = quote(str(folder))
+    given = " --context contexts.csv" if conditional else ""
     known = ", schema=flow.card.data" if schema else ""
     shell = [
         f"diffeo evaluate {name} rows.csv              # held-out likelihood",
@@ -118,9 +119,11 @@ def checkup_part(checkup: Any) -> Pictured | None:
             for k, v in checkup.items()
             if k not in ("ok", "verdict", "layers", "problems")
         ]
-        return Pictured(None, [str(checkup.get("verdict", ""))], Grid(("measured", "found"), lines))
+        return Pictured(
+            None, [str(checkup.get("verdict", ""))], grid=Grid(("measured", "found"), lines)
+        )
     found = [(str(label), str(value)) for label, value in checkup.lines()]
-    return Pictured(None, [str(checkup.verdict)], Grid(("measured", "found"), found))
+    return Pictured(None, [str(checkup.verdict)], grid=Grid(("measured", "found"), found))
 
 
 def _settings(values: dict[str, Any], advice: Sequence[Advice]) -> Grid:
@@ -146,7 +149,8 @@ def _reason(name: str, value: Any, advice: Sequence[Advice]) -> str:
 
 
 def _rows(table: Table, result: FitResult, held: int) -> Grid:
-    i, schema = table.intake, table.schema
+    i = table.intake
+    schema = table.schema
     rows = [
         ("rows in the source", f"{i.total:,}"),
         ("kept", f"{i.kept:,}"),

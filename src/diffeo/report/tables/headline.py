@@ -18,7 +18,7 @@ NAMES = {"gaussian": "full-covariance Gaussian", "kde": "kernel density estimate
 FEW = 200  # held-out rows below which the reader is warned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Headline:
     """`figures` for programs; a table, a verdict and notes for people."""
 
@@ -32,17 +32,19 @@ class Headline:
         return [Words(self.verdict, "verdict"), self.grid, Words(self.notes, "note")]
 
 
-def headline(training: Rows, held: Rows | None, scores: dict[str, Score], exact: bool) -> Headline:
+def headline(
+    training: Rows, held: Rows | None, scores: dict[str, Score], *, exact: bool
+) -> Headline:
     """Compare a flow's log-densities with those of the baselines on the same rows, row by row."""
     rows = training if held is None else held
     figures = _figures(rows, "training" if held is None else "held-out", exact)
     for name, one in scores.items():
         figures[name] = one.figures() | _difference(rows, one)
     return Headline(
-        figures,
-        _grid(figures, training, held),
-        _verdict(figures, training, held),
-        _notes(figures, rows, held),
+        figures=figures,
+        grid=_grid(figures, training, held),
+        verdict=_verdict(figures, training, held),
+        notes=_notes(figures, rows, held),
     )
 
 
@@ -75,23 +77,22 @@ def _difference(rows: Rows, one: Score) -> dict[str, float]:
 def _grid(figures: dict[str, Any], training: Rows, held: Rows | None) -> Grid:
     dims = training.x.shape[1] * math.log(2)
 
-    def line(label: str, nll: float, error: float, rows: int, *rest: str) -> tuple[str, ...]:
-        return label, plus_minus(nll, error), number(nll / dims, 4), f"{rows:,}", *rest
+    def line(label: str, nll: tuple[float, float], rows: int, *rest: str) -> tuple[str, ...]:
+        return label, plus_minus(*nll), number(nll[0] / dims, 4), f"{rows:,}", *rest
 
     lines = []
     if held is not None:
-        lines.append(
-            line("this flow, held-out rows", figures["nll"], figures["nll_se"], len(held), "", "")
-        )
+        nll = figures["nll"], figures["nll_se"]
+        lines.append(line("this flow, held-out rows", nll, len(held), "", ""))
     for key, name in NAMES.items():
         if key in figures:
             f = figures[key]
             better = plus_minus(f["difference"], f["difference_se"])
-            lines.append(line(name, f["nll"], f["nll_se"], f["rows"], better, f["note"]))
+            lines.append(line(name, (f["nll"], f["nll_se"]), f["rows"], better, f["note"]))
     lines.append(
         line(
             "this flow, training rows",
-            *score(training.log_prob),
+            score(training.log_prob),
             len(training),
             "",
             "what it was fitted to",
@@ -142,7 +143,8 @@ def _compare(figures: dict[str, Any]) -> str:
         )
     parts = []
     for key, name in NAMES.items():
-        gain, error = figures[key]["difference"], figures[key]["difference_se"]
+        gain = figures[key]["difference"]
+        error = figures[key]["difference_se"]
         size = f"{number(abs(gain), 2)} ± {number(error, 2)} nats per row"
         if not abs(gain) > 2 * error:  # also when there is no standard error
             parts.append(

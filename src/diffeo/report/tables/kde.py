@@ -32,7 +32,7 @@ class Scaling:
         return (x - self.mean) / self.scale, -float(np.log(self.scale).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelDensity:
     """p(x) = mean over centres c of N(w(x); w(c), h²) · |det dw/dx|, w standardising or whitening
     the columns.
@@ -65,14 +65,15 @@ class KernelDensity:
         best, k = np.unravel_index(totals.argmax(), totals.shape)
         # The best width shrinks as n^(−1/(D+4)): from the rows of a fold to all centres.
         shrink = (len(rows) / (0.8 * len(x_few))) ** (-1 / (x.shape[1] + 4))
-        space, width = _space(x, spaces[best]), float(BANDWIDTHS[k] * min(shrink, 1.0))
+        space = _space(x, spaces[best])
+        width = float(BANDWIDTHS[k] * min(shrink, 1.0))
         return cls(
-            space,
-            spaces[best],
-            space.whiten(x[rows])[0],
-            width,
-            given,
-            _note(spaces[best], width, len(rows), len(x)),
+            space=space,
+            white=spaces[best],
+            centres=space.whiten(x[rows])[0],
+            bandwidth=width,
+            given=given,
+            note=_note(spaces[best], width, len(rows), rows=len(x)),
         )
 
     def log_prob(self, x: Floats) -> Floats:
@@ -80,11 +81,11 @@ class KernelDensity:
         w, logdet = self.space.whiten(x)
         if self.given:
             logdet = -float(np.log(self.space.scale[: -self.given]).sum())
-        kernels = _log_kernels(w, self.centres, np.array([self.bandwidth]), self.given)
+        kernels = _log_kernels(w, self.centres, np.array([self.bandwidth]), given=self.given)
         return np.asarray(kernels[0] + logdet)
 
 
-def _note(white: bool, width: float, centres: int, rows: int) -> str:
+def _note(white: bool, width: float, centres: int, *, rows: int) -> str:
     cut = f", {centres:,} of {rows:,} training rows as centres" if centres < rows else ""
     return (
         f"bandwidth {width:.3g} on {'whitened' if white else 'standardised'} columns, chosen by"
@@ -106,11 +107,11 @@ def _held_out(x: Floats, white: bool, given: int) -> Floats:
     for fit, held in folds(len(x), 5):
         space = whole or _space(x[fit], True)
         w, logdet = space.whiten(x[held])
-        total += (_log_kernels(w, space.whiten(x[fit])[0], BANDWIDTHS, given) + logdet).sum(1)
+        total += (_log_kernels(w, space.whiten(x[fit])[0], BANDWIDTHS, given=given) + logdet).sum(1)
     return np.where(np.isfinite(total), total, -1e300)
 
 
-def _log_kernels(w: Floats, centres: Floats, widths: Floats, given: int) -> Floats:
+def _log_kernels(w: Floats, centres: Floats, widths: Floats, *, given: int) -> Floats:
     """log of the mean kernel at each row for each width, (widths, rows)."""
     free = w.shape[1] - given
     out = np.empty((len(widths), len(w)))

@@ -29,7 +29,7 @@ BUDGET = 1_000_000  # numbers looked at for each of the other parts
 PASS = 8192  # rows per pass, as validation in training
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Some rows of a table with their log-densities (N,), latents (N, D) and where they stood in
     the source.
@@ -52,16 +52,18 @@ class Rows:
 
 
 def collect(
-    flow: Flow, table: Table, result: FitResult, held_out: Table | None, seed: int
+    flow: Flow, table: Table, result: FitResult, *, held_out: Table | None, seed: int
 ) -> tuple[Rows, Rows | None]:
     """Training rows (a sample when there are many) and held-out rows (None when there are none)."""
     noise = noise_seed(result)
     train, (source, index) = parted(table, result, held_out)
-    training = _measure(flow, table, some(train, _limit(BUDGET, table), seed), len(train), noise)
+    training = _measure(
+        flow, table, some(train, _limit(BUDGET, table), seed), total=len(train), noise=noise
+    )
     if not len(index):
         return training, None
     return training, _measure(
-        flow, source, some(index, _limit(HELD_OUT, table), seed), len(index), noise
+        flow, source, some(index, _limit(HELD_OUT, table), seed), total=len(index), noise=noise
     )
 
 
@@ -90,7 +92,8 @@ def baseline_rows(table: Table, result: FitResult, seed: int) -> tuple[Floats, F
     """Training rows for the baselines, as many as take seconds; their contexts; and how many there
     are.
     """
-    train, width = _index(result.train_index, len(table)), table.values.shape[1]
+    train = _index(result.train_index, len(table))
+    width = table.values.shape[1]
     chosen = some(train, max(5_000, min(2 * 10**10 // width**2, 10**7 // width)), seed)
     return (
         table.values[chosen],
@@ -107,7 +110,7 @@ def noise_seed(result: FitResult) -> int:
 
 
 @torch.no_grad()
-def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[Floats, Numbers]:
+def sample(flow: Flow, count: int, context: Floats | None, *, seed: int) -> tuple[Floats, Numbers]:
     """Draws (n, D), fewer than `count` of very wide rows.
 
     For a conditional flow also the numbers of the rows of `context` (N, C) that they were drawn at.
@@ -123,8 +126,9 @@ def sample(flow: Flow, count: int, context: Floats | None, seed: int) -> tuple[F
 
 
 @torch.no_grad()
-def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -> Rows:
-    x, context = table.values[index], None if table.context is None else table.context[index]
+def _measure(flow: Flow, table: Table, index: Numbers, *, total: int, noise: int) -> Rows:
+    x = table.values[index]
+    context = None if table.context is None else table.context[index]
     logs: list[Tensor] = []
     latents: list[Tensor] = []
     flow.eval()
@@ -137,7 +141,14 @@ def _measure(flow: Flow, table: Table, index: Numbers, total: int, noise: int) -
             latents.append(z)
     log_prob = _double(torch.cat(logs))
     log_prob[np.isnan(log_prob)] = -np.inf
-    return Rows(x, context, table.lines[index], log_prob, _double(torch.cat(latents)), total)
+    return Rows(
+        x=x,
+        context=context,
+        lines=table.lines[index],
+        log_prob=log_prob,
+        z=_double(torch.cat(latents)),
+        total=total,
+    )
 
 
 def _index(index: Tensor | None, rows: int) -> Numbers:
