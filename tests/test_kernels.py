@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -316,6 +317,14 @@ def test_a_failing_compiler_says_why(tmp_path):
 def test_an_unknown_choice_is_an_error():
     process = start(DIFFEO_KERNELS="quick")
     assert "DIFFEO_KERNELS=quick: use auto, native or eager" in process.communicate()[1]
+
+
+@native
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("clang++") is None, reason="there is no clang++")
+def test_clang_compiles_the_kernels(tmp_path):
+    process = start(DIFFEO_CACHE=str(tmp_path), CXX="clang++", DIFFEO_KERNELS="native")
+    assert answer(process).startswith("native (")
 
 
 @native

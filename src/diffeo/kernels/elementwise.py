@@ -129,8 +129,8 @@ class _Differentiable(torch.autograd.Function):
         if torch.is_grad_enabled():
             return *_by_reference(ctx.kernel, x, params, grads, ctx.by_row), None, None, None
         by_y, by_logdet = grads
-        found = ctx.serving.vjp(x, params, (by_y, by_logdet), ctx.kernel.settings, ctx.by_row)
-        return *found, None, None, None
+        by_given = ctx.serving.vjp(x, params, (by_y, by_logdet), ctx.kernel.settings, ctx.by_row)
+        return *by_given, None, None, None
 
 
 def _by_reference(
@@ -142,7 +142,7 @@ def _by_reference(
         y, logdet = kernel.reference(x, params)
         outputs = (y, sum_event(logdet) if by_row else logdet)
         wanted = [t for t in (x, params) if t.requires_grad]
-        found = iter(
+        grads_of_wanted = iter(
             torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True)
         )
-    return tuple(next(found) if t.requires_grad else None for t in (x, params))
+    return tuple(next(grads_of_wanted) if t.requires_grad else None for t in (x, params))

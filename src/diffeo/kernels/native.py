@@ -40,21 +40,21 @@ def kernels() -> Kernels:
     """
     global _in_use
     if _in_use is None:
-        _in_use = _find(os.environ.get("DIFFEO_KERNELS") or "auto")
+        _in_use = _load(os.environ.get("DIFFEO_KERNELS") or "auto")
         wait_asleep()
     return _in_use
 
 
-def _find(wish: str) -> Kernels:
-    if wish not in ("auto", "native", "eager"):
-        raise ConfigError(f"DIFFEO_KERNELS={wish}: use auto, native or eager")
-    if wish == "eager":
+def _load(choice: str) -> Kernels:
+    if choice not in ("auto", "native", "eager"):
+        raise ConfigError(f"DIFFEO_KERNELS={choice}: use auto, native or eager")
+    if choice == "eager":
         return Kernels(False, reason="DIFFEO_KERNELS=eager")
     try:
         path = str(binary())
         torch.ops.load_library(path)
     except (BuildError, OSError) as error:
-        if wish == "native":
+        if choice == "native":
             raise BuildError(f"DIFFEO_KERNELS=native: {error}") from None
         warnings.warn(
             f"the reference kernels in PyTorch serve, which are slower: {error}",

@@ -95,8 +95,8 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
     const Vec<T> here = mask ? load(mask + at) : all<T>(1), by_logdet = load(by_position + at);
     for (int64_t n = 0; n < size_b; ++n) {
       for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
-      T* place = transformed(grad, n) + at;
-      store(place, map.vjp(load(transformed(state, n) + at), params.data(), scratch.data(), load(place), by_logdet, by.data()));
+      T* target = transformed(grad, n) + at;
+      store(target, map.vjp(load(transformed(state, n) + at), params.data(), scratch.data(), load(target), by_logdet, by.data()));
       for (int p = 0; p < map.num_params; ++p)
         store(&by_params(n * map.num_params + p, at), pick<T>(here > T(0), by[p], Vec<T>{}));
     }
@@ -131,10 +131,10 @@ Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& 
   if (context.count != x.count) throw std::runtime_error("diffeo: a context for each event");
   std::vector<int64_t> outputs;
   for (const Layer<T>& layer : linear) outputs.push_back(layer.outputs());
-  places = kept_for(grid, x.count, x.features, outputs, orders.size());
+  layout = kept_for(grid, x.count, x.features, outputs, orders.size());
   for (size_t i = 0; i < orders.size(); ++i) {
-    std::vector<Layer<T>> own(linear.begin() + i * depth, linear.begin() + (i + 1) * depth);
-    layers.emplace_back(map, orders[i], std::move(own), x.features, context.features);
+    std::vector<Layer<T>> network(linear.begin() + i * depth, linear.begin() + (i + 1) * depth);
+    layers.emplace_back(map, orders[i], std::move(network), x.features, context.features);
   }
   if (!grid.image()) return;
   mask.resize(whole().row);
@@ -144,7 +144,7 @@ Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& 
 }
 
 template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept, bool reversed) const {
-  const int64_t blocks = places.blocks, state_size = places.state, context_size = whole().size(context.features);
+  const int64_t blocks = layout.blocks, state_size = layout.state, context_size = whole().size(context.features);
   const size_t last = layers.size() - 1;
   const Memory<T> states(kept ? 0 : blocks * state_size), contexts(blocks * context_size);
   int64_t passing = 0, memory = 0;
@@ -153,19 +153,19 @@ template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* 
     passing = std::max(passing, layer.net.outputs_size(whole()));
   }
   parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
-    T *own = thread_memory<T>(memory + passing), *outputs = own + memory;
+    T *scratch = thread_memory<T>(memory + passing), *outputs = scratch + memory;
     for (size_t i = 0; i < layers.size(); ++i)  // layers outside: their weights then stay in the cache
       for (int64_t number = begin; number < end; ++number) {
         const Block block = block_of(number);
         auto slot = [&](size_t i) {
-          return kept ? kept + places.place(reversed ? last + 1 - i : i, number) : states.get() + number * state_size;
+          return kept ? kept + layout.offset(reversed ? last + 1 - i : i, number) : states.get() + number * state_size;
         };
         const Matrix<T> state = block.layout.at(slot(i), x.features), next = block.layout.at(slot(i + 1), x.features);
         const Matrix<T> given = block.layout.at(contexts.get() + number * context_size, context.features);
         if (i == 0) read(state, x, block), read(given, context, block);
         if (kept) block.layout.clear_margins(next), copy(next, state);
-        T* made = kept ? kept + places.place(reversed ? last - i : i, number) + state_size : outputs;
-        layers[i].forward(block, state, given, next, made, logdet + block.first, grid.image() ? mask.data() : nullptr, own);
+        T* made = kept ? kept + layout.offset(reversed ? last - i : i, number) + state_size : outputs;
+        layers[i].forward(block, state, given, next, made, logdet + block.first, grid.image() ? mask.data() : nullptr, scratch);
         if (i + 1 == layers.size()) write(y, next, block);
       }
   });
@@ -186,9 +186,9 @@ template <class T> struct Sums {
       for (Layer<T>& layer : groups[number]) {
         if (number == 0 && layer.inputs() % Lanes<T>::W == 0) continue;
         const int64_t row = full(layer.inputs());
-        const Layer<T> own{{place, layer.outputs(), row, layer.pixels * row}, place + weights(layer), layer.pixels, row};
-        place = own.bias + full(layer.outputs());
-        layer = own;
+        const Layer<T> padded{{place, layer.outputs(), row, layer.pixels * row}, place + weights(layer), layer.pixels, row};
+        place = padded.bias + full(layer.outputs());
+        layer = padded;
       }
   }
   static int64_t full(int64_t count) { return (count + Lanes<T>::W - 1) / Lanes<T>::W * Lanes<T>::W; }
@@ -217,7 +217,7 @@ template <class T> struct Sums {
 template <class T>
 void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x,
                             const Events<T>& grad_context, const std::vector<Layer<T>>& by_layers, bool want_input) const {
-  const int64_t blocks = places.blocks, state_size = places.state, context_size = whole().size(context.features);
+  const int64_t blocks = layout.blocks, state_size = layout.state, context_size = whole().size(context.features);
   const int64_t wanted = (x.count * grid.positions() + 255) / 256;  // groups: each has sums of its own to add up
   const int64_t groups = blocks < 2 ? 1 : std::clamp<int64_t>(wanted, 2, std::min<int64_t>(blocks, 16));
   const size_t depth = layers.front().net.layers.size();
@@ -226,12 +226,12 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
   int64_t memory = 0;
   for (const Coupling<T>& layer : layers) memory = std::max(memory, layer.memory(whole()));
   share(groups, [&](int64_t group) {
-    T* own = thread_memory<T>(memory);
+    T* scratch = thread_memory<T>(memory);
     const int64_t begin_block = blocks * group / groups, end_block = blocks * (group + 1) / groups;
     for (size_t i = layers.size(); i-- > 0;)
       for (int64_t number = begin_block; number < end_block; ++number) {
         const Block block = block_of(number);
-        T* slot = kept + places.place(i, number);
+        T* slot = kept + layout.offset(i, number);
         const Matrix<T> state = block.layout.at(slot, x.features);
         const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
         const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);
@@ -242,7 +242,7 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
         }
         layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
                            grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
-                           number > begin_block, i || want_input, own);
+                           number > begin_block, i || want_input, scratch);
         if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
       }
   });

@@ -79,12 +79,12 @@ struct Kept {
   int64_t blocks, state;         // how many; the numbers of a block's events
   std::vector<int64_t> outputs;  // the numbers that the network of each layer hands on, of a block
 
-  int64_t place(size_t layer, int64_t block) const {
-    int64_t place = block * slot(layer);
-    for (size_t i = 0; i < layer; ++i) place += blocks * slot(i);
-    return place;
+  int64_t offset(size_t layer, int64_t block) const {
+    int64_t numbers = block * slot(layer);
+    for (size_t i = 0; i < layer; ++i) numbers += blocks * slot(i);
+    return numbers;
   }
-  int64_t size() const { return place(outputs.size(), blocks); }
+  int64_t size() const { return offset(outputs.size(), blocks); }
 
  private:
   int64_t slot(size_t layer) const { return state + (layer < outputs.size() ? outputs[layer] : 0); }
@@ -100,7 +100,7 @@ template <class T> struct Couplings {
   Events<T> x, context;
   std::vector<Coupling<T>> layers;
   int64_t size;  // events of a block
-  Kept places;
+  Kept layout;
   std::vector<T> mask;   // 1 at positions within an image and 0 between; empty for vectors
 
   Couplings(const Map<T>& map, const Grid& grid, const Events<T>& x, const Events<T>& context, const std::vector<Layer<T>>& linear,

@@ -78,8 +78,8 @@ class Compiled:
         want_input: bool = True,
         want_net: bool = True,
     ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-        found: tuple[Tensor, Tensor, list[Tensor], list[Tensor]]
-        found = torch.ops.diffeo.coupling_backward(
+        grads_of_given: tuple[Tensor, Tensor, list[Tensor], list[Tensor]]
+        grads_of_given = torch.ops.diffeo.coupling_backward(
             *grads,
             x,
             context,
@@ -92,7 +92,7 @@ class Compiled:
             want_input,
             want_net,
         )
-        return found
+        return grads_of_given
 
 
 def _is_dense(weight: Tensor) -> bool:

@@ -52,8 +52,8 @@ registry.register("coupling", "cpu", cpu.load)
 
 
 def _serving(x: Tensor) -> Implementation | None:
-    found: Implementation | None = registry.find("coupling", x)
-    return found
+    serving: Implementation | None = registry.find("coupling", x)
+    return serving
 
 
 def takes(layer: CouplingLayer, x: Tensor, context: Tensor | None) -> bool:
@@ -157,7 +157,7 @@ def _differentiable(
         wanted = [t for t in given if t is not None and t.requires_grad]
         x, context, *layers = given
         outputs = reference.couple(_stack(ctx, layers), x, context)  # type: ignore[arg-type]
-        found = iter(
+        grads_of_wanted = iter(
             torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True)
         )
-    return [next(found) if t is not None and t.requires_grad else None for t in given]
+    return [next(grads_of_wanted) if t is not None and t.requires_grad else None for t in given]

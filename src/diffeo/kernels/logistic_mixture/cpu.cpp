@@ -27,10 +27,10 @@ template <class T> struct LogisticMixture final : Map<T> {
 
   static V soft(V x, T bound) { return tanh<T>(x / bound) * bound; }
 
-  Mixture unpack(const V* p, V* own) const {
+  Mixture unpack(const V* p, V* scratch) const {
     const int n = components;
     const V *logits = p + 2, *widths = logits + 2 * n;
-    Mixture m{own, own + n, own + 2 * n, own + 3 * n, own + 4 * n, own + 5 * n, own + 6 * n, own + 7 * n};
+    Mixture m{scratch, scratch + n, scratch + 2 * n, scratch + 3 * n, scratch + 4 * n, scratch + 5 * n, scratch + 6 * n, scratch + 7 * n};
     V top = logits[0], sum{};
     for (int i = 1; i < n; ++i) top = at_least<T>(logits[i], top);
     for (int i = 0; i < n; ++i) sum += exp<T>(logits[i] - top);
@@ -105,9 +105,9 @@ template <class T> struct LogisticMixture final : Map<T> {
     return x + (target - height(x, c)) / slope(c);  // a last step as it comes: the loop's may have been a bisection
   }
 
-  void value(V at, const V* p, V* own, V& y, V& l) const override {
+  void value(V at, const V* p, V* scratch, V& y, V& l) const override {
     const V scale = soft(p[0], log_scale);
-    const Mixture m = unpack(p, own);
+    const Mixture m = unpack(p, scratch);
     if (inverse) {
       y = solve((at - p[1]) * exp<T>(-scale), m);
       l = -log<T>(slope(curve(y, m))) - scale;
@@ -118,10 +118,10 @@ template <class T> struct LogisticMixture final : Map<T> {
     }
   }
 
-  V vjp(V at, const V* p, V* own, V grad_value, V grad_logdet, V* grad_p) const override {
+  V vjp(V at, const V* p, V* scratch, V grad_value, V grad_logdet, V* grad_p) const override {
     const int n = components;
     const V squash = tanh<T>(p[0] / log_scale), scale = squash * log_scale, grow = exp<T>(scale);
-    const Mixture m = unpack(p, own);
+    const Mixture m = unpack(p, scratch);
     const V x = inverse ? solve((at - p[1]) * exp<T>(-scale), m) : at;
     const Curve c = curve(x, m);
     const V d = slope(c), rest = all<T>(T(1) - floor), whole = grow * d;

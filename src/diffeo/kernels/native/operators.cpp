@@ -137,19 +137,19 @@ bool is_layer(const Tensor& weight, const Tensor& bias, const Tensor& x) {
 }
 
 template <class T> std::vector<Layer<T>> layers_of(const Tensors& weights, const Tensors& biases, const Tensor& x) {
-  std::vector<Layer<T>> found;
+  std::vector<Layer<T>> all;
   for (size_t i = 0; i < weights.size(); ++i) {
     STD_TORCH_CHECK(is_layer(weights[i], biases.at(i), x), "diffeo: weights and biases do not fit together, or to x");
-    found.push_back(layer_of<T>(weights[i], biases[i]));
+    all.push_back(layer_of<T>(weights[i], biases[i]));
   }
-  return found;
+  return all;
 }
 
 std::vector<Order> orders_of(const std::vector<int64_t>& numbers, int64_t features) {
   STD_TORCH_CHECK(features && numbers.size() % features == 0, "diffeo: each feature once for each coupling layer");
-  std::vector<Order> found;
-  for (auto at = numbers.begin(); at != numbers.end(); at += features) found.emplace_back(at, at + features);
-  return found;
+  std::vector<Order> all;
+  for (auto at = numbers.begin(); at != numbers.end(); at += features) all.emplace_back(at, at + features);
+  return all;
 }
 
 template <class T> Events<T> events_of(const Tensor& t) {
@@ -185,7 +185,7 @@ template <class T> struct Call {
 };
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
-  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.places.size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
+  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.layout.size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
   return data_of<T>(kept);
 }
 
@@ -230,7 +230,7 @@ std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
     using T = decltype(zero);
     const Tensor context = context_of(context_, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
     const Call<T> call(x, context, weights, biases, orders, name, settings);
-    const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.places.size()});
+    const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.layout.size()});
     if (!kept_) forward<T>(call, x, kept);
     const Tensor grad_x = torch::stable::empty_like(x), grad_context = new_tensor(x, {context.size(0), context.size(1)});
     Tensors by_weights, by_biases;

@@ -44,10 +44,10 @@ template <class T> struct RQSpline final : Map<T> {
   }
 
   V raw(const V* p, int knot) const {
-    const V* own = p + 2 * bins;
-    if (edges == FREE) return own[knot];
-    if (edges == PERIODIC) return own[knot % bins];
-    return knot == 0 || knot == bins ? V{} : own[knot - 1];
+    const V* raw = p + 2 * bins;
+    if (edges == FREE) return raw[knot];
+    if (edges == PERIODIC) return raw[knot % bins];
+    return knot == 0 || knot == bins ? V{} : raw[knot - 1];
   }
 
   Bin find(V at, const V* p, V* widths, V* heights) const {
@@ -94,7 +94,7 @@ template <class T> struct RQSpline final : Map<T> {
   }
 
   // Where in its bin the entry lies: ξ of x, or of the x that y belongs to.
-  V place(const Bin& b, V at) const {
+  V locate(const Bin& b, V at) const {
     if (!inverse) return clamp<T>((at - b.x0) / b.w, 0, 1);
     const V v = clamp<T>((at - b.y0) / b.h, 0, 1), t = b.d0 + b.d1 - T(2) * b.s;
     const V a = b.s - b.d0 + v * t, c = b.d0 - v * t;
@@ -109,7 +109,7 @@ template <class T> struct RQSpline final : Map<T> {
     const M in = inside(x);
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     const Bin b = find(at, p, scratch_, scratch_ + bins);
-    const V xi = place(b, at), q = xi * (T(1) - xi), den = b.s + (b.d0 + b.d1 - T(2) * b.s) * q;
+    const V xi = locate(b, at), q = xi * (T(1) - xi), den = b.s + (b.d0 + b.d1 - T(2) * b.s) * q;
     const V slope = log_slope(b, xi, q, den);
     const V there = inverse ? b.x0 + b.w * xi : b.y0 + b.h * (b.s * xi * xi + b.d0 * q) / den;
     y = pick<T>(in, there, x);
@@ -136,7 +136,7 @@ template <class T> struct RQSpline final : Map<T> {
     const V at = pick<T>(in, x, all<T>(T(0.5) * (low + high)));
     V *widths = scratch_, *heights = widths + bins, *g_w = heights + bins, *g_h = g_w + bins;
     const Bin b = find(at, p, widths, heights);
-    const V xi = place(b, at);
+    const V xi = locate(b, at);
     const Partials d = partials(b, xi);
     V g_y = pick<T>(in, grad_value, V{}), g_l = pick<T>(in, grad_logdet, V{}), grad_in;
     if (inverse) {
@@ -211,7 +211,7 @@ template <class T> struct RQSplineLogdetGrad final : Map<T> {
     const Mask<T> in = spline.inside(y);
     const V at = pick<T>(in, y, all<T>(T(0.5) * (spline.low + spline.high)));
     const auto bin = spline.find(at, p, scratch_, scratch_ + spline.bins);
-    const auto d = spline.partials(bin, spline.place(bin, at));
+    const auto d = spline.partials(bin, spline.locate(bin, at));
     grad = pick<T>(in, -d.l_x / d.slope, V{});
     l = V{};
   }

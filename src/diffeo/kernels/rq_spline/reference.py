@@ -66,8 +66,8 @@ def rq_spline_inverse_and_logdet_grad(
     """The inverse of y (*S), its log-derivative, and the derivative of that by y, which carries no
     gradient.
     """
-    found = _RQSpline.apply(y.reshape(-1), params.reshape(-1, params.shape[-1]), shape, True, True)  # type: ignore[no-untyped-call]
-    value, logdet, grad = (part.view(y.shape) for part in found)
+    parts = _RQSpline.apply(y.reshape(-1), params.reshape(-1, params.shape[-1]), shape, True, True)  # type: ignore[no-untyped-call]
+    value, logdet, grad = (part.view(y.shape) for part in parts)
     return value, logdet, grad
 
 
@@ -171,7 +171,7 @@ def _running_sums(sizes: Tensor) -> Tensor:
 
 
 class _Bin:
-    """The bin that each entry falls into, found on the axis of x (0) or of y (1)."""
+    """The bin that each entry falls into, looked up on the axis of x (0) or of y (1)."""
 
     def __init__(self, at: Tensor, params: Tensor, shape: SplineShape, axis: int) -> None:
         k = shape.bins

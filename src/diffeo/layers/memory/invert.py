@@ -1,4 +1,4 @@
-"""Backpropagation through links whose inputs are not stored but found again by inverting;
+"""Backpropagation through links whose inputs are not stored but computed again by inverting;
 `Recompute` is the layer.
 """
 
@@ -27,7 +27,7 @@ States = dict[int, RandomState]
 
 @dataclass(frozen=True)
 class Step:
-    """A link in one of its directions, and its place in its chain."""
+    """A link in one of its directions, and its position in its chain."""
 
     index: int
     link: Transform
@@ -64,7 +64,7 @@ def invert(
 
     Backward goes from the last step to the first, finds the input of each by its inverse and runs
     it once more with gradients. The first step of every segment between two stored inputs is run on
-    what was stored, so its output is known: if it and the one found by inverting differ by more
+    what was stored, so its output is known: if it and the one computed by inverting differ by more
     than `tolerance` (relative, the worst entry), the segment is run again with all its inputs
     stored, and the links that spoil them are added to `kept`. So each gradient is right, and from
     the next pass on such a link is one that is checkpointed.
@@ -81,11 +81,12 @@ class _Invert(torch.autograd.Function):
     def forward(
         ctx: Any, run: _Run, x: Tensor, context: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.run, ctx.precision = run, _precision(x)
-        ctx.cuts = [i for i, step in enumerate(run.steps) if i == 0 or step.index in run.kept]
+        ctx.run = run
+        ctx.precision = _precision(x)
+        ctx.stored_at = [i for i, step in enumerate(run.steps) if i == 0 or step.index in run.kept]
         alone = exclusive() if any(step.draws for step in run.steps) else contextlib.nullcontext()
         with torch.autocast(**ctx.precision), alone as ctx.turn:
-            y, logdet, starts, ctx.states = run.go(x, context, ctx.cuts)
+            y, logdet, starts, ctx.states = run.go(x, context, ctx.stored_at)
         # Weights are stored so that one changed before backward is an error, as it always is.
         ctx.save_for_backward(context, y, *starts, *weights)
         return y, logdet
@@ -93,7 +94,7 @@ class _Invert(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_logdet: Tensor) -> tuple[Any, ...]:
         context, y, *stored = ctx.saved_tensors
-        starts, weights = stored[: len(ctx.cuts)], stored[len(ctx.cuts) :]
+        starts, weights = stored[: len(ctx.stored_at)], stored[len(ctx.stored_at) :]
         with (
             torch.autocast(**ctx.precision),
             seeded(turn=ctx.turn) if ctx.states else contextlib.nullcontext(),
@@ -110,17 +111,18 @@ class _Invert(torch.autograd.Function):
             y, starts = y.detach(), [x.detach() for x in starts]
             if context is not None:
                 context = context.detach().requires_grad_(ctx.needs_input_grad[2])
-            back, found = _Backward(ctx.run, context, grad_logdet, ctx.states), Gradients()
-            ends = [*ctx.cuts[1:], len(ctx.run.steps)]
-            for start, stop, x in reversed(list(zip(ctx.cuts, ends, starts, strict=True))):
+            back = _Backward(ctx.run, context, grad_logdet, ctx.states)
+            sums: Gradients = {}
+            ends = [*ctx.stored_at[1:], len(ctx.run.steps)]
+            for start, stop, x in reversed(list(zip(ctx.stored_at, ends, starts, strict=True))):
                 grad, more = back.segment(range(start, stop), x, y, grad)
-                _add(found, more)
+                _add(sums, more)
                 y = x
         return (
             None,
             grad,
-            None if context is None else found.get(context),
-            *(found.get(w) for w in weights),
+            None if context is None else sums.get(context),
+            *(sums.get(w) for w in weights),
         )
 
 
@@ -131,14 +133,16 @@ class _Run:
     tolerance: float
 
     def go(
-        self, x: Tensor, context: Tensor | None, cuts: Sequence[int]
+        self, x: Tensor, context: Tensor | None, stored_at: Sequence[int]
     ) -> tuple[Tensor, Tensor, list[Tensor], States]:
-        """The output, the summed log-det, the inputs at `cuts`, and the states of the generators
-        where a step draws.
+        """The output, the summed log-det, the inputs at `stored_at`, and the states of the
+        generators where a step draws.
         """
-        starts, states, total = [], {}, None
+        starts: list[Tensor] = []
+        states: States = {}
+        total = None
         for i, step in enumerate(self.steps):
-            if i in cuts:
+            if i in stored_at:
                 starts.append(x)
             before = random_state() if step.draws else []
             x, logdet = step.go(x, context)
@@ -162,34 +166,35 @@ class _Backward:
         """The gradients by x and by all else of the steps that lead from x to y, for the gradient
         by y.
         """
-        found: Gradients = {}
-        here, back = y, grad
+        sums: Gradients = {}
+        here = y
+        back = grad
         for i in reversed(at[1:]):
             here, back, more = self.retrace(i, here, back)
-            _add(found, more)
+            _add(sums, more)
         known, back, more = self.vjp(at[0], x, back)
         if len(at) > 1 and not self.close(here, known):
             return self.stored(at, x, y, grad)
-        _add(found, more)
-        return back, found
+        _add(sums, more)
+        return back, sums
 
     def stored(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
-        """The same with the input of every step stored, and those that inverting does not find
+        """The same with the input of every step stored, and those that inverting does not give
         noted.
         """
         inputs = [x]
         for i in at[:-1]:
             inputs.append(self.redo(i, inputs[-1])[0])
-        found: Gradients = {}
+        sums: Gradients = {}
         for i, known in reversed(list(zip(at, inputs, strict=True))):
             _, grad, more = self.vjp(i, known, grad)
-            _add(found, more)
+            _add(sums, more)
             if i > at[0]:
                 y = self.undo(i, y)
                 if not self.close(y, known):
                     self.run.kept.add(self.run.steps[i].index)
                     y = known
-        return grad, found
+        return grad, sums
 
     def retrace(self, i: int, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Gradients]:
         """Step i, of which y came out: its input, and for the gradient by y those by the input and
@@ -207,7 +212,7 @@ class _Backward:
             )
             if shortcut is not None:
                 x, grad, rest = shortcut
-                return x, grad, _found(others, rest)
+                return x, grad, _by_tensor(others, rest)
         x = self.undo(i, y)
         return x, *self.vjp(i, x, grad)[1:]
 
@@ -220,7 +225,7 @@ class _Backward:
             y, logdet = self.redo(i, x)
         others = self.others(i)
         back, *rest = gradients([(y, grad), (logdet, self.grad_logdet)], [x, *others])
-        return y.detach(), torch.zeros_like(x) if back is None else back, _found(others, rest)
+        return y.detach(), torch.zeros_like(x) if back is None else back, _by_tensor(others, rest)
 
     def others(self, i: int) -> list[Tensor]:
         """What step i depends on besides its input, and needs a gradient."""
@@ -244,8 +249,10 @@ class _Backward:
             y, logdet = self.redo(i, y)
             total = total + logdet
         by = [t for t in wanted if t is not None and t.requires_grad]
-        found = _found(by, gradients([(y, grad), (total, self.grad_logdet)], by, create_graph=True))
-        return [None if t is None else found.get(t) for t in wanted]
+        sums = _by_tensor(
+            by, gradients([(y, grad), (total, self.grad_logdet)], by, create_graph=True)
+        )
+        return [None if t is None else sums.get(t) for t in wanted]
 
     def redo(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
         self.draw_again(i)
@@ -260,8 +267,8 @@ class _Backward:
         if i in self.states:
             set_random_state(self.states[i])
 
-    def close(self, found: Tensor, known: Tensor) -> bool:
-        """Is what inverting found right? In half precision networks jump by its rounding, whatever
+    def close(self, inverted: Tensor, known: Tensor) -> bool:
+        """Is what inverting gave right? In half precision networks jump by its rounding, whatever
         finer is asked for.
         """
         device = known.device.type
@@ -270,8 +277,8 @@ class _Backward:
             self.run.tolerance, torch.finfo(torch.get_autocast_dtype(device)).eps if half else 0.0
         )
         size = known.abs().nan_to_num(0.0, 0.0)
-        gap = (found - known).abs() / torch.maximum(size, size.mean())
-        right = (found == known) | known.isnan() | (gap <= limit)
+        gap = (inverted - known).abs() / torch.maximum(size, size.mean())
+        right = (inverted == known) | known.isnan() | (gap <= limit)
         return bool(right.all())
 
 
@@ -283,7 +290,7 @@ def _precision(x: Tensor) -> dict[str, Any]:
     return {"device_type": device, "enabled": enabled, "dtype": dtype, "cache_enabled": False}
 
 
-def _found(of: Sequence[Tensor], grads: Sequence[Tensor | None]) -> Gradients:
+def _by_tensor(of: Sequence[Tensor], grads: Sequence[Tensor | None]) -> Gradients:
     return {t: grad for t, grad in zip(of, grads, strict=True) if grad is not None}
 
 

@@ -24,8 +24,8 @@ Memory = Literal["store", "invert"]
 
 
 class Recompute(Links):
-    """A `Chain` whose backward finds the input of each link from its output, x_i = f_i⁻¹(x_{i+1}),
-    and so stores none.
+    """A `Chain` whose backward computes the input of each link from its output, x_i =
+    f_i⁻¹(x_{i+1}), and so stores none.
 
     Values are those of a chain of the same links, and so are the names of its weights; gradients
     differ by rounding. Stored are the output of each run of invertible links and its first input. A
@@ -34,12 +34,12 @@ class Recompute(Links):
 
     Links go as they do in a chain, with all stored, where they are not `exact` (they draw noise),
     settle the dtype, take data of any dtype at the front, or hold a `Recompute` of their own: that
-    is how several scales nest. Dropout draws the same when it is run again. Where the inputs found
-    differ from the true ones by more than `tolerance` (relative, the worst entry; 2⁻⁷ in bfloat16),
-    the gradient is computed again with inputs stored, and `kept` notes the links whose inputs are
-    from then on: those are checkpointed. Errors that the links before shrink again are not seen.
-    Second derivatives store all. Without gradients, while compiling and inside `torch.func`, it is
-    a plain chain. Raises `ConfigError` unless `tolerance` is positive.
+    is how several scales nest. Dropout draws the same when it is run again. Where the inputs so
+    computed differ from the true ones by more than `tolerance` (relative, the worst entry; 2⁻⁷ in
+    bfloat16), the gradient is computed again with inputs stored, and `kept` notes the links whose
+    inputs are from then on: those are checkpointed. Errors that the links before shrink again are
+    not seen. Second derivatives store all. Without gradients, while compiling and inside
+    `torch.func`, it is a plain chain. Raises `ConfigError` unless `tolerance` is positive.
 
     >>> import torch, diffeo
     >>> coupling = diffeo.layers.Coupling((4,), diffeo.maps.Affine())
@@ -66,7 +66,8 @@ class Recompute(Links):
         return self._go(y, context, inverse=True) if _recorded() else self.back(y, context)
 
     def _go(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        kept, total = self.kept["inverse" if inverse else "forward"], None
+        kept = self.kept["inverse" if inverse else "forward"]
+        total = None
         for inverted, run in reversed(self.runs) if inverse else self.runs:
             steps = [
                 Step(i, self[i], inverse, self.drawing[i])
