@@ -31,7 +31,10 @@ from cases import (
     Encoder,
 )
 from diffeo import domains
+from diffeo.cli.run import jobs
+from diffeo.cli.verbs import VERBS
 from diffeo.core import errors as core_errors
+from diffeo.report import REPORTS
 
 ROOT = Path(__file__).parent.parent
 SOURCES = Path(diffeo.__file__).parent
@@ -192,6 +195,8 @@ def test_every_domain_is_registered_and_served() -> None:
         assert all(hasattr(domain, said) for said in get_type_hints(domains.Domain))
     served = {use for spec in diffeo.models.SPECS.values() for use in spec.builders}
     assert served == set(domains.DOMAINS)
+    assert set(VERBS) == set(domains.DOMAINS)
+    assert set(jobs()) == set(REPORTS) == {"table", "image"}  # no file is taken for a field
 
 
 BY_SHAPE = re.compile(
@@ -207,7 +212,7 @@ TENSORS = {  # rooms that work on events of any shape, and the one that knows wh
 
 def test_no_room_above_the_models_asks_for_a_kind_of_data_by_its_shape() -> None:
     for path in sorted(SOURCES.rglob("*.py")):
-        if path.relative_to(SOURCES).parts[0] in {*TENSORS, "cli"}:
+        if path.relative_to(SOURCES).parts[0] in TENSORS:
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if BY_SHAPE.search(line)], path

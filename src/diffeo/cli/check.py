@@ -9,7 +9,8 @@ import typer
 from .models import open_flow
 from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
 from .output import emit
-from .rows import read_rows
+from .requests import Rows
+from .verbs import verbs_of
 
 __all__ = ["check"]
 
@@ -37,10 +38,8 @@ def check(
 
     use_threads(threads)
     flow = open_flow(model)
-    most = rows_per_pass(flow.event_shape) if len(flow.event_shape) == 3 else rows
-    x, context, _ = read_rows(
-        flow, model, data, max_bad=1.0, labels=labels, resize=resize, most=most, dialect=dialect
-    )
+    asked = Rows(model, data, labels=labels, resize=resize, dialect=dialect, max_bad=1.0)
+    x, context, _ = verbs_of(flow).read(flow, asked, first=rows_per_pass(flow.event_shape))
     result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())
     emit(

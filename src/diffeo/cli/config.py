@@ -7,12 +7,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
 from ..core.errors import ConfigError
 from ..core.files import write_atomic
+
+if TYPE_CHECKING:
+    from ..domains import Domain
 
 __all__ = ["RunConfig", "collect", "remember"]
 
@@ -79,9 +82,13 @@ class RunConfig(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     model_args: dict[str, Any] = {}
 
 
-FOR_TABLES = ("columns", "drop", "max_bad", "dialect")
-FOR_IMAGES = ("labels", "valid_labels", "bits", "depth", "resize", "colour", "flips", "precision")
-LABEL = "label"  # what a class-conditional model of images is conditioned on
+OPTIONS_OF = {  # a kind of data that others do not have
+    "table": ("columns", "drop", "max_bad", "dialect"),
+    "image": (
+        *("labels", "valid_labels", "bits", "depth", "resize", "colour"),
+        *("flips", "precision"),
+    ),
+}
 
 
 def collect(
@@ -90,16 +97,13 @@ def collect(
     options: Mapping[str, Any],
     *,
     resume_from: Path | None = None,
-    images: bool = False,
+    domain: Domain,
 ) -> RunConfig:
     """Later wins: the options of the run resumed, the file, `--set`, options. Raises `ConfigError`
     naming the culprit.
 
-    `images` says whether the data are images or a table: an option or model of the other kind is
-    refused.
+    `domain` is the kind of the data: an option or model of another kind is refused.
     """
-    from ..models import default_model
-
     merged: dict[str, Any] = {} if resume_from is None else _recall(resume_from)
     source = "options"
     if config is not None:
@@ -122,9 +126,8 @@ def collect(
         name = ".".join(str(part) for part in first["loc"])
         hint = _near(name, RunConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ConfigError(f"{source}: {name}: {first['msg'].lower()}{hint}") from None
-    _check_kind(checked, images)
-    domain = "image" if images else "table"
-    checked = checked.model_copy(update={"model": checked.model or default_model(domain)})
+    _check_kind(checked, domain)
+    checked = checked.model_copy(update={"model": checked.model or domain.default_model})
     _check_model(checked, domain)
     return checked
 
@@ -170,7 +173,7 @@ def _apply(merged: dict[str, Any], setting: str) -> None:
         merged["model_args"] = {**merged.get("model_args", {}), key.removeprefix("model."): value}
 
 
-def _check_kind(config: RunConfig, images: bool) -> None:
+def _check_kind(config: RunConfig, domain: Domain) -> None:
     given = config.model_fields_set
     for name in config.context:
         if not name or config.context.count(name) > 1:
@@ -178,29 +181,28 @@ def _check_kind(config: RunConfig, images: bool) -> None:
                 f"--context {','.join(config.context)}:"
                 f" {f'{name!r} is there twice' if name else 'a name is empty'}"
             )
-    for name in given & set(FOR_TABLES if images else FOR_IMAGES):
+    others = {kind: names for kind, names in OPTIONS_OF.items() if kind != domain.name}
+    for kind, name in ((kind, name) for kind, names in others.items() for name in names):
+        if name in given:
+            raise ConfigError(f"{name} is an option for {kind}s, and these are not: leave it out")
+    if domain.contexts is not None and config.context not in ([], list(domain.contexts)):
         raise ConfigError(
-            f"{name} is an option for {'tables' if images else 'images'}, and these are not: leave"
-            " it out"
-        )
-    if images and config.context not in ([], [LABEL]):
-        raise ConfigError(
-            f"--context {','.join(config.context)}: images can be conditioned on their class,"
-            f" --context {LABEL}"
+            f"--context {','.join(config.context)}: {domain.name}s can be conditioned on their"
+            f" class, --context {','.join(domain.contexts)}"
         )
 
 
-def _check_model(config: RunConfig, domain: str) -> None:
+def _check_model(config: RunConfig, domain: Domain) -> None:
     from ..models import SPECS, models_for
 
     assert config.model is not None
     spec = SPECS[config.model]
-    if domain not in spec.uses:
+    if domain.name not in spec.uses:
         raise ConfigError(
             f"--model {config.model} is for {' and '.join(f'{use}s' for use in spec.builders)}:"
-            f" {domain}s take {', '.join(models_for(domain))}"
+            f" {domain.name}s take {', '.join(models_for(domain.name))}"
         )
-    known = [name for name in spec.settings(domain) if name not in _FIXED]
+    known = [name for name in spec.settings(domain.name) if name not in _FIXED]
     for name in config.model_args:
         if name not in known:
             hint = _near(name, [*known, *RunConfig.model_fields])

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.errors import ConfigError
-from .models import open_flow, open_model
+from .models import open_flow
 from .options import Json, Seed, Threads, use_threads
 from .output import emit, say
+from .requests import Draws
 from .signals import saves_on_signals
+from .verbs import verbs_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,18 +82,16 @@ def _write_table(name: str, out: Path) -> str:
 
 def _samples(name: str, out: Path, seed: int) -> Path:
     """As many rows as were trained on, or a hundred digits."""
+    model = out / "model"
+    flow = open_flow(model)
     if name == "digits":
-        from .images import draw_images
-
-        draw_images(out / "samples.png", open_flow(out / "model"), 100, seed, 0.8, [], None)
-        return out / "samples.png"
-    from .sample import draw_to
-
-    flow, schema = open_model(out / "model")
-    assert flow.card.training is not None
-    rows = sum(flow.card.training.rows.values())
-    draw_to(out / "samples.csv", flow, schema, n=rows, seed=seed)
-    return out / "samples.csv"
+        draws = Draws(model, out / "samples.png", 100, seed=seed, temperature=0.8)
+    else:
+        training = flow.card.training
+        assert training is not None
+        draws = Draws(model, out / "samples.csv", sum(training.rows.values()), seed=seed)
+    verbs_of(flow).draw(flow, draws)
+    return draws.out
 
 
 def _table(name: str) -> tuple[list[str], NDArray[np.float64]]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .models import open_flow
 from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
 from .output import emit, say
-from .rows import read_rows
-
-if TYPE_CHECKING:
-    from ..training import Evaluation
+from .requests import Rows
+from .verbs import verbs_of
 
 __all__ = ["evaluate"]
 
@@ -50,32 +47,13 @@ def evaluate(
 
     use_threads(threads)
     flow = open_flow(model)
-    x, context, unusable = read_rows(
-        flow, model, data, max_bad=max_bad, labels=labels, resize=resize, dialect=dialect
-    )
+    rows = Rows(model, data, labels=labels, resize=resize, dialect=dialect, max_bad=max_bad)
+    x, context, unusable = verbs_of(flow).read(flow, rows)
     result = measure(flow, x, context, importance=importance)
     if unusable:
         say(f"{unusable} of {unusable + result.rows} rows were unusable and left out")
     emit(
         {**asdict(result), "importance": importance, "unusable": unusable},
         json,
-        _lines(result, len(flow.event_shape) == 3),
+        verbs_of(flow).likelihood(result),
     )
-
-
-def _lines(result: Evaluation, images: bool) -> list[str]:
-    bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_se:.4f} bits per dimension"
-    nats = f"{result.nll:.4f} ± {result.nll_se:.4f} nats per {'image' if images else 'row'}"
-    dequantised = "pixels" if images else "integer columns"
-    bound = f" (an upper bound: {dequantised} are dequantised)" if result.bound else ""
-    lines = [
-        f"{bits}, {nats}{bound}"
-        if images
-        else f"{nats}, {result.bits_per_dim:.4f} bits per dimension{bound}"
-    ]
-    lines.append(f"{result.rows:,} {'images' if images else 'rows'}")
-    if math.isinf(result.nll):
-        lines.append(
-            f"{result.outside} rows lie outside the support of a column and have density zero"
-        )
-    return lines

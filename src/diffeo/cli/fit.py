@@ -202,7 +202,7 @@ def fit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Json = False,
 ) -> None:
-    from ..data.images.images import looks_like_images
+    from ..domains import of_source
     from .config import collect
     from .run import read_job, run_job
 
@@ -234,9 +234,8 @@ def fit(
         "report": False if no_report else None,
     }
     more = [*(set_ or []), *([f"size={size}"] if size else [])]
-    settings = collect(
-        config, more, options, resume_from=out if resume else None, images=looks_like_images(data)
-    )
+    before = out if resume else None
+    settings = collect(config, more, options, resume_from=before, domain=of_source(data))
     use_threads(settings.threads)
     job = read_job(data, out, settings, resume=resume, quiet=quiet)
     with saves_on_signals():

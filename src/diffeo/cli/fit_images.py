@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.errors import DataError
 from ..data import Images, read_images
 from ..data.images.note import ImageNote
-from ..models import SPECS, default_model
+from ..domains import DOMAINS, Domain
 from .images import height_width, tensors
-from .jobs import built, run_line
+from .jobs import build_model, run_line
 
 if TYPE_CHECKING:
     from ..flow import Flow
@@ -29,6 +29,7 @@ class ImageJob:
     images: Images
     held_out: Images | None
     config: RunConfig
+    domain: ClassVar[Domain] = DOMAINS["image"]
 
     @classmethod
     def read(cls, data: Any, out: Path, config: RunConfig) -> ImageJob:
@@ -85,22 +86,13 @@ class ImageJob:
         ]
 
     def flow(self) -> Flow:
-        name = self.config.model or default_model("image")
-        classes = {"classes": len(self.images.classes)} if self.by_class else {}
-        with built(name, self.config.model_args):
-            flow = SPECS[name].build(
-                self.images.event_shape,
-                **classes,
-                **self.config.model_args,
-                bits=self.images.bits,
-                seed=self.config.seed,
-            )
         note = ImageNote(
             bits=self.images.bits,
             classes=self.images.classes,
             resize=self.config.resize,
             depth=self.config.depth,
         )
+        flow = build_model(self.domain, self.images, self.config)
         flow.card = flow.card.having(data=note, source=self.images.source)
         return flow
 
@@ -141,14 +133,14 @@ class ImageJob:
         self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
     ) -> list[str]:
         from ..checkup import check as measure
-        from ..report import build_image_report
+        from ..report import REPORTS
         from ..training import rows_per_pass
 
         some = self.held_out if self.held_out is not None else self.images
         checkup = measure(
             flow, *tensors(some.subset(slice(0, rows_per_pass(flow.event_shape))), self.by_class)
         )
-        path, _ = build_image_report(
+        path, _ = REPORTS[self.domain.name](
             out, flow, self.images, result=result, held_out=self.held_out, checkup=checkup
         )
         summary |= {"report": str(path), "check": checkup.ok}

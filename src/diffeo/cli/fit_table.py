@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..checkup import Density, density
 from ..data import Table, read_table
-from ..models import SPECS, default_model
-from ..training import recommend
-from .jobs import built, run_line
-from .rows import tensors
+from ..domains import TABLE, Recommendation, TableDomain
+from .jobs import build_model, run_line
+from .table_verbs import tensors
 
 if TYPE_CHECKING:
     from ..flow import Flow
-    from ..training import FitResult, Recommendation
+    from ..training import FitResult
     from .config import RunConfig
 
 __all__ = ["TableJob"]
@@ -34,6 +33,7 @@ class TableJob:
     held_out: Table | None
     advice: Recommendation
     config: RunConfig
+    domain: ClassVar[TableDomain] = TABLE
 
     @classmethod
     def read(cls, data: Any, out: Path, config: RunConfig) -> TableJob:
@@ -51,7 +51,7 @@ class TableJob:
             held_out = read_table(
                 config.valid, schema=table.schema, max_bad=config.max_bad, dialect=config.dialect
             )
-        advice = recommend(len(table), len(table.schema.columns), len(table.schema.context))
+        advice = TABLE.recommend(len(table), len(table.schema.columns), len(table.schema.context))
         return cls(table, held_out, advice, config)
 
     def describe(self) -> list[str]:
@@ -67,16 +67,9 @@ class TableJob:
         )
 
     def flow(self) -> Flow:
-        name = self.config.model or default_model("table")
-        schema = self.table.schema
-        columns, contexts = len(schema.columns), len(schema.context)
-        args = self.advice.model_args(name) | self.config.model_args
-        given = (columns,), (contexts,) if contexts else None
-        with built(name, self.config.model_args):
-            flow = SPECS[name].build(
-                *given, **args, supports=list(schema.supports), seed=self.config.seed
-            )
-        flow.card = flow.card.having(data=schema, source=self.table.source)
+        advised = self.advice.model_args(self.config.model or self.domain.default_model)
+        flow = build_model(self.domain, self.table, self.config, advised)
+        flow.card = flow.card.having(data=self.table.schema, source=self.table.source)
         return flow
 
     def training(self) -> dict[str, Any]:
@@ -121,11 +114,11 @@ class TableJob:
         self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
     ) -> list[str]:
         from ..checkup import check as measure
-        from ..report import build_report
+        from ..report import REPORTS
 
         rows, contexts = tensors(self.held_out if self.held_out is not None else self.table)
         checkup = measure(flow, rows, contexts)
-        path, headline = build_report(
+        path, headline = REPORTS[self.domain.name](
             out, flow, self.table, result=result, checkup=checkup, held_out=self.held_out, seed=0
         )
         beside: dict[str, Any] = {name: headline[name] for name in BASELINES if name in headline}

@@ -4,10 +4,12 @@ the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, DataError
+from .batches import batches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from ..data import Images
     from ..data.images.note import ImageNote
     from ..flow import Flow
+    from .requests import Draws
 
 __all__ = [
     "class_numbers",
@@ -55,11 +58,12 @@ def read_for(
     when they do not fit.
     """
     from ..data import read_images
+    from ..domains.image import by_class
 
     noted = notes(flow)
     if noted.bits is None:
         raise ConfigError("this model is of real-valued images: use it from Python")
-    by_class = flow.context_shape == ()
+    conditional = by_class(flow)
     images = read_images(
         source,
         labels=labels,
@@ -67,7 +71,7 @@ def read_for(
         resize=height_width(resize or noted.resize),
         colour="grey" if flow.event_shape[0] == 1 else "rgb",
         depth=noted.depth,
-        classes=noted.classes if by_class and need_labels else None,
+        classes=noted.classes if conditional and need_labels else None,
     )
     if images.event_shape != flow.event_shape:
         _, height, width = flow.event_shape
@@ -76,7 +80,7 @@ def read_for(
             f"{source}: images are {found}, the model's {height}x{width}: add --resize"
             f" {height}x{width}"
         )
-    if by_class and need_labels and images.labels is None:
+    if conditional and need_labels and images.labels is None:
         raise DataError(
             f"{source}: no labels, which this class-conditional model needs: sort into sub-folders"
             " or give --labels"
@@ -101,6 +105,8 @@ def one_image(
     """
     import torch
 
+    from ..domains.image import by_class
+
     name, colon, number = text.rpartition(":")
     whole = Path(text).exists() or not (colon and _is_number(number))
     images = read_for(flow, Path(text if whole else name), resize=resize, need_labels=False)
@@ -112,7 +118,7 @@ def one_image(
             f"{text}: holds {len(images):,} images: write {text}:NUMBER, counted from 0"
         )
     x = images.subset([index]).tensors()[0][0]
-    if flow.context_shape != ():
+    if not by_class(flow):
         return x, None
     if class_ is None and images.labels is None:
         raise ConfigError(
@@ -126,42 +132,33 @@ def one_image(
     return x, torch.tensor(class_numbers(flow, [str(label)])[0])
 
 
-def draw_images(
-    out: Path,
-    flow: Flow,
-    n: int,
-    seed: int,
-    temperature: float,
-    classes: list[str],
-    columns: int | None,
-) -> None:
-    """Write n images; of a class-conditional model the classes in turn, so that each column of a
+def draw_images(flow: Flow, draws: Draws) -> None:
+    """Write images; of a class-conditional model the classes in turn, so that each column of a
     grid is one of them.
     """
     import torch
 
     from ..data import write_images
+    from ..domains.image import by_class
     from ..training import rows_per_pass
-    from .batches import batches
 
-    if classes and flow.context_shape != ():
+    if draws.classes and not by_class(flow):
         raise ConfigError(
             "--class: this model is not class-conditional: train it with --context label"
         )
-    labels = None
-    if flow.context_shape == ():
-        wanted = torch.tensor(class_numbers(flow, classes or list(notes(flow).classes)))
-        labels = wanted[torch.arange(n) % len(wanted)]
-        columns = columns or len(wanted) * max(1, round(n**0.5 / len(wanted)))
-    generator, parts, start = torch.Generator().manual_seed(seed), [], 0
-    for count in batches(n, rows_per_pass(flow.event_shape)):
+    noted, labels, columns = notes(flow), None, draws.columns
+    if by_class(flow):
+        wanted = torch.tensor(class_numbers(flow, draws.classes or noted.classes))
+        labels = wanted[torch.arange(draws.n) % len(wanted)]
+        columns = columns or len(wanted) * max(1, round(draws.n**0.5 / len(wanted)))
+    generator, parts, start = torch.Generator().manual_seed(draws.seed), [], 0
+    for count in batches(draws.n, rows_per_pass(flow.event_shape)):
         own = None if labels is None else labels[start : start + count]
         shape = (count,) if own is None else ()
-        parts.append(flow.sample(shape, own, temperature=temperature, generator=generator))
+        parts.append(flow.sample(shape, own, temperature=draws.temperature, generator=generator))
         start += count
-    noted = notes(flow)
     write_images(
-        out,
+        draws.out,
         torch.cat(parts),
         labels,
         classes=noted.classes,
@@ -170,7 +167,7 @@ def draw_images(
     )
 
 
-def class_numbers(flow: Flow, names: list[str]) -> list[int]:
+def class_numbers(flow: Flow, names: Sequence[str]) -> list[int]:
     """Class numbers by name; raises `ConfigError` naming the known ones."""
     known = list(notes(flow).classes)
     for name in names:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
 from ..core.text import printable
-from .models import open_flow, schema_of
+from .models import open_flow
 from .options import Json
 from .output import emit
-
-if TYPE_CHECKING:
-    from ..flow import Flow
+from .verbs import verbs_of
 
 __all__ = ["info"]
 
@@ -64,32 +62,10 @@ def _model(folder: Path) -> dict[str, Any]:
         "model": card.model or "by hand",
         "arguments": {k: v for k, v in card.args.items() if k not in HIDDEN and v is not None},
         "parameters": sum(p.numel() for p in flow.parameters()),
-        **_data(flow, folder),
+        **verbs_of(flow).describe(flow, folder),
         "exact": flow.exact,
         "source": card.source,
         "training": {k: v for k, v in training.items() if k != "settings"},
-    }
-
-
-def _data(flow: Flow, folder: Path) -> dict[str, Any]:
-    """What the model is of: the columns of a table, or images."""
-    if len(flow.event_shape) == 3:
-        from .images import notes
-
-        channels, height, width = flow.event_shape
-        return {
-            "images": {
-                "channels": channels,
-                "height": height,
-                "width": width,
-                **notes(flow).plain(),
-            }
-        }
-    schema = schema_of(flow, folder)
-    return {
-        "columns": {c.name: c.support for c in schema.columns},
-        "context": {c.name: c.support for c in schema.context},
-        "set_aside": schema.set_aside,
     }
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, DiffeoError
 from ..core.memory import out_of_memory
 
-__all__ = ["built", "run_line"]
+if TYPE_CHECKING:
+    from ..domains import Domain
+    from ..flow import Flow
+    from .config import RunConfig
+
+__all__ = ["build_model", "run_line"]
+
+
+def build_model(
+    domain: Domain, data: Any, config: RunConfig, advised: Mapping[str, Any] | None = None
+) -> Flow:
+    """The model of these data, not yet trained; what the user set goes before what is advised."""
+    from ..models import SPECS
+
+    name = config.model or domain.default_model
+    args = {**(advised or {}), **config.model_args}
+    given = domain.arguments(data, conditional=bool(config.context))
+    with _built(name, config.model_args):
+        return SPECS[name].build(**given, **args, seed=config.seed)
 
 
 @contextlib.contextmanager
-def built(model: str, args: dict[str, Any]) -> Iterator[None]:
+def _built(model: str, args: dict[str, Any]) -> Iterator[None]:
     """Arguments that a model function cannot take are the user's, from `--set`: one line."""
     try:
         yield

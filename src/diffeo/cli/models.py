@@ -11,13 +11,7 @@ if TYPE_CHECKING:
     from ..data import Schema
     from ..flow import Flow
 
-__all__ = ["open_flow", "open_image_model", "open_model", "schema_of"]
-
-
-def open_model(folder: Path) -> tuple[Flow, Schema]:
-    """A model of tables and the schema of its table."""
-    flow = open_flow(folder)
-    return flow, schema_of(flow, folder)
+__all__ = ["open_flow", "open_image_model", "schema_of"]
 
 
 def open_flow(folder: Path) -> Flow:
@@ -36,8 +30,10 @@ def open_flow(folder: Path) -> Flow:
 
 def open_image_model(folder: Path) -> Flow:
     """A model of images; raises `ConfigError` for one of tables."""
+    from ..domains import TABLE, of_flow
+
     flow = open_flow(folder)
-    if len(flow.event_shape) != 3:
+    if of_flow(flow) is TABLE:
         raise ConfigError(f"{folder}: a model of tables; this command is for models of images")
     return flow
 
@@ -48,11 +44,12 @@ def schema_of(flow: Flow, folder: Path) -> Schema:
 
     schema = flow.card.data
     if not isinstance(schema, Schema):
-        if len(flow.event_shape) != 1:
+        size, *more = flow.event_shape or (0, 0)
+        if more:
             raise ConfigError(
                 f"{folder}: a model of events {flow.event_shape} does not read tables"
             )
-        return Schema(columns=tuple(Column(name=f"x{i}") for i in range(flow.event_shape[0])))
+        return Schema(columns=tuple(Column(name=f"x{i}") for i in range(size)))
     if (len(schema.columns),) != flow.event_shape:
         raise StoreError(
             f"{folder}: its schema has {len(schema.columns)} columns, its flow events"

@@ -10,7 +10,8 @@ import typer
 from .models import open_image_model
 from .options import Data, Json, Labels, Model, Resize, Seed, Threads, use_threads
 from .output import emit
-from .rows import read_rows
+from .requests import Rows
+from .verbs import verbs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,8 @@ def reconstruct(
 
     use_threads(threads)
     flow = open_image_model(model)
-    x, context, _ = read_rows(flow, model, data, max_bad=0.0, labels=labels, resize=resize, most=n)
+    asked = Rows(model, data, labels=labels, resize=resize)
+    x, context, _ = verbs_of(flow).read(flow, asked, first=n)
     rows = [x, *_rows(flow, x, context, seed=seed)]
     write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow).bits or 8)
     same = float((rows[1] == x).double().mean())

@@ -1,4 +1,4 @@
-"""One run of `diffeo fit`: read, then train and report. What differs between tables and images is a
+"""One run of `diffeo fit`: read, then train and report. What differs between kinds of data is a
 `Job`.
 """
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..flow import Flow
     from ..training import FitResult
     from .config import RunConfig
+    from .fit_images import ImageJob
+    from .fit_table import TableJob
 
-__all__ = ["Job", "read_job", "run_job"]
+__all__ = ["Job", "jobs", "read_job", "run_job"]
 
 
 class Job(Protocol):
@@ -94,15 +96,17 @@ def run_job(
 
 
 def _open(data: Any, out: Path, config: RunConfig) -> Job:
-    from ..data.images.images import looks_like_images
+    from ..domains import of_source
 
-    if looks_like_images(data):
-        from .fit_images import ImageJob
+    return jobs()[of_source(data).name].read(data, out, config)
 
-        return ImageJob.read(data, out, config)
+
+def jobs() -> dict[str, type[ImageJob] | type[TableJob]]:
+    """The `Job` of each kind of data that is read from files."""
+    from .fit_images import ImageJob
     from .fit_table import TableJob
 
-    return TableJob.read(data, out, config)
+    return {"table": TableJob, "image": ImageJob}
 
 
 def _summary(result: FitResult, out: Path) -> dict[str, Any]:

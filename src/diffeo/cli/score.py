@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .models import open_flow, schema_of
+from .models import open_flow
 from .options import Data, Dialect, Json, Labels, Model, Resize, Threads, use_threads
-from .output import emit, say
-from .rows import read_rows, refuse_image_options
+from .output import emit
+from .requests import Rows
+from .verbs import verbs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,8 @@ def score(
     use_threads(threads)
     flow = open_flow(model)
     counts = {"rows": 0, "unusable": 0, "outside": 0}
-    pieces = _pieces(flow, model, data, dialect=dialect, labels=labels, resize=resize)
+    rows = Rows(model, data, labels=labels, resize=resize, dialect=dialect)
+    pieces = verbs_of(flow).pieces(flow, rows)
     write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts=counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]
     words += [f"{counts['unusable']:,} rows were unusable (NaN)"] if counts["unusable"] else []
@@ -68,38 +69,6 @@ def score(
         else []
     )
     emit({**counts, "out": str(out)}, json, words)
-
-
-def _pieces(
-    flow: Flow,
-    model: Path,
-    data: Path,
-    *,
-    dialect: str | None,
-    labels: Path | None,
-    resize: str | None,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """A table in pieces of bounded size; images, which are bytes, whole."""
-    if len(flow.event_shape) == 3:
-        yield read_rows(
-            flow, model, data, max_bad=0.0, labels=labels, resize=resize, dialect=dialect
-        )[:2]
-        return
-    from ..data import iter_tables
-    from .rows import tensors
-
-    refuse_image_options(model, labels, resize)
-
-    reasons: Counter[str] = Counter()
-    reading: tuple[str, ...] = ()
-    for piece in iter_tables(data, schema=schema_of(flow, model), dialect=dialect):
-        reasons.update(piece.intake.reasons)
-        reading = piece.reading
-        yield tensors(piece)
-    say(
-        *(f"{data}: {n:,} × {reason}" for reason, n in reasons.most_common(5)),
-        *(f"{data}: {words}" for words in reading),
-    )
 
 
 def _scores(

@@ -45,27 +45,30 @@ class TrainingData:
 
 
 class Domain(ABC):
-    """One kind of data. A new one is a file here, its line in `DOMAINS`, readers in `data/` and
-    sections in `report/`.
-
-    What the class says: `name`, which is that of `ModelSpec.builders`; `event`, the word for one
-    row of it; `rounded`, what of it is dequantised; `unit`, what losses are told in; `mirrored`,
-    whether events may be flipped at random; `drawn`, whether samples are drawn while a model
-    learns; `levels`, whether all values are levels, so that `check` looks at a flow behind its
-    noise; `examined`, whether `check` asks if the rows have a density; `most_held_out`, how many
-    rows a share of them holds out at most; `evaluations`, about how many a run has.
+    """One kind of data. A new one is a file here and its line in `DOMAINS`, readers in `data/`,
+    sections in `report/`, and verbs of the command.
     """
 
     name: ClassVar[str]
+    """As in `ModelSpec.builders`."""
     event: ClassVar[str]
-    rounded: ClassVar[str]
+    """The word for one event."""
     unit: ClassVar[str]
+    """What losses are told in; `units` says how many nats that is."""
+    contexts: ClassVar[tuple[str, ...] | None]
+    """What files hold that a model can be conditioned on; None: any column."""
     mirrored: ClassVar[bool]
+    """Whether events may be flipped at random."""
     drawn: ClassVar[bool]
+    """Whether samples are drawn while a model learns."""
     levels: ClassVar[bool]
+    """Whether all values are levels, so that `check` looks at a flow behind its noise."""
     examined: ClassVar[bool]
+    """Whether `check` asks if the rows have a density."""
     most_held_out: ClassVar[int]
+    """How many rows a share of them holds out at most."""
     evaluations: ClassVar[int]
+    """About how many a run of training has."""
 
     @property
     def default_model(self) -> str:

@@ -25,7 +25,6 @@ class FieldDomain(Domain):
 
     name: ClassVar[str] = "field"
     event: ClassVar[str] = "field"
-    rounded: ClassVar[str] = "values"
     unit: ClassVar[str] = "bits/dim"
     mirrored: ClassVar[bool] = True
     drawn: ClassVar[bool] = False
@@ -33,6 +32,7 @@ class FieldDomain(Domain):
     examined: ClassVar[bool] = False
     most_held_out: ClassVar[int] = ImageDomain.most_held_out
     evaluations: ClassVar[int] = ImageDomain.evaluations
+    contexts: ClassVar[tuple[str, ...] | None] = ()
 
     def looks_like(self, source: Any) -> bool:
         return False

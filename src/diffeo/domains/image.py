@@ -35,7 +35,6 @@ class ImageDomain(Domain):
 
     name: ClassVar[str] = "image"
     event: ClassVar[str] = "image"
-    rounded: ClassVar[str] = "pixels"
     unit: ClassVar[str] = "bits/dim"
     mirrored: ClassVar[bool] = True
     drawn: ClassVar[bool] = True
@@ -44,6 +43,7 @@ class ImageDomain(Domain):
     # validation is for choosing weights, not for the final figure
     most_held_out: ClassVar[int] = ImageRecommendation.valid_rows
     evaluations: ClassVar[int] = 20  # scoring and drawing images is dear
+    contexts: ClassVar[tuple[str, ...] | None] = ("label",)
 
     def looks_like(self, source: Any) -> bool:
         return looks_like_images(source)

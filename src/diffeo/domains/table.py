@@ -24,7 +24,6 @@ class TableDomain(Domain):
 
     name: ClassVar[str] = "table"
     event: ClassVar[str] = "row"
-    rounded: ClassVar[str] = "integer columns"
     unit: ClassVar[str] = "nats per row"
     mirrored: ClassVar[bool] = False
     drawn: ClassVar[bool] = False
@@ -32,6 +31,7 @@ class TableDomain(Domain):
     examined: ClassVar[bool] = True
     most_held_out: ClassVar[int] = 50_000
     evaluations: ClassVar[int] = 100
+    contexts: ClassVar[tuple[str, ...] | None] = None
 
     def looks_like(self, source: Any) -> bool:
         return isinstance(source, Table)
