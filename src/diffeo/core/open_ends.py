@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["exponent", "finite_exp", "log_sigmoid_slope", "off_the_ends", "scaled_sigmoid"]
+__all__ = [
+    "exponent",
+    "finite_exp",
+    "log_distances",
+    "log_sigmoid_slope",
+    "off_the_ends",
+    "scaled_sigmoid",
+]
 
 
 def exponent(u: Tensor, terms: int = 1) -> Tensor:
@@ -36,6 +43,17 @@ def scaled_sigmoid(u: Tensor, low: Tensor | float, high: Tensor | float) -> Tens
 def log_sigmoid_slope(u: Tensor) -> Tensor:
     """log σ'(u) = log σ(u) + log σ(−u)."""
     return logsigmoid(u) + logsigmoid(-u)
+
+
+def log_distances(
+    x: Tensor, low: Tensor | float, high: Tensor | float, *, inside: Tensor
+) -> tuple[Tensor, Tensor]:
+    """log(x − low) and log(high − x), whose difference is the inverse of `scaled_sigmoid`; 0 where
+    x is not inside.
+    """
+    left = torch.where(inside, x - low, 1.0).log()
+    right = torch.where(inside, high - x, 1.0).log()
+    return left, right
 
 
 def off_the_ends(x: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.open_ends import log_sigmoid_slope, off_the_ends, scaled_sigmoid
+from ..core.open_ends import log_distances, log_sigmoid_slope, off_the_ends, scaled_sigmoid
 from ..core.transform import Transform
 from ..layers import Interval as IntervalLayer
 from .base import Floats, Numbers, Scalar, Support, check_finite
@@ -56,6 +55,5 @@ class Interval(Support, Scalar):
     def coordinate(x: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
         low, high = (number.to(x) for number in numbers)
         inside = (x > low) & (x < high)
-        left = torch.where(inside, x - low, 1.0).log()
-        right = torch.where(inside, high - x, 1.0).log()
+        left, right = log_distances(x, low, high, inside=inside)
         return left - right, inside

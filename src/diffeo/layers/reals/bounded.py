@@ -12,7 +12,13 @@ from torch.distributions.constraints import Constraint
 from ...core.constraints import between
 from ...core.errors import ConfigError
 from ...core.numerics import sum_event
-from ...core.open_ends import exponent, log_sigmoid_slope, off_the_ends, scaled_sigmoid
+from ...core.open_ends import (
+    exponent,
+    log_distances,
+    log_sigmoid_slope,
+    off_the_ends,
+    scaled_sigmoid,
+)
 from ...core.settings import number
 from ...core.transform import Transform
 
@@ -69,8 +75,7 @@ class Interval(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = _floating(x)
         outside = (x <= self.low) | (x >= self.high)
-        x = torch.where(outside, 0.5 * (self.low + self.high), x)
-        left, right = (x - self.low).log(), (self.high - x).log()
+        left, right = log_distances(x, self.low, self.high, inside=~outside)
         logdet = math.log(self.high - self.low) - left - right
         return left - right, sum_event(torch.where(outside, -math.inf, logdet))
 

@@ -41,7 +41,9 @@ class Logit(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outside = (x < 0) | (x > 1)
         inner = self.alpha + (1 - 2 * self.alpha) * x.clamp(0, 1)
-        left, right = inner.log(), (-inner).log1p()
+        left = inner.log()
+        # not log(1 − x) as over other intervals: the difference would be rounded
+        right = (-inner).log1p()
         logdet = math.log(1 - 2 * self.alpha) - left - right
         return left - right, sum_event(torch.where(outside, -math.inf, logdet))
 
