@@ -20,13 +20,15 @@ FLOWS = {
         (4,), layers=2, hidden=(8,), mixing="lu", affine=True
     ),
     "realnvp": lambda: diffeo.models.realnvp((4,), layers=2, hidden=(8,)),
-    "glow": lambda: diffeo.models.glow((3, 8, 8), size="tiny"),
-    "flowpp": lambda: diffeo.models.flowpp((1, 8, 8), size="tiny", blocks=1, width=8, noise=1),
+    "glow": lambda: diffeo.models.glow((3, 8, 8), size="tiny", scales=2, steps=1),
+    "flowpp": lambda: diffeo.models.flowpp(
+        (1, 8, 8), size="tiny", steps=(1, 1, 1), blocks=1, width=8, noise=1
+    ),
 }
 flows = pytest.mark.parametrize(
     "build",
     [
-        pytest.param(build, id=name, marks=pytest.mark.kernels if name in ("nsf", "glow") else ())
+        pytest.param(build, id=name, marks=pytest.mark.kernels if name == "nsf" else ())
         for name, build in FLOWS.items()
     ],
 )

@@ -141,10 +141,11 @@ def test_a_kernel_estimate_integrates_to_one_also_given_a_context() -> None:
     g = RNG(0)
     c = g.normal(size=(200, 1))
     data = np.hstack((2 * c + 0.5 * g.normal(size=(200, 1)), c))
-    grid = np.linspace(-12, 12, 4001)[:, None]
+    grid, step = np.linspace(-12, 12, 4001, retstep=True)
+    grid = grid[:, None]
     for given, points in ((0, grid), (1, np.hstack((grid, np.full_like(grid, 0.7))))):
         kde = KernelDensity.fit(data[:, : 1 + given], given)
-        assert np.trapezoid(np.exp(kde.log_prob(points)), grid[:, 0]) == pytest.approx(1, abs=1e-3)
+        assert step * np.exp(kde.log_prob(points)).sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_scales_only_shift_the_figures() -> None:
