@@ -769,7 +769,9 @@ def test_held_out_labels_are_numbered_as_the_training_ones(tmp_path: Path) -> No
     )
     images = diffeo.read_images(data, labels=np.repeat(classes, 10))
     flow = tiny("glow", (1, 4, 4), classes=3, steps=1, width=4)
-    found = Dataset.of(flow, images, None, tmp_path / "held.npz", 0, torch.device("cpu"))
+    found = Dataset.of(
+        flow, images, valid=tmp_path / "held.npz", seed=0, device=torch.device("cpu")
+    )
     assert found.valid is not None
     assert found.valid[1].tolist() == [1, 2, 1, 2, 1, 2]
 

@@ -22,17 +22,17 @@ from .sampler import ArrayBatches, Batches, StreamBatches
 __all__ = ["Dataset"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Dataset:
     """Training and validation rows on the training device, or a stream of batches."""
 
-    train: list[Tensor] | None
-    valid: list[Tensor] | None
-    stream: Iterable[Any] | None
-    names: list[str] | None
-    train_index: Tensor | None
-    valid_index: Tensor | None
-    place: torch.device
+    device: torch.device
+    train: list[Tensor] | None = None
+    valid: list[Tensor] | None = None
+    stream: Iterable[Any] | None = None
+    names: list[str] | None = None
+    train_index: Tensor | None = None
+    valid_index: Tensor | None = None
     note: DataNote | None = None
     """What a model should remember of its data."""
 
@@ -41,54 +41,56 @@ class Dataset:
         cls,
         flow: Flow,
         x: Any,
-        context: Any,
+        context: Any = None,
+        *,
         valid: Any,
         seed: int,
-        place: torch.device,
+        device: torch.device,
     ) -> Dataset:
-        """Rows, or whatever its kind of data is given as, as the flow takes them."""
+        """Rows, or whatever its kind of data is given as, as the flow takes them; `valid` is a
+        share of them, rows, or (rows, contexts).
+        """
         domain = of_flow(flow)
         given = domain.training_data(flow, x, context, valid)
-        made = cls._of(flow, given.x, given.context, given.valid, seed, place, domain.most_held_out)
-        made.note = given.note
-        return made
+        rows = as_rows(given.x, given.context)
+        held_out = _held_out(given.valid)
+        if rows is None:  # a stream, which has no share to hold out
+            valid_rows = None if held_out is None else _on(device, held_out.tensors)
+            return cls(device=device, stream=given.x, valid=valid_rows, note=given.note)
+        _check(flow, rows)
+        if _is_share(given.valid):
+            order = _split(len(rows.x), given.valid, most=domain.most_held_out, seed=seed)
+            return cls._split_by(order, rows, device=device, note=given.note)
+        if held_out is not None:
+            _check(flow, held_out)
+        return cls(
+            device=device,
+            train=_on(device, rows.tensors),
+            valid=None if held_out is None else _on(device, held_out.tensors),
+            names=rows.names,
+            train_index=torch.arange(len(rows.x)),
+            note=given.note,
+        )
 
     @classmethod
-    def _of(
-        cls, flow: Flow, x: Any, context: Any, valid: Any, seed: int, place: torch.device, most: int
+    def _split_by(
+        cls,
+        order: tuple[Tensor, Tensor],
+        rows: Rows,
+        *,
+        device: torch.device,
+        note: DataNote | None,
     ) -> Dataset:
-        rows = as_rows(x, context)
-        if rows is None:  # a stream, which has no share to hold out
-            held = None if valid is None or isinstance(valid, (int, float)) else _held_out(valid)
-            held_rows = None if held is None else [t.to(place) for t in held.tensors]
-            return cls(None, held_rows, x, None, None, None, place)
-        _check(flow, rows)
-        if isinstance(valid, (int, float)) and not isinstance(valid, bool):
-            train_index, valid_index = _split(len(rows.x), float(valid), seed, most)
-            parts = [
-                [t[index].to(place) for t in rows.tensors] for index in (train_index, valid_index)
-            ]
-            return cls(
-                parts[0],
-                parts[1] if len(valid_index) else None,
-                None,
-                rows.names,
-                train_index,
-                valid_index,
-                place,
-            )
-        held = None if valid is None else _held_out(valid)
-        if held is not None:
-            _check(flow, held)
-        train = [t.to(place) for t in rows.tensors]
+        train_index, valid_index = order
+        valid = _on(device, [t[valid_index] for t in rows.tensors])
         return cls(
-            train,
-            None if held is None else [t.to(place) for t in held.tensors],
-            None,
-            rows.names,
-            torch.arange(len(rows.x)),
-            None,
-            place,
+            device=device,
+            train=_on(device, [t[train_index] for t in rows.tensors]),
+            valid=valid if len(valid_index) else None,
+            names=rows.names,
+            train_index=train_index,
+            valid_index=valid_index,
+            note=note,
         )
 
     @property
@@ -105,7 +107,7 @@ class Dataset:
     def batches(self, size: int, seed: int, processes: Processes) -> Batches:
         if self.train is None or self.train_index is None:
             assert self.stream is not None
-            return StreamBatches(self.stream, self.place, seed)
+            return StreamBatches(self.stream, self.device, seed)
         return ArrayBatches(
             self.train,
             self.train_index,
@@ -137,7 +139,7 @@ class Dataset:
         the first batch of a stream.
         """
         if self.train is None:
-            some = list(StreamBatches(self.stream or [], self.place, seed).batch(0))
+            some = list(StreamBatches(self.stream or [], self.device, seed).batch(0))
             for what, tensor in zip(("batch 0, row", "batch 0, context row"), some, strict=False):
                 _refuse_non_finite(what, tensor)
             return some
@@ -150,14 +152,26 @@ class Dataset:
         return [t[order.to(t.device)] for t in self.train]
 
 
-def _held_out(valid: Any) -> Rows:
+def _on(device: torch.device, tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor.to(device) for tensor in tensors]
+
+
+def _is_share(valid: Any) -> bool:
+    return isinstance(valid, (int, float)) and not isinstance(valid, bool)
+
+
+def _held_out(valid: Any) -> Rows | None:
+    """Rows that were given; None where none were, or a share of the training rows."""
+    if valid is None or _is_share(valid):
+        return None
     rows = as_rows(*valid) if isinstance(valid, tuple) else as_rows(valid, None)
     if rows is None:
         raise DataError("valid= takes a share such as 0.1, rows, or (rows, contexts)")
     return rows
 
 
-def _split(rows: int, share: float, seed: int, most: int) -> tuple[Tensor, Tensor]:
+def _split(rows: int, share: float, *, most: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The numbers of the training rows and of those held out, each in order."""
     if not 0 <= share < 1:
         raise ConfigError(f"the share of validation rows must lie in [0, 1), got {share}")
     order = torch.randperm(rows, generator=generator_for(seed, Stream.SPLIT))

@@ -144,7 +144,7 @@ def fit(
     folder = None if out is None else Path(out)
     writes = folder is not None and processes.first
     with lock_folder(folder) if folder is not None and writes else contextlib.nullcontext():
-        data = Dataset.of(flow, x, context, valid, seed, device)
+        data = Dataset.of(flow, x, context, valid=valid, seed=seed, device=device)
         if data.note is not None:
             flow.card = flow.card.having(data=flow.card.data or data.note)
         advice = domain.recommend(data.size, math.prod(flow.event_shape))
@@ -194,7 +194,7 @@ def fit(
                 stop=stop,
                 tell=tell,
                 show=(
-                    SampleGrid(flow, folder, seed, data.example_contexts())
+                    SampleGrid(flow, folder, seed=seed, contexts=data.example_contexts())
                     if folder is not None and domain.drawn
                     else None
                 ),

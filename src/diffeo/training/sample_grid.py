@@ -29,9 +29,11 @@ class SampleGrid:
     """
 
     def __init__(
-        self, flow: Flow, folder: Path, seed: int = 0, contexts: Tensor | None = None
+        self, flow: Flow, folder: Path, *, seed: int = 0, contexts: Tensor | None = None
     ) -> None:
-        self.flow, self.folder, self.seed = flow, folder / "samples", seed
+        self.flow = flow
+        self.folder = folder / "samples"
+        self.seed = seed
         classes = len(contexts) if contexts is not None and contexts.dim() == 1 else CLASSES + 1
         self.across = ACROSS if classes > CLASSES else classes * max(1, ACROSS // classes)
         count = max(1, min(ACROSS * self.across, VALUES // prod(flow.event_shape)))
@@ -43,13 +45,14 @@ class SampleGrid:
     def __call__(self, step: int) -> None:
         if self.flow.context_shape is not None and self.contexts is None:
             return  # a stream of batches: no contexts are known
-        was, _ = self.flow.training, self.flow.eval()
+        was_training = self.flow.training
+        self.flow.eval()
         with seeder(self.flow)(self.seed):
             images = [
                 self.flow.decode(z, c)[0].cpu()
                 for z, c in passes(self.noise, self.contexts, self.across)
             ]
-        self.flow.train(was)
+        self.flow.train(was_training)
         if images[0].dtype == torch.uint8 and images[0].shape[1] in (1, 3):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_images(
