@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import sklearn.datasets
 import torch
 
 import diffeo
-from diffeo.checkup import density
+from diffeo.checkup import DensityWarning, density
 from diffeo.cli import main
+from diffeo.training.density import warn_without_density
 
 RNG = np.random.default_rng(3)
 N = 2_000
@@ -48,6 +50,54 @@ def test_what_has_no_density_is_named(name: str) -> None:
     assert "sound" not in report.verdict
     assert not report.ok
     assert json.loads(json.dumps(report.as_dict()["density"]))["problems"]
+
+
+@pytest.mark.parametrize("name", ["nought", "sum", "constant"])
+def test_fit_warns_once_of_rows_without_a_density(name: str) -> None:
+    rows, column, words = FAULTS[name]
+    flow = diffeo.models.realnvp((rows.shape[1],), layers=1, hidden=(4,))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        diffeo.fit(flow, torch.from_numpy(rows), steps=2)
+    (told,) = [w for w in caught if issubclass(w.category, DensityWarning)]
+    assert column in str(told.message)
+    assert words in str(told.message)
+    assert told.filename == __file__
+
+
+def test_fit_is_silent_where_there_is_a_density_or_none_is_fitted() -> None:
+    """Continuous rows, whole numbers declared as such or dequantised by hand, an objective of one's
+    own.
+    """
+    whole = torch.from_numpy(np.c_[A, RNG.integers(0, 3, N)])
+    by_hand = diffeo.Flow(diffeo.Chain([diffeo.layers.Dequantize(2)]), diffeo.bases.Normal(2))
+    declared = diffeo.models.realnvp((2,), layers=1, hidden=(4,), supports=["real", "integer"])
+    plain = diffeo.models.realnvp((2,), layers=1, hidden=(4,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DensityWarning)
+        diffeo.fit(plain, torch.from_numpy(np.c_[A, B]), steps=2)
+        diffeo.fit(declared, whole, steps=2)
+        diffeo.fit(plain, whole, steps=2, objective=lambda f, x, c: -f.log_prob(x, c))
+        warn_without_density(by_hand, [whole.round()], None, stacklevel=1)
+    with pytest.warns(DensityWarning):
+        diffeo.fit(plain, whole, steps=2)
+
+
+def test_the_command_says_it_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    data = tmp_path / "rain.csv"
+    np.savetxt(data, FAULTS["nought"][0], delimiter=",", header="a,b", comments="")
+    options = ["--out", str(tmp_path / "m"), "--steps", "2", "--no-report", "--set", "layers=1"]
+    monkeypatch.setattr("sys.argv", ["diffeo", "fit", str(data), *options])
+    with contextlib.suppress(SystemExit):
+        main()
+    printed = capsys.readouterr()
+    assert "no density: column 'b'" in printed.err + printed.out
+    assert not [w for w in recwarn if issubclass(w.category, DensityWarning)]
 
 
 def test_columns_that_a_context_determines_are_named() -> None:

@@ -17,18 +17,23 @@ from numpy.typing import NDArray
 from ..core.wording import argument
 from ..supports import Support
 
-__all__ = ["Density", "density"]
+__all__ = ["Density", "DensityWarning", "density"]
 
 Floats = NDArray[np.float64]
 LEAST_ROWS = 20  # below which nothing can be told
 MOST_ROWS = 20_000
 SHARE = 0.025  # of the rows, from which a repeated value matters
+LEAST_REPEATS = 4  # of a value, below which it may be chance
 FEW_VALUES = 10  # a column of so many values is one of categories
 NEIGHBOURS = 12  # values on each side that a repeated one is compared with
 EXACT = 1e-6  # of a column's standard deviation: what a regression may leave of a determined column
 SMOOTH = 1e-3  # the same, of interpolation between neighbours
 MOST_COLUMNS = 200  # above which columns are not compared with each other
 COPIES = 0.05  # share of rows that repeat another
+
+
+class DensityWarning(UserWarning):
+    """The rows that a flow is fitted to have no density."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,14 @@ def density(
     names: Sequence[str] | None = None,
     *,
     context: Floats | None = None,
+    most_columns: int = MOST_COLUMNS,
 ) -> Density:
     """Look for what a density cannot have in rows x (N, D) with columns of these `kinds` and
     contexts (N, C).
 
     Integer columns have probabilities, not densities: they may repeat. Looks at 20,000 rows at
-    most, spread evenly.
+    most, spread evenly; where there are more than `most_columns` these are not compared with each
+    other.
 
     >>> rain = np.where(np.arange(100) % 2, 0.0, np.random.default_rng(0).normal(size=100))
     >>> density(rain[:, None], names=["rain"]).problems[0]
@@ -98,7 +105,8 @@ def density(
         [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
     )
     lumpy = {j for j in real if _repeats(x[:, j], named[j], found)}
-    _determined(x, given, [j for j in real if j not in lumpy], named=named, found=found)
+    if x.shape[1] + given.shape[1] <= most_columns:
+        _determined(x, given, [j for j in real if j not in lumpy], named=named, found=found)
     copies = 1 - len(np.unique(np.hstack((x, given)), axis=0)) / len(x)
     free = [j for j in real if j not in lumpy]
     if (
@@ -136,7 +144,7 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
     heavy = [
         k
         for k in np.argsort(-counts, kind="stable")[:20]
-        if _stands_out(values, counts, int(k), rows=len(x))
+        if counts[k] >= LEAST_REPEATS and _stands_out(values, counts, int(k), rows=len(x))
     ]
     for k in heavy:
         beside = [abs(values[k] - values[i]) for i in (k - 1, k + 1) if 0 <= i < len(values)]
@@ -180,7 +188,8 @@ def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, *, rows: int)
     beside = np.delete(extra[max(0, k - NEIGHBOURS) : k + NEIGHBOURS + 1], min(k, NEIGHBOURS))
     usual = float(np.sort(beside)[: max(1, len(beside) - 3)].mean()) if len(beside) else 0.0
     usual = max(usual, 0.5 * (extra.sum() - extra[k]) / max(1, len(counts) - 1))
-    often = count >= (4 if usual < 0.02 else 12) + 10 * usual  # with a grid, chance repeats a few
+    # with a grid, chance repeats a few
+    often = count >= (LEAST_REPEATS if usual < 0.02 else 12) + 10 * usual
     inner = np.quantile(np.repeat(np.delete(values, k), np.delete(counts, k)), (0.005, 0.995))
     width = max(float(inner[1] - inner[0]), 1e-300)
     beyond = (
@@ -202,7 +211,7 @@ def _determined(
     spread = centred.std(0)
     live = spread > 1e-13
     labels = [*named, *(f"context {k}" for k in range(given.shape[1]))]
-    if both.shape[1] < 2 or both.shape[1] > MOST_COLUMNS:
+    if both.shape[1] < 2:
         return
     seen: set[int] = set()
     for kind, columns in (

@@ -65,12 +65,15 @@ def run_job(
     job: Job, out: Path, config: RunConfig, *, resume: bool, quiet: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Train and report: the result for `--json`, and the lines for people."""
+    from ..checkup import DensityWarning
     from ..training import fit as train
     from .progress import progress
 
     flow = job.flow()
     with progress(quiet) as tell, warnings.catch_warnings():
         warnings.simplefilter("ignore" if quiet else "default")
+        # the command says it by itself, from more rows
+        warnings.simplefilter("ignore", DensityWarning)
         result = train(
             flow,
             **job.training(),

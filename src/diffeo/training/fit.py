@@ -26,6 +26,7 @@ from ..runs import (
 )
 from .config import Limits, choose_config
 from .dataset import Dataset
+from .density import warn_without_density
 from .evaluate import rows_per_pass
 from .objectives import LossFunction, NegativeLogLikelihood, Objective, objective_for
 from .progress import Progress, print_progress
@@ -112,6 +113,9 @@ def fit(
     modules of your own) uses them, and while a batch is taken from an iterable, other threads wait
     that need them too: that iterable must not wait for such a thread.
 
+    Rows without a density, with values that repeat or columns that others determine, are warned of
+    once, with `diffeo.checkup.DensityWarning`.
+
     Raises `DataError` for rows that cannot be used, `CheckpointError` when the folder is in use or
     of other data or settings, `TrainingError` when the loss stays non-finite; the flow's weights
     are finite even then.
@@ -147,6 +151,9 @@ def fit(
         data = Dataset.of(flow, x, context, valid=valid, seed=seed, device=device)
         if data.note is not None:
             flow.card = flow.card.having(data=flow.card.data or data.note)
+        likelihood = objective is None
+        if data.train is not None and domain.examined and likelihood and processes.first:
+            warn_without_density(flow, data.train, data.names, stacklevel=2)
         advice = domain.recommend(data.size, math.prod(flow.event_shape))
         batch_size = batch_size if batch_size is not None else advice.batch_size
         batches = data.batches(batch_size, seed, processes)
@@ -177,7 +184,6 @@ def fit(
             begin_run(
                 folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
             )
-        likelihood = objective is None
         beginning = begin(flow, data, seed, likelihood=likelihood) if set_it_up else Beginning()
         tell = _in_units(_listener(progress), flow, domain if likelihood else None)
         if beginning.start is not None and tell is not None and processes.first:
