@@ -119,14 +119,16 @@ class Posterior:
         within half a turn, added to it and wrapped into [LOW, HIGH), so that the 5 % one may be the
         larger number.
         """
-        x, weights = self.columns(), self.log_weights.exp().double()
+        x = self.columns()
+        weights = self.log_weights.exp().double()
         return [self._row(name, x[:, i], weights) for i, name in enumerate(self.space.names)]
 
     def unrolled(self, x: Tensor) -> Tensor:
         """Columns (N, len(space.names)) with circles as numbers within half a turn of their mean,
         for pictures and ranks.
         """
-        x, weights = x.double().clone(), torch.ones(len(x), dtype=torch.float64)
+        x = x.double().clone()
+        weights = torch.ones(len(x), dtype=torch.float64)
         for name, circle in self.space.circles.items():
             i = self.space.names.index(name)
             x[:, i] = circle.around(x[:, i], circle.mean_and_sd(x[:, i], weights)[0])
@@ -163,7 +165,8 @@ class Posterior:
             shape = self.chains.samples.shape[:2]
             value = self.space.constrain(self.chains.samples.flatten(0, 1))[0]
         else:
-            shape, value = torch.Size([1, n]), self.sample(n, seed=seed)
+            shape = torch.Size([1, n])
+            value = self.sample(n, seed=seed)
         named = value if isinstance(value, dict) else {"x": value}
         groups = {
             "posterior": {k: v.reshape(*shape, *v.shape[1:]).numpy() for k, v in named.items()}

@@ -98,7 +98,8 @@ def _scores(x: Tensor) -> Tensor:
     """Ranks over all chains, ties averaged, as normal scores: Φ⁻¹((r − 3/8) / (S + 1/4))."""
     flat = x.flatten(1)
     ordered = flat.sort(1).values
-    below, upto = torch.searchsorted(ordered, flat), torch.searchsorted(ordered, flat, right=True)
+    below = torch.searchsorted(ordered, flat)
+    upto = torch.searchsorted(ordered, flat, right=True)
     rank = (below + upto + 1).double() / 2
     scores: Tensor = torch.special.ndtri((rank - 0.375) / (flat.shape[1] + 0.25))
     return scores.view(x.shape)
@@ -116,13 +117,15 @@ def _quantile(x: Tensor, share: float) -> Tensor:
     """Of all draws of a column, between order statistics linearly: (D, 1, 1)."""
     ordered = x.flatten(1).sort(1).values
     at = share * (ordered.shape[1] - 1)
-    low, high = ordered[:, math.floor(at)], ordered[:, math.ceil(at)]
+    low = ordered[:, math.floor(at)]
+    high = ordered[:, math.ceil(at)]
     return low.lerp(high, at - math.floor(at))[:, None, None]
 
 
 def _rhat(x: Tensor) -> Tensor:
     n = x.shape[2]
-    between, within = x.mean(2).var(1), x.var(2).mean(1)
+    between = x.mean(2).var(1)
+    within = x.var(2).mean(1)
     return (between / within + (n - 1) / n).sqrt()
 
 

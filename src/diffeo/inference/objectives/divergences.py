@@ -42,7 +42,8 @@ class VariationalObjective(Objective):
 
     def __init__(self, flow: Flow, target: LogDensity) -> None:
         super().__init__()
-        self.flow, self.target = flow, target
+        self.flow = flow
+        self.target = target
 
     def forward(self, *batch: Tensor) -> Tensor:
         (z,) = batch
@@ -86,7 +87,7 @@ class Jeffreys(VariationalObjective):
     """
 
     points: Tensor
-    held: Tensor
+    held_out: Tensor
     calls: Tensor
 
     def __init__(self, flow: Flow, target: LogDensity, draws: Tensor, *, seed: int = 0) -> None:
@@ -94,7 +95,7 @@ class Jeffreys(VariationalObjective):
         self.seed = seed
         kept = torch.arange(len(draws)) % HELD_OUT == 0
         self.register_buffer("points", draws[~kept], persistent=False)
-        self.register_buffer("held", draws[kept], persistent=False)
+        self.register_buffer("held_out", draws[kept], persistent=False)
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def losses(self, z: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class Jeffreys(VariationalObjective):
         losses = super().forward(*batch)
         if self.training and torch.is_grad_enabled():
             return losses
-        return losses - self.flow.log_prob(self.held).mean()
+        return losses - self.flow.log_prob(self.held_out).mean()
 
 
 class ImportanceWeighted(VariationalObjective):

@@ -1,5 +1,5 @@
-"""Flow annealed importance sampling bootstrap: find modes by annealing, remember them, learn from
-what was found.
+"""Flow annealed importance sampling bootstrap: points from annealing go to a buffer that the flow
+learns from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .divergences import VariationalObjective
 
 __all__ = ["FAB"]
 
-CLIP = 10.0  # of the correction for how old a remembered point is
+CLIP = 10.0  # of the correction for how old a point of the buffer is
 
 
 class FAB(VariationalObjective):
@@ -49,7 +49,8 @@ class FAB(VariationalObjective):
         self.sampler = AnnealedSampler(
             target, levels=levels, leapfrogs=leapfrogs, step_size=step_size
         )
-        self.refresh, self.seed = refresh, seed
+        self.refresh = refresh
+        self.seed = seed
         self.register_buffer("points", torch.zeros(capacity, *flow.event_shape))
         self.register_buffer("log_w", torch.full((capacity,), -torch.inf, dtype=torch.float64))
         self.register_buffer("log_q", torch.zeros(capacity, dtype=torch.float64))
@@ -58,7 +59,7 @@ class FAB(VariationalObjective):
     def losses(self, z: Tensor) -> Tensor:
         generator = generator_for(self.seed, Stream.FAB, int(self.calls))
         if int(self.calls) % self.refresh == 0:
-            self._remember(z, generator)
+            self._refill(z, generator)
         self.calls += 1
         weights = self.log_w.softmax(0).to(generator.device)
         chosen = torch.multinomial(weights, len(z), replacement=True, generator=generator).to(
@@ -73,12 +74,14 @@ class FAB(VariationalObjective):
         return -drift.exp().clamp_max(CLIP).to(log_q) * log_q
 
     @torch.no_grad()
-    def _remember(self, z: Tensor, generator: torch.Generator) -> None:
+    def _refill(self, z: Tensor, generator: torch.Generator) -> None:
         """Overwrite the oldest points."""
         x, log_w = self.sampler(self.flow, z, generator)
         kept = log_w.isfinite() & x.flatten(1).isfinite().all(1)
-        x, log_w = x[kept], log_w[kept]
+        x = x[kept]
+        log_w = log_w[kept]
         first = int(self.calls) // self.refresh * len(z) % len(self.points)
-        places = (first + torch.arange(len(x), device=x.device)) % len(self.points)
-        self.points[places], self.log_w[places] = x.to(self.points), log_w.double()
-        self.log_q[places] = self.flow.log_prob(x).double()
+        rows = (first + torch.arange(len(x), device=x.device)) % len(self.points)
+        self.points[rows] = x.to(self.points)
+        self.log_w[rows] = log_w.double()
+        self.log_q[rows] = self.flow.log_prob(x).double()

@@ -14,10 +14,10 @@ from ...layers import Coupling
 
 __all__ = ["decode_with_score"]
 
-Pulled = tuple[Tensor, Tensor, Tensor]  # x, log|dx/dy|, score of x
+Decoded = tuple[Tensor, Tensor, Tensor]  # x, log|dx/dy|, score of x
 
 
-def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
+def decode_with_score(flow: Flow, z: Tensor) -> Decoded:
     """x = f⁻¹(z), log q(x) and the score ∂ log q(x) / ∂x for latents z (B, *base event) of an
     unconditional flow.
 
@@ -38,29 +38,27 @@ def decode_with_score(flow: Flow, z: Tensor) -> Pulled:
         z = z.detach().requires_grad_()
         log_q = flow.base.log_prob(z)
         (score,) = grad(log_q.sum(), z)
-        x, logdet, score = _pull(flow.transform, z, score)
+        x, logdet, score = _decode(flow.transform, z, score)
     return x, log_q.detach() - logdet, score
 
 
-def _pull(transform: Transform, y: Tensor, score: Tensor) -> Pulled:
+def _decode(transform: Transform, y: Tensor, score: Tensor) -> Decoded:
     if isinstance(transform, Links):
-        return _pull_chain(transform, y, score)
-    return (
-        _pull_coupling(transform, y, score)
-        if isinstance(transform, Coupling)
-        else _pull_any(transform, y, score)
-    )
+        return _decode_chain(transform, y, score)
+    if isinstance(transform, Coupling):
+        return _decode_coupling(transform, y, score)
+    return _decode_any(transform, y, score)
 
 
-def _pull_chain(chain: Links, y: Tensor, score: Tensor) -> Pulled:
+def _decode_chain(chain: Links, y: Tensor, score: Tensor) -> Decoded:
     total = y.new_zeros(len(y))
     for transform in reversed(list(chain)):
-        y, logdet, score = _pull(transform, y, score)
+        y, logdet, score = _decode(transform, y, score)
         total = total + logdet
     return y, total, score
 
 
-def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
+def _decode_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Decoded:
     """x_A = y_A, x_B = T⁻¹(y_B; θ(y_A)): (dx/dy)⁻¹ needs dx_B/dy_B, which is diagonal, and one
     product with dx_B/dy_A.
     """
@@ -70,24 +68,24 @@ def _pull_coupling(layer: Coupling, y: Tensor, score: Tensor) -> Pulled:
     score_a, score_b = layer.partition.split(score)
     score_x = (score_b - logdet_grad) * (-logdet.detach()).exp()
     if a.numel():
-        score_a = score_a - _by(x * score_x + logdet, a)
+        score_a = score_a - _vjp(x * score_x + logdet, a)
     return layer.partition.merge(a, x), sum_event(logdet), layer.partition.merge(score_a, score_x)
 
 
-def _pull_any(transform: Transform, y: Tensor, score: Tensor) -> Pulled:
+def _decode_any(transform: Transform, y: Tensor, score: Tensor) -> Decoded:
     """For cheap layers (linear, elementwise): the inverse Jacobian is that of the other
     direction.
     """
     x, logdet = transform.inverse(y)
-    score = score - _by(logdet, y)
+    score = score - _vjp(logdet, y)
     point = x.detach().requires_grad_()
     (score,) = grad(transform(point)[0], point, score.to(y.dtype))
     return x, logdet, score
 
 
-def _by(values: Tensor, inputs: Tensor) -> Tensor:
+def _vjp(values: Tensor, inputs: Tensor) -> Tensor:
     """Σ ∂values / ∂inputs, zero where they do not depend on them; the graph is kept."""
     if not values.requires_grad:
         return torch.zeros_like(inputs)
-    (found,) = grad(values.sum(), inputs, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(inputs) if found is None else found
+    (vjp,) = grad(values.sum(), inputs, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(inputs) if vjp is None else vjp

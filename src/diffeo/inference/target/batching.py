@@ -47,7 +47,7 @@ def choose_mode(log_density: UserDensity, value: Value) -> Mode:
     single = _try(log_density, take(value, 0), "batch")
     if _shape(single) == ():
         return "vmap" if _shape(_try(log_density, probe, "vmap")) == (count,) else "rows"
-    raise _complaint(batch, single, probe, count)
+    raise _wrong_shape(batch, single, probe)
 
 
 def take(value: Value, index: int | slice | Tensor) -> Value:
@@ -76,9 +76,10 @@ def _shape(outcome: Any) -> tuple[int, ...] | None:
     return tuple(outcome.shape) if hasattr(outcome, "shape") else None
 
 
-def _complaint(batch: Any, single: Any, probe: Value, count: int) -> InferenceError:
+def _wrong_shape(batch: Any, single: Any, probe: Value) -> InferenceError:
+    count = rows_of(probe)
     if isinstance(batch, Exception):
-        error = InferenceError(f"the log density raised {said(batch)}")
+        error = InferenceError(f"the log density raised {one_line(batch)}")
         error.__cause__ = batch
         return error
     if _shape(batch) is None:
@@ -99,7 +100,7 @@ def _complaint(batch: Any, single: Any, probe: Value, count: int) -> InferenceEr
     )
 
 
-def said(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

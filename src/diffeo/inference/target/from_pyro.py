@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from ...core.errors import ConfigError, InferenceError, ShapeError
 from ...core.seeds import seeded
 from ...supports import Bijection, SupportLike, bijection, ordered
-from .batching import said
+from .batching import one_line
 from .space import Parameter
 
 __all__ = ["PyroTarget", "from_pyro"]
@@ -128,10 +128,11 @@ def _multinomial(site: Mapping[str, Any]) -> Tensor:
     """
     from pyro.distributions.util import scale_and_mask
 
-    n, log_p = site["value"], site["fn"].logits
+    n = site["value"]
+    log_p = site["fn"].logits
     ways = (n.sum(-1) + 1).lgamma() - (n + 1).lgamma().sum(-1)
-    found = ways + (n * log_p.masked_fill(n == 0, 0.0)).sum(-1)
-    return torch.as_tensor(scale_and_mask(found, site["scale"], site["mask"])).sum()
+    log_prob = ways + (n * log_p.masked_fill(n == 0, 0.0)).sum(-1)
+    return torch.as_tensor(scale_and_mask(log_prob, site["scale"], site["mask"])).sum()
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _traced(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     first: Exception | None = None
     for dtype in DTYPES:
         try:
-            return _run(model, args, kwargs, dtype)
+            return _run(model, args, kwargs, dtype=dtype)
         except ConfigError as error:
             # Pyro adds a table of shapes
             raise ConfigError(str(error).partition("\n")[0]) from None
@@ -157,14 +158,18 @@ def _traced(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
             first = first or error
     assert first is not None
     raise InferenceError(
-        f"the model raised {said(first).partition(' Trace Shapes:')[0]}"
+        f"the model raised {one_line(first).partition(' Trace Shapes:')[0]}"
     ) from first
 
 
 def _run(
-    model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype
+    model: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    dtype: torch.dtype,
 ) -> _Traced:
-    """Pyro's checks are on, so that data outside their distribution's support are found."""
+    """Pyro's checks are on, so that data outside their distribution's support are refused."""
     import pyro
     from pyro import poutine
     from pyro.infer.autoguide.initialization import InitMessenger
@@ -214,7 +219,8 @@ def _is_plate(site: Mapping[str, Any]) -> bool:
 
 def _support(name: str, fn: Any) -> SupportLike:
     """The support of a latent site, in the terms of `bijection`."""
-    kind, support = type(_innermost(fn)).__name__, getattr(fn, "support", None)
+    kind = type(_innermost(fn)).__name__
+    support = getattr(fn, "support", None)
     if not isinstance(support, Constraint):
         raise ConfigError(
             f"site {name!r} is drawn from a {kind}, which is no distribution with a support"

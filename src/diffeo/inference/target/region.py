@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import ConfigError, InferenceError
-from .batching import rows_of, said
+from .batching import one_line, rows_of
 from .space import Space, Value
 
 __all__ = ["Inside", "Region"]
@@ -42,15 +42,15 @@ class Region:
         if self.inside is None or not count:
             return torch.ones(count, dtype=torch.bool)
         try:
-            found = torch.as_tensor(self.inside(value))
+            inside = torch.as_tensor(self.inside(value))
         except Exception as error:
-            raise InferenceError(f"inside raised {said(error)}") from error
-        if found.dtype != torch.bool or found.shape != (count,):
+            raise InferenceError(f"inside raised {one_line(error)}") from error
+        if inside.dtype != torch.bool or inside.shape != (count,):
             raise InferenceError(
-                f"inside returned {found.dtype} of shape {tuple(found.shape)} for {count} points;"
+                f"inside returned {inside.dtype} of shape {tuple(inside.shape)} for {count} points;"
                 f" return a truth value for each, such as x.sum(1) < 1, shape ({count},)"
             )
-        return found
+        return inside
 
     def points(self, space: Space, scale: float, generator: torch.Generator) -> Tensor:
         """Unconstrained points (N, D) inside, of the narrowest normal around 0 that has enough of

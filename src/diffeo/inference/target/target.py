@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.errors import ConfigError, InferenceError
 from ...core.numerics import full_precision
-from .batching import Mode, UserDensity, choose_mode, evaluate, said, take
+from .batching import Mode, UserDensity, choose_mode, evaluate, one_line, take
 from .region import Inside, Region
 from .space import Space, Value, check_points
 
@@ -63,7 +63,9 @@ class Target:
             )
         if max_rows is not None and max_rows < 1:
             raise ConfigError(f"max_rows must be at least 1, got {max_rows}")
-        self.log_density, self.space, self.max_rows = log_density, space, max_rows
+        self.log_density = log_density
+        self.space = space
+        self.max_rows = max_rows
         self.device = None if device is None else torch.device(device)
         """Where `log_density` gets its points, whatever device they come from; None leaves them
         where they are.
@@ -74,8 +76,8 @@ class Target:
         are not counted.
         """
         self.given: dict[torch.dtype, torch.dtype] = {}
-        """The dtype that `log_density` is given for points of a dtype: their own, or the other one
-        if it takes only that.
+        """The dtype that `log_density` is given for points of a dtype: that, or the other one if it
+        takes only this.
         """
         self.evaluations = 0
         """How many points the log density was evaluated at."""
@@ -145,7 +147,9 @@ class Target:
         try:
             torch.autograd.grad(log_p[finite].sum(), u)
         except RuntimeError as error:
-            raise InferenceError(f"the gradient of the log density raised {said(error)}") from error
+            raise InferenceError(
+                f"the gradient of the log density raised {one_line(error)}"
+            ) from error
         if self.nan_gradients - before == int(finite.sum()):
             raise InferenceError(
                 "the gradient of the log density is NaN or infinite at all points tried near 0,"
@@ -196,7 +200,7 @@ class Target:
             raise InferenceError(_NO_GRADIENT)
         usable = real & log_p.detach().isfinite()
         if not usable.all():
-            self._count(log_p.detach(), real, declared, value)
+            self._count(log_p.detach(), value, real=real, declared=declared)
         if points.requires_grad:
             points.register_hook(lambda grad: self._clean(grad, usable))
         return torch.where(usable, log_p + log_det, -math.inf)
@@ -216,16 +220,17 @@ class Target:
         """log p (B,) of values, its form checked."""
         self.evaluations += len(points)
         try:
-            found = evaluate(self.log_density, value, self.mode or "batch")
+            result = evaluate(self.log_density, value, self.mode or "batch")
         except Exception as error:
             if "requires grad" in str(error) and "numpy" in str(error):
                 raise InferenceError(_NO_GRADIENT) from error
             raise InferenceError(
-                f"the log density raised {said(error)}; the first of its points is {_show(value)}"
+                f"the log density raised {one_line(error)}; the first of its points is"
+                f" {_show(value)}"
             ) from error
-        return self._accept(found, points)
+        return self._accept(result, points)
 
-    def _count(self, log_p: Tensor, real: Tensor, declared: Tensor, value: Value) -> None:
+    def _count(self, log_p: Tensor, value: Value, *, real: Tensor, declared: Tensor) -> None:
         """Count the rows that are of no use; raises at +inf."""
         top = (log_p == math.inf).nonzero()
         if len(top):
@@ -242,15 +247,16 @@ class Target:
         works.
         """
         first: InferenceError | None = None
-        own = points.dtype
-        for dtype in (own, torch.float32 if own == torch.float64 else torch.float64):
+        usual = points.dtype
+        for dtype in (usual, torch.float32 if usual == torch.float64 else torch.float64):
             value, _ = self.space.constrain(points.to(dtype))
             rows = self.region.contains(value).nonzero().squeeze(1)
             if not len(rows):
                 return  # it is found out when there is a point that the log density may be given
             value = take(value, rows.to(points.device))
             try:
-                self.mode, self.given[own] = choose_mode(self.log_density, value), dtype
+                self.mode = choose_mode(self.log_density, value)
+                self.given[usual] = dtype
                 return
             except InferenceError as error:
                 first = first or InferenceError(
@@ -259,9 +265,9 @@ class Target:
                 first.__cause__ = error.__cause__
         raise first or InferenceError("unreachable")
 
-    def _accept(self, found: Any, points: Tensor) -> Tensor:
+    def _accept(self, result: Any, points: Tensor) -> Tensor:
         """The log density's result as a tensor (B,) of floats on the device of the points."""
-        log_p = torch.as_tensor(found)
+        log_p = torch.as_tensor(result)
         if log_p.shape != (len(points),):
             shape = tuple(log_p.shape)
             raise InferenceError(
@@ -278,7 +284,7 @@ class Target:
         """Zero the gradients of rows that are of no use: 0 · ∞ within the user's function has made
         NaN of them.
         """
-        if grad is None:  # autograd's own zero
+        if grad is None:  # autograd's usual zero
             return None
         self.gradients += len(grad)
         keep = usable & grad.detach().isfinite().all(1)

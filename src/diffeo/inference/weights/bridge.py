@@ -29,7 +29,8 @@ def bridge(chains: Tensor, draws: Tensor) -> tuple[float, float]:
     >>> abs(value - 3) < 4 * error < 0.2
     True
     """
-    chains, draws = chains.double(), draws.double()
+    chains = chains.double()
+    draws = draws.double()
     groups = min(GROUPS, len(chains))
     parts = zip(chains.chunk(groups), draws.chunk(groups), strict=False)
     each = torch.tensor([_bridge(c.flatten(), d) for c, d in parts], dtype=torch.float64)

@@ -39,7 +39,8 @@ MOST_OUTSIDE = 0.5
 # of the target's mass; with k̂ ≤ 0.5 about 1 % of it lies beyond the weights met by chance
 MOST_LOST = 0.03
 # largest weight over the average one, and ESS: such weights are even, and the shape of their tail
-EVEN, EVEN_ESS = 2.0, 0.99
+EVEN = 2.0
+EVEN_ESS = 0.99
 # is that of differences which do not matter; mass that lies beyond them is for `beyond` to find
 SMALL = 1e-3  # nats: estimates this close are the same for any purpose
 
@@ -101,8 +102,8 @@ def diagnose(log_weights: Tensor, reference: Tensor | None = None, group: int = 
     one-dimensional with N ≥ 1.
 
     >>> noise = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
-    >>> found = diagnose(7 + 0.5 * noise)  # log Z = 7 + 0.5² / 2, ESS = exp(−0.5²)
-    >>> round(found.log_z, 1), round(found.elbo, 1), round(found.ess, 1), found.eubo
+    >>> figures = diagnose(7 + 0.5 * noise)  # log Z = 7 + 0.5² / 2, ESS = exp(−0.5²)
+    >>> round(figures.log_z, 1), round(figures.elbo, 1), round(figures.ess, 1), figures.eubo
     (7.1, 7.0, 0.8, None)
     """
     k_hat = pareto_k(log_weights)
@@ -163,7 +164,8 @@ def log_z(log_weights: Tensor) -> tuple[float, float]:
     (0.62, inf)
     """
     x = log_weights.detach().double()
-    n, total = len(x), float(x.logsumexp(0))
+    n = len(x)
+    total = float(x.logsumexp(0))
     relative = (x - total).exp() * n
     r = float((relative - 1).square().sum().div(n * (n - 1)).sqrt()) if n > 1 else 1.0
     if math.isnan(r) or total == -math.inf:
@@ -219,7 +221,9 @@ def disagree(estimates: Sequence[float], errors: Sequence[float], level: float =
         .reciprocal()
         .nan_to_num(nan=0.0)
     )
-    x, precision = x[precision > 0], precision[precision > 0]
+    known = precision > 0
+    x = x[known]
+    precision = precision[known]
     if len(x) < 2:
         return False
     mean = (x * precision).sum() / precision.sum()
@@ -250,7 +254,7 @@ def lost_modes(log_weights: Tensor, reference: Tensor) -> float:
 
 
 def verdict(
-    found: Diagnostics,
+    figures: Diagnostics,
     log_weights: Tensor | None = None,
     *,
     repeats: Sequence[Diagnostics] = (),
@@ -266,67 +270,67 @@ def verdict(
     >>> verdict(diagnose(torch.randn(5000, generator=torch.Generator().manual_seed(0))))
     (True, [])
     """
-    reasons = [*_not_finite(found), *_weights(found)]
+    reasons = [*_not_finite(figures), *_weights(figures)]
     if log_weights is not None and drifts(log_weights):
         reasons.append("the first and the second half of the draws disagree about log Z")
-    runs = (found, *repeats)
+    runs = (figures, *repeats)
     if repeats and disagree([run.log_z for run in runs], [run.log_z_se for run in runs]):
-        said = ", ".join(f"{run.log_z:.3f} ± {run.log_z_se:.3f}" for run in runs)
-        reasons.append(f"{len(runs)} repeats disagree about log Z: {said}")
+        values = ", ".join(f"{run.log_z:.3f} ± {run.log_z_se:.3f}" for run in runs)
+        reasons.append(f"{len(runs)} repeats disagree about log Z: {values}")
     if lost is not None and not lost <= MOST_LOST:
         reasons.append(
             f"{lost:.1%} of the reference draws lie where the flow puts next to nothing: a mode is"
             " lost"
         )
-    if found.beyond is not None and found.beyond > MOST_LOST:
+    if figures.beyond is not None and figures.beyond > MOST_LOST:
         reasons.append(
-            f"a search finds {found.beyond:.1%} of the mass where the flow puts next to nothing:"
+            f"a search finds {figures.beyond:.1%} of the mass where the flow puts next to nothing:"
             " log Z is too low"
         )
     return not reasons, reasons
 
 
-def _not_finite(found: Diagnostics) -> list[str]:
-    if found.minus_inf_share == 1:
+def _not_finite(figures: Diagnostics) -> list[str]:
+    if figures.minus_inf_share == 1:
         return ["every draw lies outside the support of the target"]
     # zero weights make the bounds −inf and nothing else: they are judged by their share, an
     # infinite k̂ with the weights
     excused = {"k_hat", "gradient_snr"} | (
-        {"elbo", "elbo_se", "iw_elbo"} if found.minus_inf_share > 0 else set()
+        {"elbo", "elbo_se", "iw_elbo"} if figures.minus_inf_share > 0 else set()
     )
-    figures = {
+    values = {
         name: value
-        for name, value in found.as_dict().items()
+        for name, value in figures.as_dict().items()
         if value is not None and name not in excused
     }
-    bad = [name for name, value in figures.items() if not math.isfinite(value)]
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
     return [f"not finite: {', '.join(bad)}"] if bad else []
 
 
-def even(found: Diagnostics) -> bool:
+def even(figures: Diagnostics) -> bool:
     """Are the weights so alike that the shape of their tail does not matter?"""
-    inside = found.samples * (1 - found.minus_inf_share)
-    alike = found.max_weight_share * inside <= EVEN and found.ess >= EVEN_ESS * (
-        1 - found.minus_inf_share
+    inside = figures.samples * (1 - figures.minus_inf_share)
+    alike = figures.max_weight_share * inside <= EVEN and figures.ess >= EVEN_ESS * (
+        1 - figures.minus_inf_share
     )
     return inside >= 25 and alike
 
 
-def _weights(found: Diagnostics) -> list[str]:
+def _weights(figures: Diagnostics) -> list[str]:
     reasons = []
-    if not even(found) and found.k_hat > MOST_K:
-        few = math.isinf(found.k_hat)
+    if not even(figures) and figures.k_hat > MOST_K:
+        few = math.isinf(figures.k_hat)
         why = (
             "too few distinct weights to fit their tail"
             if few
             else "the weights have too heavy a tail to average"
         )
-        reasons.append(f"k-hat is {found.k_hat:.2f}, above {MOST_K}: {why}")
-    if found.ess < LEAST_ESS:
+        reasons.append(f"k-hat is {figures.k_hat:.2f}, above {MOST_K}: {why}")
+    if figures.ess < LEAST_ESS:
         reasons.append(
-            f"the effective sample size is {found.ess:.2%} of the draws, below {LEAST_ESS:.0%}"
+            f"the effective sample size is {figures.ess:.2%} of the draws, below {LEAST_ESS:.0%}"
         )
-    undeclared = found.minus_inf_share - found.declared_share
+    undeclared = figures.minus_inf_share - figures.declared_share
     if MOST_OUTSIDE < undeclared < 1:
         reasons.append(f"{undeclared:.1%} of the draws lie outside the support of the target")
     return reasons

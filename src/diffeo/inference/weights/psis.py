@@ -89,7 +89,8 @@ def _pareto(excess: Tensor) -> tuple[float, float]:
 
     The shape is drawn towards 0.5 with the weight of ten observations. doi:10.1198/tech.2009.08017.
     """
-    n, largest = len(excess), excess[-1]
+    n = len(excess)
+    largest = excess[-1]
     unit = (excess / largest).clamp_min(SMALLEST)
     grid = _grid(unit)
     # log likelihood of the profile, whose shape at θ is the mean of log(1 − θ x)

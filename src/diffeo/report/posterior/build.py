@@ -23,7 +23,7 @@ __all__ = ["build_posterior_report"]
 def build_posterior_report(
     folder: str | Path, posterior: Posterior, *, source: str = "a log density"
 ) -> Path:
-    """Write `folder/report.html` about what `diffeo.infer` found; return its path.
+    """Write `folder/report.html` about what `diffeo.infer` returned; return its path.
 
     The verdict with its reasons, the figures, what was tried, a summary of every entry, and
     pictures of draws, weights, training and chains. `source` says on the page where the log density

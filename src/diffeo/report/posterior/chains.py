@@ -30,11 +30,11 @@ def chains(p: Posterior) -> list[Part]:
     assert p.chains is not None
     count, length = p.chains.samples.shape[:2]
     x = p.unrolled(p.columns()).reshape(count, length, -1)
-    found, bulk, tail = (measure(x).numpy() for measure in (rhat, ess_bulk, ess_tail))
-    order = np.argsort(-np.nan_to_num(found, nan=np.inf), kind="stable")[:LISTED]
+    rhats, bulk, tail = (measure(x).numpy() for measure in (rhat, ess_bulk, ess_tail))
+    order = np.argsort(-np.nan_to_num(rhats, nan=np.inf), kind="stable")[:LISTED]
     worst = int(order[0])
     rows = [
-        (p.space.names[i], number(found[i], 3), number(bulk[i], 0), number(tail[i], 0))
+        (p.space.names[i], number(rhats[i], 3), number(bulk[i], 0), number(tail[i], 0))
         for i in order
     ]
     trace = _trace(x[:, :, worst].numpy(), p.space.names[worst])

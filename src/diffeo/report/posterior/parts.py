@@ -74,12 +74,12 @@ def summary(p: Posterior) -> list[Part]:
     """Mean, standard deviation and quantiles of every entry."""
     header = ("entry", "mean", "sd", "5 %", "50 %", "95 %")
     rows = [_entry(row) for row in p.summary()]
-    said = (
+    origin = (
         "Weighted by the importance weights."
         if p.chains is None
         else "Of all states of the chains, equally weighted."
     )
-    words = [f"{said} Entries count from 0."]
+    words = [f"{origin} Entries count from 0."]
     if p.space.circles:
         words.append(
             f"{ON_CIRCLES} ({named(p.space.circles)}) have circular means and standard deviations,"
