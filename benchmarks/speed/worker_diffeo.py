@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torch
 from worker import Contender, Settings, Skip, rows, serve
 from worker_torch import contender, start
 
 import diffeo
+from diffeo.core.errors import DiffeoError
 from diffeo.kernels import which
 
 
@@ -16,11 +15,10 @@ def build(s: Settings) -> Contender:
     start(s)
     make = diffeo.models.MODELS[s.model]
     arguments = arguments_of(s)
-    if missing := set(arguments) - set(
-        inspect.signature(diffeo.models.SPECS[s.model].builder(s.shape)).parameters
-    ):
-        raise Skip(f"this {s.model} takes no {', '.join(sorted(missing))}")
-    flow = make(tuple(s.shape), **arguments)
+    try:
+        flow = make(tuple(s.shape), **arguments)
+    except (TypeError, DiffeoError) as error:  # an older diffeo may lack a setting
+        raise Skip(f"this {s.model} cannot be built with {arguments}: {error}") from None
     if s.model == "glow":
         flow.initialize(torch.from_numpy(rows(s, s.batch)))
     return contender(
