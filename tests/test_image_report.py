@@ -27,7 +27,7 @@ from diffeo.data import Images, read_images
 from diffeo.report import build_image_report
 from diffeo.report.images import pixel_histograms
 from diffeo.report.images import rows as image_rows
-from diffeo.report.images.headline import image_headline
+from diffeo.report.images.headline import headline as image_headline
 from diffeo.report.images.pictures import _spread, as_pixels, blank
 from diffeo.report.images.pixel_histograms import independent_pixels
 from diffeo.report.tables.baselines import Score

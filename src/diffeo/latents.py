@@ -40,7 +40,7 @@ def _through(
 ) -> Tensor:
     flow.eval()
     size = rows_per_pass(flow.event_shape)
-    return torch.cat([direction(part, own)[0] for part, own in passes(rows, context, size)])
+    return torch.cat([direction(part, given)[0] for part, given in passes(rows, context, size)])
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ def _great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """
     size_a = a.norm().clamp_min(1e-12)
     size_b = b.norm().clamp_min(1e-12)
-    # Vectors that are parallel, or opposite, have no great circle of their own: the angle keeps
+    # Vectors that are parallel, or opposite, have no great circle: the angle keeps
     # away from both.
     omega = torch.acos((a @ b / (size_a * size_b)).clamp(-1, 1)).clamp(1e-4, math.pi - 1e-4)
     size = (1 - t) * size_a + t * size_b
@@ -148,6 +148,6 @@ def edit(
     z = encode_all(flow, x, context, seed=seed)
     flat = strengths.to(z).view(-1, *[1] * (z.dim() - 1))
     moved = z[:, None] + flat * direction
-    own = None if context is None else context.repeat_interleave(len(strengths), 0)
-    images = decode_all(flow, moved.flatten(0, 1), own)
+    contexts = None if context is None else context.repeat_interleave(len(strengths), 0)
+    images = decode_all(flow, moved.flatten(0, 1), contexts)
     return images.reshape(len(x), len(strengths), *flow.event_shape)

@@ -216,11 +216,11 @@ def _dequantises(flow: Flow) -> bool:
 def _behind_noise(flow: Flow, x: Tensor, context: Tensor | None) -> tuple[Flow, Tensor]:
     """The flow behind its last link that draws noise, and images with their noise, drawn once."""
     links = _links(flow.transform)
-    cut = 1 + max(i for i, link in enumerate(links) if not link.exact)
-    y, _ = Chain(links[:cut])(x, _embedded(flow, context))
+    split = 1 + max(i for i, link in enumerate(links) if not link.exact)
+    y, _ = Chain(links[:split])(x, _embedded(flow, context))
     return (
         Flow(
-            Chain(links[cut:]),
+            Chain(links[split:]),
             flow.base,
             context_shape=flow.context_shape,
             embedding=flow.embedding,
@@ -268,9 +268,9 @@ def _measure(
 
 
 def _problems(n: dict[str, Any], event_shape: tuple[int, ...]) -> list[str]:
-    found = []
+    problems = []
     if not n["round_trip_max"] <= TOLERANCE:
-        found.append(
+        problems.append(
             f"data do not come back from latent space (error {n['round_trip_max']:.1e} sd, worst in"
             f" {n['worst_layer']})"
         )
@@ -278,26 +278,26 @@ def _problems(n: dict[str, Any], event_shape: tuple[int, ...]) -> list[str]:
     # logit spreads out.
     latent = 10 * TOLERANCE if n["pixels_back"] is None else PIXEL_TOLERANCE
     if not n["latent_round_trip_max"] <= latent:
-        found.append(
+        problems.append(
             f"latents do not come back from data space (error {n['latent_round_trip_max']:.1e})"
         )
     if n["logdet_autograd_max"] is not None and not n[
         "logdet_autograd_max"
     ] <= LOGDET_TOLERANCE * math.prod(event_shape):
-        found.append(f"log-dets disagree with autograd by {n['logdet_autograd_max']:.1e} nats")
+        problems.append(f"log-dets disagree with autograd by {n['logdet_autograd_max']:.1e} nats")
     if not n["float32_log_prob_max"] <= n["float32_log_prob_allowed"]:
-        found.append(f"float32 log-densities are off by {n['float32_log_prob_max']:.1e} nats")
+        problems.append(f"float32 log-densities are off by {n['float32_log_prob_max']:.1e} nats")
     if n["outside_box"] is not None and n["outside_box"] > 0.05:
-        found.append(
+        problems.append(
             f"{n['outside_box']:.1%} of spline inputs lie outside the box: raise `bound`, or look"
             " for outliers"
         )
     if n["non_finite"]:
-        found.append(
+        problems.append(
             f"{n['non_finite']} rows have no finite log-density: they lie outside a column's"
             " support, or hold NaN"
         )
-    return found
+    return problems
 
 
 def _scale(x: Tensor) -> Tensor:
@@ -348,11 +348,11 @@ def _against_autograd(flow: Flow, x: Tensor, context: Tensor | None, *, count: i
     some = min(count, max(1, 20_000 // math.prod(flow.event_shape)), len(x))
     errors = [0.0]
     for i in range(some):
-        own = None if context is None else context[i]
-        jacobian = _jacobian(double, x[i].double(), own)
+        context_i = None if context is None else context[i]
+        jacobian = _jacobian(double, x[i].double(), context_i)
         unit = _unit(jacobian)
         logdet = torch.linalg.slogdet(jacobian * unit)[1] - unit.log().sum()
-        errors.append((logdet - double.encode(x[i : i + 1].double(), own)[1]).abs().item())
+        errors.append((logdet - double.encode(x[i : i + 1].double(), context_i)[1]).abs().item())
     return max(errors)
 
 

@@ -20,7 +20,7 @@ from ..supports import Support
 __all__ = ["Density", "DensityWarning", "density"]
 
 Floats = NDArray[np.float64]
-LEAST_ROWS = 20  # below which nothing can be told
+LEAST_ROWS = 20  # below which nothing can be concluded
 MOST_ROWS = 20_000
 SHARE = 0.025  # of the rows, from which a repeated value matters
 LEAST_REPEATS = 4  # of a value, below which it may be chance
@@ -97,16 +97,16 @@ def density(
     )
     finite = np.isfinite(x).all(1) & np.isfinite(given).all(1)
     x, given = x[finite], given[finite]
-    found = Density()
+    result = Density()
     if len(x) < LEAST_ROWS:
-        return found
+        return result
     real = [j for j in range(x.shape[1]) if kinds is None or not Support.parse(kinds[j]).whole]
     named = (
         [str(name) for name in names] if names is not None else [f"x{j}" for j in range(x.shape[1])]
     )
-    lumpy = {j for j in real if _repeats(x[:, j], named[j], found)}
+    lumpy = {j for j in real if _repeats(x[:, j], named[j], result)}
     if x.shape[1] + given.shape[1] <= most_columns:
-        _determined(x, given, [j for j in real if j not in lumpy], named=named, found=found)
+        _determined(x, given, [j for j in real if j not in lumpy], named=named, result=result)
     copies = 1 - len(np.unique(np.hstack((x, given)), axis=0)) / len(x)
     free = [j for j in real if j not in lumpy]
     if (
@@ -115,13 +115,13 @@ def density(
         and copies >= COPIES
         and copies > 0.5 * min(1 - len(np.unique(x[:, j])) / len(x) for j in free)
     ):
-        found.problems.append(
+        result.problems.append(
             f"{copies:.1%} of the rows repeat another row exactly: keep one of each, or count them"
         )
-    return replace(found, copies=copies)
+    return replace(result, copies=copies)
 
 
-def _repeats(x: Floats, name: str, found: Density) -> bool:
+def _repeats(x: Floats, name: str, result: Density) -> bool:
     """Note the values of one column that repeat far more often than those beside them."""
     values, counts = np.unique(x, return_counts=True)
     spread = float(np.std(x / max(np.abs(x).max(), 1e-300)) * max(np.abs(x).max(), 1e-300)) or 1.0
@@ -134,9 +134,9 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
             "share": counts[top] / len(x),
             "gap": gap,
         }
-        found.atoms.append(atom)
+        result.atoms.append(atom)
         what = "one value" if len(values) == 1 else f"{len(values)} values"
-        found.problems.append(
+        result.problems.append(
             f"column {name!r} takes {what} only ({values[top]:g} in {atom['share']:.1%} of the"
             f" rows): {_advice(name, values)}"
         )
@@ -154,13 +154,13 @@ def _repeats(x: Floats, name: str, found: Density) -> bool:
             "share": counts[k] / len(x),
             "gap": float(min(beside) / spread),
         }
-        found.atoms.append(atom)
-        found.problems.append(
+        result.atoms.append(atom)
+        result.problems.append(
             f"column {name!r} is {values[k]:g} in {atom['share']:.1%} of the rows: the same value"
             f" again and again ({min(beside):.3g} from the next one), {_advice(name, values[[k]])}"
         )
     if not heavy and len(values) < 0.5 * len(x):
-        found.notes.append(
+        result.notes.append(
             f"column {name!r} has {len(values):,} values in {len(x):,} rows, a grid of about"
             f" {np.median(np.diff(values)):.3g}: a density can narrow on its points"
         )
@@ -201,7 +201,7 @@ def _stands_out(values: Floats, counts: NDArray[np.int64], k: int, *, rows: int)
 
 
 def _determined(
-    x: Floats, given: Floats, real: list[int], *, named: list[str], found: Density
+    x: Floats, given: Floats, real: list[int], *, named: list[str], result: Density
 ) -> None:
     """Note columns that are exact functions of others, or of the context."""
     both = np.hstack((x, given))
@@ -225,7 +225,7 @@ def _determined(
         ]
         for target, others, gap in _regressed(columns[:, use], [u in real for u in use]):
             seen.add(use[target])
-            _say(found, labels[use[target]], [labels[use[k]] for k in others], gap=gap, kind=kind)
+            _say(result, labels[use[target]], [labels[use[k]] for k in others], gap=gap, kind=kind)
     for target in real:
         if target in seen or not live[target]:
             continue
@@ -235,12 +235,12 @@ def _determined(
             left = _function_of(both[:, source], centred[:, target] / spread[target])
             if left is not None:
                 seen.add(target)
-                _say(found, labels[target], [labels[source]], gap=left, kind="function")
+                _say(result, labels[target], [labels[source]], gap=left, kind="function")
                 break
 
 
-def _say(found: Density, name: str, by: list[str], *, gap: float, kind: str) -> None:
-    found.determined.append({"column": name, "by": by, "gap": gap, "kind": kind})
+def _say(result: Density, name: str, by: list[str], *, gap: float, kind: str) -> None:
+    result.determined.append({"column": name, "by": by, "gap": gap, "kind": kind})
     how = {
         "linear": "a sum of multiples of",
         "powers": "up to sign a product of powers of",
@@ -249,7 +249,7 @@ def _say(found: Density, name: str, by: list[str], *, gap: float, kind: str) -> 
     shown = ", ".join(repr(one) for one in by[:6]) + (
         f" and {len(by) - 6} more" if len(by) > 6 else ""
     )
-    found.problems.append(
+    result.problems.append(
         f"column {name!r} is determined by other columns: it is {how} {shown} (all but {gap:.0e} of"
         f" its standard deviation): leave it out with {argument('drop', [name])} and compute it"
     )
@@ -273,7 +273,7 @@ def _regressed(columns: Floats, allowed: list[bool]) -> list[tuple[int, list[int
     looked at again.
     """
     rows = len(columns)
-    found = []
+    regressed = []
     left = list(range(columns.shape[1]))
     for target in reversed(range(columns.shape[1])):
         others = [k for k in left if k != target]
@@ -282,11 +282,11 @@ def _regressed(columns: Floats, allowed: list[bool]) -> list[tuple[int, list[int
         weights, *_ = np.linalg.lstsq(columns[:, others], columns[:, target], rcond=1e-10)
         gap = float((columns[:, target] - columns[:, others] @ weights).std())
         if gap < EXACT:
-            found.append(
+            regressed.append(
                 (target, [k for k, w in zip(others, weights, strict=True) if abs(w) > 1e-4], gap)
             )
             left.remove(target)
-    return found
+    return regressed
 
 
 def _function_of(source: Floats, target: Floats) -> float | None:

@@ -8,6 +8,6 @@ __all__ = ["batches"]
 
 
 def batches(total: int, size: int) -> Iterator[int]:
-    """total cut into pieces of at most size."""
+    """Sizes of the pieces of at most `size` that make up `total`."""
     for start in range(0, total, size):
         yield min(size, total - start)

@@ -20,7 +20,7 @@ def check(
     data: Data,
     *,
     rows: Annotated[
-        int, typer.Option(min=1, help="Look at no more than so many rows, or a few hundred images.")
+        int, typer.Option(min=1, help="Maximum number of rows to check; a few hundred of images.")
     ] = 10_000,
     dialect: Dialect = None,
     labels: Labels = None,

@@ -1,4 +1,4 @@
-"""The settings of a run: from a TOML file, from `--set`, from options, checked in one place."""
+"""The settings of a run: from a TOML file, from `--set`, from options, checked together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONS = "options.json"
 
 MOST = 10**12  # steps, rows ...
 
-Place = Annotated[Path, pydantic.BeforeValidator(lambda value: _named(value))]
+FilePath = Annotated[Path, pydantic.BeforeValidator(lambda value: _named(value))]
 
 
 def _named(value: Any) -> Any:
@@ -62,15 +62,15 @@ class RunConfig(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     ema: float = pydantic.Field(default=0.998, ge=0, lt=1)
     clip: float = pydantic.Field(default=5.0, gt=0)
     memory: Literal["store", "invert"] = "store"
-    valid: Place | None = None
+    valid: FilePath | None = None
     valid_share: float = pydantic.Field(default=0.1, ge=0, lt=1)
     context: list[str] = []
     columns: dict[str, str] = {}
     drop: list[str] = []
     max_bad: float = pydantic.Field(default=0.01, ge=0, le=1)
     dialect: str | None = None
-    labels: Place | None = None
-    valid_labels: Place | None = None
+    labels: FilePath | None = None
+    valid_labels: FilePath | None = None
     bits: int | None = pydantic.Field(default=None, ge=1, le=8)
     depth: int | None = pydantic.Field(default=None, ge=8, le=16)
     resize: str | None = pydantic.Field(default=None, pattern=r"^\d{1,5}(x\d{1,5})?$")

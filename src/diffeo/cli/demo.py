@@ -31,7 +31,8 @@ def demo(
         Path, typer.Option("--out", "-o", help="Folder for table, model and samples.")
     ] = Path("demo"),
     minutes: Annotated[
-        float | None, typer.Option(help="Train so long.", min=0.01, show_default=False)
+        float | None,
+        typer.Option(help="Maximum training time in minutes.", min=0.01, show_default=False),
     ] = None,
     seed: Seed = 0,
     threads: Threads = None,

@@ -29,19 +29,19 @@ def edit(
         typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
     ],
     toward: Annotated[
-        str, typer.Option(help="The label that the images shall have more of.", show_default=False)
+        str, typer.Option(help="Label to move the images toward.", show_default=False)
     ],
     away: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="The label that they shall have less of [default: all others].",
+            help="Label to move them away from [default: all others].",
             show_default=False,
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images to edit.")] = 8,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Number of images to edit.")] = 8,
     strengths: Annotated[
-        str, typer.Option(help="How far, in steps from one mean to the other.")
+        str, typer.Option(help="Strengths of the edit: 0 none, 1 from one mean to the other.")
     ] = "-0.5,0,0.5,1,1.5",
     labels: Labels = None,
     resize: Resize = None,
@@ -52,9 +52,8 @@ def edit(
     """Move images along the direction between the mean latents of two labels (Glow's manipulation,
     arXiv:1807.03039).
 
-    DATA are labelled images: the direction is found from all of them, and the first N that do not
-    have the label are edited, one a line. The model need not be, and had better not be,
-    class-conditional. Example:
+    DATA are labelled images: the direction is computed from all of them, and the first N that do
+    not have the label are edited, one a line. The model must not be class-conditional. Example:
 
       diffeo edit model t10k-images-idx3-ubyte.gz --toward 8 --from 3 -o edit.png
     """

@@ -27,7 +27,7 @@ def evaluate(
         int,
         typer.Option(
             min=1,
-            help="Average the bound of a model that dequantises over so many draws of its noise.",
+            help="Number of noise draws to average the bound over, for a model that dequantises.",
         ),
     ] = 1,
     dialect: Dialect = None,
@@ -39,7 +39,7 @@ def evaluate(
     """Mean negative log-likelihood of DATA: nats per row in the data's own units; of images, bits
     per dimension.
 
-    Columns are found by name. Examples:  diffeo evaluate model held_out.csv --json
+    Columns are looked up by name. Examples:  diffeo evaluate model held_out.csv --json
 
       diffeo evaluate model images/ --importance 8
     """

@@ -53,20 +53,21 @@ def fit(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Stop after so many steps.", show_default=False)
+        int | None, typer.Option(help="Maximum number of training steps.", show_default=False)
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Stop after so many passes.", show_default=False)
+        float | None,
+        typer.Option(help="Maximum number of passes over the training data.", show_default=False),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after so long.", show_default=False)
+        float | None, typer.Option(help="Maximum training time in minutes.", show_default=False)
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of split, weights and batches [default: 0].", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in MODEL, bit for bit.")
+        bool, typer.Option("--resume", help="Resume the run in MODEL, bit for bit.")
     ] = False,
     context: Annotated[
         str | None,
@@ -144,7 +145,7 @@ def fit(
     size: Annotated[
         str | None,
         typer.Option(
-            help="tiny, small (default) or paper: how large a model.",
+            help="Size of the model: tiny, small (default) or paper.",
             show_default=False,
             rich_help_panel=IMAGES,
         ),
@@ -152,12 +153,14 @@ def fit(
     labels: Labels = None,
     valid_labels: Annotated[
         Path | None,
-        typer.Option(help="The same for --valid.", show_default=False, rich_help_panel=IMAGES),
+        typer.Option(
+            help="Labels of the images of --valid.", show_default=False, rich_help_panel=IMAGES
+        ),
     ] = None,
     depth: Annotated[
         int | None,
         typer.Option(
-            help="How many bits PNG files of 16 bits hold, 8 to 16.",
+            help="Number of bits that 16-bit PNG files hold, 8 to 16.",
             show_default=False,
             rich_help_panel=IMAGES,
         ),
@@ -165,7 +168,7 @@ def fit(
     bits: Annotated[
         int | None,
         typer.Option(
-            help="Reduce pixels to so many bits [default: all they have].",
+            help="Reduce pixels to this number of bits [default: all they have].",
             show_default=False,
             rich_help_panel=IMAGES,
         ),
@@ -182,7 +185,9 @@ def fit(
     colour: Annotated[
         str | None,
         typer.Option(
-            help="grey or rgb [default: as stored].", show_default=False, rich_help_panel=IMAGES
+            help="Convert to grey or rgb [default: as stored].",
+            show_default=False,
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     flips: Annotated[
@@ -191,7 +196,7 @@ def fit(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="float32 (default) or bfloat16, for networks.",
+            help="Precision of the networks: float32 (default) or bfloat16.",
             show_default=False,
             rich_help_panel=IMAGES,
         ),
@@ -199,7 +204,7 @@ def fit(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Do not write report.html.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:
     from ..domains import of_source

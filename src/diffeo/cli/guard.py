@@ -48,7 +48,7 @@ def guarded(verb: Callable[..., None]) -> Callable[..., None]:
     def checked(**options: Any) -> None:
         for name, value in options.items():
             _check_number(flags[name], value)
-        _check_place(options)
+        _check_out(options)
         verb(**options)
 
     return checked
@@ -70,14 +70,14 @@ def _check_number(flag: str, value: Any) -> None:
         raise ConfigError(f"{flag} {value}: give at most {most:,}")
 
 
-def _check_place(options: dict[str, Any]) -> None:
+def _check_out(options: dict[str, Any]) -> None:
     out = options.get("out")
     if not isinstance(out, Path):
         return
     for name, value in options.items():
         if name != "out" and isinstance(value, Path) and _same(out, value):
             raise ConfigError(
-                f"--out {out}: is what is read as {name.upper()}: choose another place"
+                f"--out {out}: is what is read as {name.upper()}: choose another file"
             )
 
 

@@ -47,7 +47,9 @@ def infer(
     dim: Annotated[
         int | None,
         typer.Option(
-            min=1, help="D, unless FILE.py says `parameters = {...}`.", show_default=False
+            min=1,
+            help="Number of entries D, unless FILE.py declares `parameters = {...}`.",
+            show_default=False,
         ),
     ] = None,
     support: Annotated[
@@ -66,10 +68,10 @@ def infer(
         str | None, typer.Option(help="nsf (default) or realnvp.", show_default=False)
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the first attempt.")] = 2_000,
-    batch_size: Annotated[int, typer.Option(min=2, help="Draws a step.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=2, help="Draws per training step.")] = 256,
     lr: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 2e-3,
     samples: Annotated[
-        int, typer.Option("-n", "--number", min=100, help="Draws to weigh and write.")
+        int, typer.Option("-n", "--number", min=100, help="Number of draws to weight and write.")
     ] = 10_000,
     scale: Annotated[
         float, typer.Option(min=1e-6, help="Spread to start from: as wide as the modes lie apart.")
@@ -81,19 +83,17 @@ def infer(
         float | None,
         typer.Option(
             min=0.01,
-            help="Stop trying after so long; 10 with auto, else no limit.",
+            help="Maximum time in minutes [default: 10 with auto, else no limit].",
             show_default=False,
         ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default=False)
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the attempts in OUT.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the attempts in OUT.")] = False,
     seed: Seed = 0,
     threads: Threads = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:
     """Fit a flow to a log density, weigh its draws, say whether to trust them; writes OUT with a
@@ -178,10 +178,10 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None, Any]
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     module = _run(path)
-    found = getattr(module, function, None)
-    if isinstance(found, PyroTarget):
-        return found.log_density, found.parameters, getattr(module, REGION, None)
-    if not callable(found):
+    target = getattr(module, function, None)
+    if isinstance(target, PyroTarget):
+        return target.log_density, target.parameters, getattr(module, REGION, None)
+    if not callable(target):
         here = [n for n, v in vars(module).items() if _usable(v, module.__name__)]
         raise ConfigError(
             f"{path}: has no function {function!r}; it has {', '.join(here) or 'none'}"
@@ -192,7 +192,7 @@ def _load(text: str) -> tuple[Callable[..., Any], Mapping[str, Any] | None, Any]
             f"{path}: `{DECLARED}` is a {type(declared).__name__}, not a mapping of names to shapes"
             " and supports"
         )
-    return found, declared, getattr(module, REGION, None)
+    return target, declared, getattr(module, REGION, None)
 
 
 def _usable(value: object, module: str) -> bool:
@@ -243,5 +243,5 @@ def _lines(p: Posterior, out: Path, report: str | None) -> list[str]:
         f"log Z {d.log_z:.4f} ± {d.log_z_se:.4f}   ELBO {d.elbo:.4f}   ESS {d.ess:.1%}   k-hat"
         f" {d.k_hat:.2f}"
     )
-    places = [f"draws    {out / 'draws.parquet'}", *([f"report   {report}"] if report else [])]
-    return [*said, figures, *rows, *places]
+    files = [f"draws    {out / 'draws.parquet'}", *([f"report   {report}"] if report else [])]
+    return [*said, figures, *rows, *files]

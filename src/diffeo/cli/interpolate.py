@@ -32,7 +32,7 @@ def interpolate(
             "--out", "-o", help="A strip (.png) or the images (.npz).", show_default=False
         ),
     ],
-    steps: Annotated[int, typer.Option(min=2, help="How many images, both ends among them.")] = 9,
+    steps: Annotated[int, typer.Option(min=2, help="Number of images, both ends included.")] = 9,
     class_: Annotated[
         str | None,
         typer.Option(

@@ -66,7 +66,7 @@ Dialect = Annotated[
     typer.Option(
         "--dialect",
         help=(
-            "How to read text tables where that is not found out: delimiter, decimal, thousands,"
+            "Override what is detected of text tables: delimiter, decimal, thousands,"
             " encoding, header, missing; such as delimiter=;,decimal=comma,header=2"
             " (docs/tables.md)."
         ),
@@ -78,7 +78,7 @@ Dialect = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads to use; as many as cores, mask and quota allow if not given.",
+        help="Number of CPU threads [default: as many as cores, affinity and quota allow].",
         min=1,
         show_default=False,
     ),

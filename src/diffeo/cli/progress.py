@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, training's own plain lines elsewhere."""
+"""Progress: a bar on a terminal, the plain lines of training elsewhere."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def reconstruct(
         Path,
         typer.Option("--out", "-o", help="A grid (.png) or the images (.npz).", show_default=False),
     ],
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="The first so many images.")] = 8,
+    n: Annotated[
+        int, typer.Option("-n", "--number", min=1, help="Number of images, from the first.")
+    ] = 8,
     labels: Labels = None,
     resize: Resize = None,
     seed: Seed = 0,

@@ -21,7 +21,12 @@ def sample(
     *,
     n: Annotated[
         int,
-        typer.Option("-n", "--number", min=1, help="How many (rows: for each row of --context)."),
+        typer.Option(
+            "-n",
+            "--number",
+            min=1,
+            help="Number of images or rows; with --context, for each of its rows.",
+        ),
     ],
     out: Annotated[
         Path,
@@ -34,7 +39,10 @@ def sample(
     ],
     seed: Seed = 0,
     temperature: Annotated[
-        float, typer.Option(min=0.01, max=100, help="Below 1: nearer the typical; above: wider.")
+        float,
+        typer.Option(
+            min=0.01, max=100, help="Spread of the draws: more typical below 1, more varied above."
+        ),
     ] = 1.0,
     context: Annotated[
         Path | None,
@@ -57,7 +65,7 @@ def sample(
         int | None,
         typer.Option(
             min=1,
-            help="Images a line of a .png [default: a square].",
+            help="Images per line of a .png [default: a square].",
             show_default=False,
             rich_help_panel="Images",
         ),

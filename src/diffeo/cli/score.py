@@ -39,7 +39,7 @@ def score(
         int,
         typer.Option(
             min=1,
-            help="Average the bound of a model that dequantises over so many draws of its noise.",
+            help="Number of noise draws to average the bound over, for a model that dequantises.",
         ),
     ] = 1,
     dialect: Dialect = None,

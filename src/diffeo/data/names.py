@@ -35,7 +35,7 @@ def refuse_unknown(label: str, wanted: Iterable[str], names: Sequence[str], *, o
 
 
 def shorten(names: Sequence[str], limit: int = 8) -> str:
-    """Names quoted and joined, cut after `limit`.
+    """Names quoted and joined, truncated after `limit`.
 
     >>> shorten(["a", "b"])
     "'a', 'b'"

@@ -1,5 +1,5 @@
-"""Folders decoded once: a memory-mapped array on disk, written whole or not at all, found again by
-what it was made of.
+"""Folders decoded once: a memory-mapped array on disk, written whole or not at all, under a name
+made of what it was decoded from.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def decoded(
     it is made now.
 
     With a `cache` folder the array is kept there under a name made of paths, sizes, modification
-    times and the recipe; processes that decode the same folder at once each write a file of their
-    own and the last rename wins. Without one it lives in a temporary file that is gone when the
+    times and the recipe; processes that decode the same folder at once each write their
+    file and the last rename wins. Without one it lives in a temporary file that is gone when the
     process ends. Raises `DataError`.
     """
     try:
@@ -64,9 +64,9 @@ def decoded(
             pixels = _mapped(target)
         return pixels, notes
     except OSError as e:
-        place = tempfile.gettempdir() if cache is None else cache
+        where = tempfile.gettempdir() if cache is None else cache
         raise DataError(
-            f"{e.filename or place}: {e.strerror or e}; mend it, or name another folder as cache"
+            f"{e.filename or where}: {e.strerror or e}; mend it, or name another folder as cache"
         ) from e
 
 

@@ -25,10 +25,10 @@ def list_images(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Raises `DataError` if there is none, naming files that there are instead.
     """
-    found = list(_walk(folder, ()))
-    images = [p for p in found if p.suffix.lower() in SUFFIXES]
+    files = list(_walk(folder, ()))
+    images = [p for p in files if p.suffix.lower() in SUFFIXES]
     if images:
-        rest = sorted(p.relative_to(folder).as_posix() for p in set(found) - set(images))
+        rest = sorted(p.relative_to(folder).as_posix() for p in set(files) - set(images))
         notes = (
             (f"{len(rest):,} × another kind of file, not read: {shorten(rest, 3)}",) if rest else ()
         )
@@ -36,8 +36,8 @@ def list_images(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             tuple(p.relative_to(folder).as_posix() for p in sorted(images, key=lambda p: p.parts)),
             notes,
         )
-    if found:
-        others = shorten(sorted(p.relative_to(folder).as_posix() for p in found), 3)
+    if files:
+        others = shorten(sorted(p.relative_to(folder).as_posix() for p in files), 3)
         raise DataError(
             f"{folder}: no image in this folder, only {others}; add {', '.join(SUFFIXES)} files"
         )
@@ -87,7 +87,7 @@ def labels_of_file(table: Path, names: Sequence[str]) -> list[str]:
     Raises `DataError` if a file has no row or two, or a row no file.
     """
     known = set(names)
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for line, file, label in _rows(table):
         name = PurePosixPath(file).as_posix()
         if name not in known:
@@ -95,18 +95,18 @@ def labels_of_file(table: Path, names: Sequence[str]) -> list[str]:
                 f"{table}: line {line} names {file!r}, which is no image of the folder; remove or"
                 " mend the line"
             )
-        if name in found:
+        if name in labels:
             raise DataError(
                 f"{table}: line {line} names {file!r} a second time; remove one of the lines"
             )
-        found[name] = label
-    missing = [n for n in names if n not in found]
+        labels[name] = label
+    missing = [n for n in names if n not in labels]
     if missing:
         raise DataError(
             f"{table}: {len(missing):,} images have no line, such as {missing[0]!r}; add file,label"
             " for each"
         )
-    return [found[n] for n in names]
+    return [labels[n] for n in names]
 
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:

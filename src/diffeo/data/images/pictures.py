@@ -257,10 +257,10 @@ def _upper_bits(path: Path, image: Image.Image, bits: int) -> Image.Image:
 
 def notes_on(headers: Sequence[Header], bits: int) -> tuple[str, ...]:
     """What of these files does not stay as it is, and of how many."""
-    found = Counter(words for h in headers for words in h.changes)
+    counts = Counter(words for h in headers for words in h.changes)
     if deep := sum(h.deep for h in headers):
-        found[f"16 bits, of which {bits} hold values: the upper 8 of these are kept"] = deep
-    return tuple(f"{n:,} × {words}" for words, n in found.items())
+        counts[f"16 bits, of which {bits} hold values: the upper 8 of these are kept"] = deep
+    return tuple(f"{n:,} × {words}" for words, n in counts.items())
 
 
 CHANGES: dict[str, Callable[[Image.Image], bool]] = {

@@ -130,7 +130,7 @@ def write_images(
                 _write_arrays(file, suffix, images, labels=numbers, classes=classes, bits=bits)
     except OSError as e:
         raise DataError(
-            f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
+            f"{path}: cannot be written ({e.strerror or e}); free some space or name another file"
         ) from e
 
 

@@ -71,7 +71,7 @@ class Parser:
         codes = np.zeros(len(chunk), dtype=np.int32)
         codes[chunk.ends - chunk.starts > MAX_LINE] = TOO_LONG
         careful = self._holding(chunk)
-        if self.dialect.marks.decimal == ",":  # DuckDB's own reading of 1,5e300 is wrong at times
+        if self.dialect.marks.decimal == ",":  # DuckDB's reading of 1,5e300 is wrong at times
             careful[:] = True
         # DuckDB takes a blank line for the start of the next row
         given = (codes == 0) & (chunk.ends > chunk.starts)
@@ -113,15 +113,16 @@ class Parser:
 
     def _holding(self, chunk: Chunk) -> NDArray[np.bool_]:
         """Which records hold bytes that DOUBLE columns are not to see."""
-        found = np.zeros(len(chunk), dtype=np.bool_)
+        doubtful = np.zeros(len(chunk), dtype=np.bool_)
         array = np.frombuffer(chunk.data, np.uint8)
         for mark in self._doubtful:
             if mark in chunk.data:
                 hits = np.ones(len(array) - len(mark) + 1, dtype=np.bool_)
                 for offset, byte in enumerate(mark):
                     hits &= array[offset : offset + len(hits)] == byte
-                found[np.searchsorted(chunk.starts, np.flatnonzero(hits), side="right") - 1] = True
-        return found
+                records = np.searchsorted(chunk.starts, np.flatnonzero(hits), side="right") - 1
+                doubtful[records] = True
+        return doubtful
 
     def _run(
         self,
@@ -137,7 +138,7 @@ class Parser:
         if not len(part):
             return
         self._part.write_bytes(part.data)
-        found = self._connection.execute(query).fetchnumpy()
+        result = self._connection.execute(query).fetchnumpy()
         rejects = self._connection.execute(
             f"SELECT line_byte_position - 1 AS at, min({STRUCTURAL}) AS why FROM reject_errors"
             " GROUP BY 1 ORDER BY 1"
@@ -145,7 +146,7 @@ class Parser:
         self._connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
         at = np.asarray(rejects["at"], dtype=np.int64)
         index = np.searchsorted(part.starts, at)
-        columns = [found[f"c{j}"] for j in self.used]
+        columns = [result[f"c{j}"] for j in self.used]
         kept = len(columns[0])
         if (
             kept + len(at) != len(part)

@@ -73,7 +73,7 @@ def read_dialect(path: Path, wanted: Wanted | None = None) -> Dialect:
     """Look at the first megabyte. Raises `DataError` for a file that is no table, or not one with
     column names.
 
-    What `wanted` says is taken as it is; the rest is found out.
+    What `wanted` says is taken as it is; the rest is detected.
     """
     wanted = wanted or Wanted()
     head = first_bytes(path)
@@ -81,7 +81,7 @@ def read_dialect(path: Path, wanted: Wanted | None = None) -> Dialect:
     _refuse_binary(path, head, encoding)
     lines = _lines(path, head, encoding)
     first = _first_line(path, lines, wanted)
-    # Excel's own way to name the delimiter
+    # Excel's way to name the delimiter
     directive = re.fullmatch(r"sep=(.)", lines[first - 1].strip("\n "))
     if directive and wanted.header is None:
         first += 1
@@ -178,17 +178,17 @@ def _columns(rows: Sequence[Row], width: int, missing: Sequence[str]) -> list[li
 
 def _rows(lines: list[str], delimiter: str, *, first: int, limit: int) -> list[Row]:
     """At most `limit` records from line `first` on, without blank ones."""
-    found: list[Row] = []
+    rows: list[Row] = []
     csv.field_size_limit(1 << 30)
     reader = csv.reader((text + "\n" for text in lines[first - 1 :]), delimiter=delimiter)
     line = first
     for fields in reader:
         if fields:
-            found.append(Row(fields, line, first + reader.line_num))
+            rows.append(Row(fields, line, first + reader.line_num))
         line = first + reader.line_num
-        if len(found) >= limit:
+        if len(rows) >= limit:
             break
-    return found
+    return rows
 
 
 def _delimiter(lines: list[str], first: int) -> str:

@@ -113,7 +113,7 @@ class Ledger:
                 self._file = self.rejects.open("w", newline="", encoding="utf-8")
             except OSError as e:
                 raise DataError(
-                    f"{self.rejects}: cannot be written ({e.strerror}); name another place"
+                    f"{self.rejects}: cannot be written ({e.strerror}); name another file"
                 ) from e
             self._writer = csv.writer(self._file)
             self._writer.writerow([self.unit, "column", "reason", "raw"])
@@ -241,8 +241,8 @@ class Ledger:
 
 def tally(codes: NDArray[np.int32]) -> dict[int, int]:
     """How often each code other than 0 occurs."""
-    found, n = np.unique(codes[codes != 0], return_counts=True)
-    return dict(zip(found.tolist(), n.tolist(), strict=True))
+    distinct, n = np.unique(codes[codes != 0], return_counts=True)
+    return dict(zip(distinct.tolist(), n.tolist(), strict=True))
 
 
 def round_up(share: float) -> float:

@@ -182,14 +182,14 @@ def _count(values: Sequence[float | None]) -> int:
 
 def _differing(a: list[list[float | None]], b: list[list[float | None]]) -> dict[int, int]:
     """For each column in which two readings differ in a value: the first cell where they do."""
-    found = {}
+    first = {}
     for j, (one, other) in enumerate(zip(a, b, strict=True)):
         if _count(one) or _count(other):
             pairs = enumerate(zip(one, other, strict=True))
             at = next((i for i, (v, w) in pairs if None not in (v, w) and repr(v) != repr(w)), None)
             if at is not None:
-                found[j] = at
-    return found
+                first[j] = at
+    return first
 
 
 def _separates(marks: Marks, columns: Sequence[Sequence[str]]) -> bool:

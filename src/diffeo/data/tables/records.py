@@ -40,7 +40,7 @@ class Chunk:
         return len(self.starts)
 
     def text(self, i: int, limit: int = 1000) -> str:
-        """The text of record i, cut after `limit` bytes."""
+        """The text of record i, truncated after `limit` bytes."""
         raw = self.data[self.starts[i] : self.ends[i]]
         return raw[:limit].decode("utf-8", "replace") + ("..." if len(raw) > limit else "")
 
@@ -78,7 +78,9 @@ def chunks(path: Path, *, delimiter: str, encoding: str, first: int = 1) -> Iter
         whole = data.rstrip(b"\n")
         blank = data[len(whole) + 1 :]  # these lines count only if more than blank lines follow
         data = whole if following is None else data[: len(data) - len(blank)]
-        used, chunk = _cut(data, delimiter, line=line, last=following is None, label=str(path))
+        used, chunk = _whole_records(
+            data, delimiter, line=line, last=following is None, label=str(path)
+        )
         carry = data[used:] + blank
         piece = following
         line += data.count(b"\n", 0, used)
@@ -90,7 +92,9 @@ def chunks(path: Path, *, delimiter: str, encoding: str, first: int = 1) -> Iter
             yield chunk
 
 
-def _cut(data: bytes, delimiter: str, *, line: int, last: bool, label: str) -> tuple[int, Chunk]:
+def _whole_records(
+    data: bytes, delimiter: str, *, line: int, last: bool, label: str
+) -> tuple[int, Chunk]:
     """How many bytes of `data` are whole records, and these records."""
     array = np.frombuffer(data, dtype=np.uint8)
     newlines = np.flatnonzero(array == NEWLINE)
@@ -160,9 +164,9 @@ def _regular(
     """The fast way, for a file in which every quote obeys the rules: opening and closing ones
     alternate.
     """
-    twin = np.diff(marks) == 1  # an escaped quote closes the field and opens it again at once
-    opening = starts | np.concatenate(([False], twin))
-    closing = stops | np.concatenate((twin, [False]))
+    escaped = np.diff(marks) == 1  # an escaped quote closes the field and opens it again at once
+    opening = starts | np.concatenate(([False], escaped))
+    closing = stops | np.concatenate((escaped, [False]))
     if opening[::2].all() and closing[1::2].all():
         return marks[::2], marks[1::2]
     return None

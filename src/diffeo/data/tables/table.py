@@ -129,14 +129,14 @@ def read_table(
         columns: supports to use in place of the inferred ones, such as `{"age": "positive"}`.
         context: columns to condition on rather than to model.
         drop: columns to leave out.
-        schema: the schema of a model. Its columns are then found by name and the three options
+        schema: the schema of a model. Its columns are then looked up by name and the three options
             above are not allowed;
             values outside a support are no error, for they have a density of zero.
         max_bad: the largest share of bad rows that is accepted.
         rejects: a CSV file to be written with the line, column, reason and raw text of every bad
             row.
         with_context: False leaves the context columns unread.
-        dialect: how to read a text table where that is not to be found out, such as
+        dialect: how to read a text table where detection is to be overridden, such as
             `"delimiter=;,decimal=comma,header=2"`;
             keys are delimiter, decimal, thousands, encoding, header and missing (see
             docs/tables.md).
@@ -193,7 +193,7 @@ def read_table(
         parts, rows=len(where), width=len(names), context=len(context_names), modelled=modelled
     )
     kept = [names[j] for j in modelled]
-    found = Schema(
+    inferred = Schema(
         columns=_supports(src, kept, plain, overrides=columns or {}, lines=where),
         context=(
             _supports(src, context_names, cond, overrides=columns or {}, lines=where)
@@ -203,7 +203,7 @@ def read_table(
         set_aside={names[j]: value for j, value in constant.items()},
         dropped=tuple(drop),
     )
-    return Table(found, plain, cond, ledger.intake(), src.label, where, src.notes, _reading(src))
+    return Table(inferred, plain, cond, ledger.intake(), src.label, where, src.notes, _reading(src))
 
 
 def iter_tables(
@@ -218,7 +218,7 @@ def iter_tables(
     """Read a table of any size in pieces of at most `batch_rows`, with one row for **each** data
     row, in order.
 
-    A row that is bad in any used column is NaN throughout, and each piece's `intake` counts its own
+    A row that is bad in any used column is NaN throughout, and each piece's `intake` counts its
     rows; so the log-densities of the pieces, put together, stand beside the rows of the source.
     Options and errors are those of `read_table`.
     """
@@ -376,7 +376,7 @@ def _refuse_text(src: Source, used: tuple[str, ...], optional: bool) -> None:
 
 
 def _by_name(src: Source, used: tuple[str, ...], schema: Schema | None) -> tuple[str, ...]:
-    """The source's own names of the used columns: an array without names is taken in order."""
+    """The source's names of the used columns: an array without names is taken in order."""
     return src.names if schema is not None and not src.named else used
 
 

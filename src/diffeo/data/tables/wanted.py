@@ -19,7 +19,7 @@ EXAMPLE = "delimiter=semicolon,decimal=comma,header=2,missing=NA|-"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The parts of a dialect that were said; None for what is to be found out.
+    """The parts of a dialect that were said; None for what is to be detected.
 
     `header` is the number of a line, 0 for a file without names.
 
@@ -45,7 +45,7 @@ class Wanted:
             "header": _header,
             "missing": lambda value: tuple(value.split("|")) if value else (),
         }
-        found: dict[str, object] = {}
+        parts: dict[str, object] = {}
         for part in (text or "").split(",") if text else ():
             key, equals, value = part.partition("=")
             key = key.strip()
@@ -55,12 +55,12 @@ class Wanted:
                     f"{argument('dialect', text)}: {part!r} is not KEY=VALUE with a key of {known};"
                     f" such as {argument('dialect', EXAMPLE)}"
                 )
-            if key in found:
+            if key in parts:
                 raise ConfigError(
                     f"{argument('dialect', text)}: {key} is given twice; give it once"
                 )
-            found[key] = readers[key](value)
-        wanted = cls(**found)  # type: ignore[arg-type]
+            parts[key] = readers[key](value)
+        wanted = cls(**parts)  # type: ignore[arg-type]
         if wanted.decimal is not None and wanted.decimal == wanted.thousands:
             raise ConfigError(
                 f"{argument('dialect', text)}: one character cannot be both decimal mark and"

@@ -45,7 +45,7 @@ def write_table(
             count = write(file, list(names), _checked(path, rows, len(names)), whole=whole)
     except OSError as e:
         raise DataError(
-            f"{path}: cannot be written ({e.strerror or e}); free some space or name another place"
+            f"{path}: cannot be written ({e.strerror or e}); free some space or name another file"
         ) from e
     return count
 
@@ -143,8 +143,8 @@ def _parquet(
 
 
 def _gather(batches: Iterator[Rows], width: int) -> Rows:
-    found = list(batches)
-    return np.concatenate(found) if found else np.empty((0, width))
+    arrays = list(batches)
+    return np.concatenate(arrays) if arrays else np.empty((0, width))
 
 
 def _npy(file: IO[bytes], names: list[str], batches: Iterator[Rows], *, whole: list[bool]) -> int:

@@ -15,8 +15,8 @@ from ..page.page import write_report
 from ..tables.choices import closing
 from ..tables.headline import Headline
 from ..tables.rows import Numbers
-from .choices import image_choices, image_usage
-from .headline import image_baselines, image_headline
+from .choices import choices, usage
+from .headline import baselines, headline
 from .parts import extremes, reconstructions, scales
 from .rows import Scored, collect
 from .samples import samples
@@ -47,8 +47,8 @@ def build_image_report(
     """
     folder = Path(folder)
     training, held, train = collect(flow, images, result, held_out=held_out, seed=seed)
-    scores = image_baselines(flow, images, train, held=held, seed=seed)
-    head = image_headline(training, held, scores, exact=flow.exact, real=bits_of(flow) is None)
+    scores = baselines(flow, images, train, held=held, seed=seed)
+    head = headline(training, held, scores, exact=flow.exact, real=bits_of(flow) is None)
     page = _page(
         folder,
         flow,
@@ -79,7 +79,7 @@ def _page(
 ) -> Page:
     rows = training if held is None else held
     bits = max(bits_of(flow) or 1, images.bits)
-    made = image_choices(flow, images, result, held=0 if held is None else held.total)
+    made = choices(flow, images, result, held=0 if held is None else held.total)
     sections = [
         Section("How good it is", head.parts()),
         Section("Losses", [_loss(result, training.per_bit)]),
@@ -90,7 +90,7 @@ def _page(
         Section("Reconstructions", reconstructions(flow, rows, bits, seed=seed)),
         Section("Latents by scale", scales(flow, rows)),
         Section("Per-image bits", extremes(rows, training, bits)),
-        *closing(made, checkup, image_usage(folder, flow, images)),
+        *closing(made, checkup, usage(folder, flow, images)),
     ]
     return Page(
         title="Image model",

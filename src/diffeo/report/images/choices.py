@@ -17,15 +17,13 @@ from ...training import FitResult
 from ..page.content import Fold, Grid, Part
 from ..tables.choices import Advice, settings
 
-__all__ = ["image_choices", "image_usage"]
+__all__ = ["choices", "usage"]
 
 ADVISED = ("batch_size", "lr", "weight_decay", "steps", "patience")
 MOST_CLASSES = 1_000
 
 
-def image_choices(
-    flow: Flow, images: Images, result: FitResult, *, held: int
-) -> list[tuple[str, Part]]:
+def choices(flow: Flow, images: Images, result: FitResult, *, held: int) -> list[tuple[str, Part]]:
     """Titled tables: model, training, images, classes."""
     # either may have been asked for a recommendation
     sizes = (result.rows.get("train", 0), len(images))
@@ -44,7 +42,7 @@ def image_choices(
     ]
 
 
-def image_usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
+def usage(folder: Path, flow: Flow, images: Images) -> tuple[str, str]:
     """Shell commands and Python lines that use the model in this folder."""
     name = quote(str(folder))
     bits = bits_of(flow)

@@ -21,7 +21,7 @@ from ..tables.rows import Numbers
 from .pixel_histograms import independent_pixels
 from .rows import Scored, training_pixels
 
-__all__ = ["image_baselines", "image_headline"]
+__all__ = ["baselines", "headline"]
 
 Floats = NDArray[np.float64]
 NAMES = {
@@ -31,7 +31,7 @@ NAMES = {
 NOTICED = 0.01  # bits per dimension of overfitting below which nothing is said
 
 
-def image_baselines(
+def baselines(
     flow: Flow, images: Images, train: Numbers, *, held: Scored | None, seed: int
 ) -> dict[str, Score]:
     """What a model of `bits` bits has to beat, image by image; nothing for real-valued images or
@@ -60,7 +60,7 @@ def image_baselines(
     }
 
 
-def image_headline(
+def headline(
     training: Scored, held: Scored | None, scores: dict[str, Score], *, exact: bool, real: bool
 ) -> Headline:
     """Compare a flow's bits per dimension with those of the baselines on the same images, one by
@@ -209,7 +209,8 @@ def _notes(figures: dict[str, Any], rows: Scored, real: bool) -> list[str]:
     if rows.context is not None:
         compared = "" if real or "histogram" not in figures else " the baselines are not;"
         notes.append(
-            f"The flow is told the class of every image,{compared} densities are p(image | class)."
+            f"The flow is conditional on the class of every image,{compared} densities are"
+            " p(image | class)."
         )
     if lost := int((~np.isfinite(rows.log_prob)).sum()):
         notes.append(

@@ -45,7 +45,7 @@ def reconstructions(flow: Flow, rows: Scored, bits: int, *, seed: int) -> list[P
     context = None if rows.context is None else rows.context[index]
     across = min(len(index), int(np.clip(STRIP // max(64, *flow.event_shape[1:]), 4, 10)))
     shown = _evenly(len(index), across)
-    own = None if context is None else context[shown]
+    shown_context = None if context is None else context[shown]
 
     def strip(name: str, pixels: Any, caption: str = "") -> Card:
         return Card(name, tiles(as_pixels(pixels, bits), bits, across), caption=caption, alt=name)
@@ -58,7 +58,7 @@ def reconstructions(flow: Flow, rows: Scored, bits: int, *, seed: int) -> list[P
     ]
     count = len(flow.transform.parts(flow.event_shape))
     for keep in range(count - 1, 0, -1):
-        pixels = latents.reconstruct(flow, x[shown], own, keep=keep, seed=seed)
+        pixels = latents.reconstruct(flow, x[shown], shown_context, keep=keep, seed=seed)
         coarse = "the coarsest scale kept" if keep == 1 else f"the {keep} coarsest scales kept"
         cards.append(strip(coarse, pixels, f"{count - keep} of {count} scales redrawn"))
     words = [
@@ -139,7 +139,7 @@ def extremes(rows: Scored, training: Scored, bits: int) -> list[Part]:
     words = [
         (
             f"Bits per dimension of {len(rows):,} {rows.what} images{spread}. Images that take many"
-            " are errors in the data, rare cases or places where the model is wrong; those that"
+            " are errors in the data, rare cases or regions where the model is wrong; those that"
             " take few are the simplest, not the most typical. Images are numbered from 0, in the"
             " order in which they were read."
         ),
@@ -152,20 +152,20 @@ def extremes(rows: Scored, training: Scored, bits: int) -> list[Part]:
 
 
 def _end(rows: Scored, index: NDArray[np.int64], bits: int) -> list[Part]:
-    own = rows.images.subset(index)
-    uri = tiles(np.asarray(own.pixels), bits, 5)
+    chosen = rows.images.subset(index)
+    uri = tiles(np.asarray(chosen.pixels), bits, 5)
     header = (
         "",
         "bits per dim.",
         "number",
-        *(["class"] if own.labels is not None else []),
-        *(["file"] if own.names else []),
+        *(["class"] if chosen.labels is not None else []),
+        *(["file"] if chosen.names else []),
     )
     lines = []
     for k, i in enumerate(index):
         line: list[str] = [str(k + 1), number(float(rows.bits[i]), 3), f"{rows.index[i]:,}"]
-        line += [own.classes[own.labels[k]]] if own.labels is not None else []
-        lines.append((*line, *([own.names[k]] if own.names else [])))
+        line += [chosen.classes[chosen.labels[k]]] if chosen.labels is not None else []
+        lines.append((*line, *([chosen.names[k]] if chosen.names else [])))
     return [
         Cards([Card("row by row, as in the table", uri, alt="images")], "tiles"),
         Grid(header, lines),

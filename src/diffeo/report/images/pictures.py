@@ -55,11 +55,11 @@ def course(folder: Path, steps: Sequence[int], shape: Sequence[int]) -> list[Car
     """Some of the pictures that training left in `folder/samples/STEP.png` at these steps, the
     first and the last among them.
     """
-    found = {
+    paths = {
         int(path.stem): path for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
     }
-    known = sorted(found.keys() & set(steps))
-    cards = [(known[i], _cropped(found[known[i]], shape)) for i in _spread(len(known))]
+    known = sorted(paths.keys() & set(steps))
+    cards = [(known[i], _cropped(paths[known[i]], shape)) for i in _spread(len(known))]
     return [
         Card(f"step {step:,}", uri, alt="samples in training")
         for step, uri in cards

@@ -1,4 +1,4 @@
-"""The baseline of images: every pixel on its own, with a histogram of its values."""
+"""The baseline of images: independent pixels, each with a histogram of its values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _block(train: NDArray[np.uint8], asked: NDArray[np.uint8], levels: int) -> N
     columns = train.shape[1]
     offsets = np.arange(columns) * levels  # the counts of all pixels in one row, pixel by pixel
     counts = np.bincount((train + offsets).ravel(), minlength=columns * levels)
-    found: NDArray[np.float64] = np.log((counts[asked + offsets] + 1) / (len(train) + levels)).sum(
-        1
-    )
-    return found
+    log_probs: NDArray[np.float64] = np.log(
+        (counts[asked + offsets] + 1) / (len(train) + levels)
+    ).sum(1)
+    return log_probs

@@ -132,8 +132,8 @@ def _measure(
     latents: list[Tensor] = []
     flow.eval()
     with seeder(flow)(noise_seed(result)):
-        for part, own in passes(x, context, size):
-            z, logdet = flow.encode(part, own)
+        for part, context_part in passes(x, context, size):
+            z, logdet = flow.encode(part, context_part)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z.flatten(1).float().cpu())
     log_prob: Any = torch.cat(logs).double().cpu().numpy()

@@ -14,7 +14,7 @@ from ...data import Images
 from ...domains.image import by_class, classes_of
 from ...flow import Flow
 from ...training import FitResult
-from ..page.content import Card, Cards, Heading, Part, Words, cut
+from ..page.content import Card, Cards, Heading, Part, Words, truncated
 from ..tables.rows import Numbers, some
 from .pictures import as_pixels, blank, course, tiles
 
@@ -59,7 +59,7 @@ def samples(
     if shown is not None:
         words.append(
             "Classes row by row:"
-            f" {', '.join(cut(_name(images, k), 30) for k in shown)}{_omitted(flow, shown)}."
+            f" {', '.join(truncated(_name(images, k), 30) for k in shown)}{_omitted(flow, shown)}."
         )
     return [Words(words), Cards(cards, "tiles"), *_course(folder, images, result)]
 
@@ -94,8 +94,11 @@ def _training(
     labels = np.asarray(images.labels)[train]
     rows = []
     for label in shown:
-        own = images.subset(some(train[labels == label], across, seed)).pixels
-        rows += [own, np.repeat(blank(images.event_shape, bits)[None], across - len(own), 0)]
+        pixels = images.subset(some(train[labels == label], across, seed)).pixels
+        rows += [
+            pixels,
+            np.repeat(blank(images.event_shape, bits)[None], across - len(pixels), 0),
+        ]
     return np.concatenate(rows)
 
 

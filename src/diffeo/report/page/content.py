@@ -22,9 +22,9 @@ __all__ = [
     "Pictured",
     "Section",
     "Words",
-    "cut",
     "number",
     "plus_minus",
+    "truncated",
 ]
 
 
@@ -130,7 +130,7 @@ class Page:
     sections: Sequence[Section]
 
 
-def cut(text: str, limit: int = 160) -> str:
+def truncated(text: str, limit: int = 160) -> str:
     """The text, or its beginning when it is longer than `limit`."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 

@@ -21,7 +21,7 @@ from .content import (
     Pictured,
     Section,
     Words,
-    cut,
+    truncated,
 )
 from .style import CSS
 
@@ -62,7 +62,7 @@ def render(page: Page) -> str:
 
 def _body(page: Page) -> Iterator[str]:
     yield f"<header><h1>{escape(page.title)}</h1><p class='source'>{escape(page.source)}</p>"
-    tags = "".join(f"<span>{escape(cut(tag))}</span>" for tag in page.tags)
+    tags = "".join(f"<span>{escape(truncated(tag))}</span>" for tag in page.tags)
     yield f"<p class='tags'>{tags}</p></header>"
     yield from map(_section, page.sections)
 
@@ -112,13 +112,13 @@ def _card(card: Card) -> str:
     marked = " class=off" if card.strong else ""
     return (
         f"<figure><img src='{escape(card.picture)}' alt='{escape(card.alt)}'>"
-        f"<figcaption><b>{escape(cut(card.name, 80))}</b> "
+        f"<figcaption><b>{escape(truncated(card.name, 80))}</b> "
         f"<span{marked}>{escape(card.caption)}</span></figcaption></figure>"
     )
 
 
 def _table(grid: Grid) -> str:
-    head = "".join(f"<th>{escape(cut(cell, 40))}</th>" for cell in grid.header)
+    head = "".join(f"<th>{escape(truncated(cell, 40))}</th>" for cell in grid.header)
     rows = "".join(_row(row, i in grid.strong) for i, row in enumerate(grid.rows))
     return (
         "<div"
@@ -128,6 +128,7 @@ def _table(grid: Grid) -> str:
 
 def _row(cells: tuple[str, ...], strong: bool) -> str:
     inner = "".join(
-        f"<td{' class=n' if len(cell) <= 24 else ''}>{escape(cut(cell))}</td>" for cell in cells
+        f"<td{' class=n' if len(cell) <= 24 else ''}>{escape(truncated(cell))}</td>"
+        for cell in cells
     )
     return f"<tr{' class=strong' if strong else ''}>{inner}</tr>"

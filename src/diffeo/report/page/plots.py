@@ -203,10 +203,10 @@ def latent(z: Floats) -> str:
         count = min(400, len(z))
         levels = (np.arange(count) + 0.5) / max(1, count)
         expected = ndtri(levels)
-        found = np.quantile(z, levels) if count else levels
+        observed = np.quantile(z, levels) if count else levels
         bound = 1.1 * float(np.abs(expected).max(initial=1.0))
         right.plot([-bound, bound], [-bound, bound], color=SAMPLES, linewidth=1.2)
-        right.plot(expected, found, ".", color=DATA, markersize=4)
+        right.plot(expected, observed, ".", color=DATA, markersize=4)
         right.set_xlabel("quantile of N(0, 1)")
         right.set_ylabel("quantile of the latents")
         right.grid(alpha=0.25)

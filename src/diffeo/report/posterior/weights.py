@@ -101,16 +101,16 @@ def _histogram(axes: Any, log_w: Floats, tail: int) -> None:
 
 def _survival(axes: Any, log_w: Floats, tail: int, *, count: int) -> None:
     share = (np.arange(len(log_w))[::-1] + 0.5) / count
-    cut = len(log_w) - tail
+    bulk = len(log_w) - tail
     for part, colour, name in (
-        (slice(0, cut), DATA, "weights"),
-        (slice(cut, None), SAMPLES, "their fitted tail"),
+        (slice(0, bulk), DATA, "weights"),
+        (slice(bulk, None), SAMPLES, "their fitted tail"),
     ):
         some = _thinned(log_w[part], share[part])
         axes.plot(some[0] / math.log(10), some[1], ".", color=colour, markersize=4, label=name)
-    if cut > 0 and log_w[cut + tail // 2] > log_w[cut - 1]:
+    if bulk > 0 and log_w[bulk + tail // 2] > log_w[bulk - 1]:
         axes.plot(
-            *_limit(log_w[cut - 1 :], share[cut:]),
+            *_limit(log_w[bulk - 1 :], share[bulk:]),
             "--",
             color=GREY,
             linewidth=1.2,
@@ -128,10 +128,10 @@ def _around(log_w: Floats, tail: int) -> tuple[float, float]:
     """A range in which the tail takes a fourth of the width, less if there is not so much before
     it.
     """
-    cut = float(log_w[-tail])
+    threshold = float(log_w[-tail])
     top = float(log_w[-1])
-    reach = top - cut if top > cut else top - float(log_w[0])
-    low = max(float(log_w[0]), cut - 3 * reach)
+    reach = top - threshold if top > threshold else top - float(log_w[0])
+    low = max(float(log_w[0]), threshold - 3 * reach)
     return low - 0.04 * (top - low), top + 0.04 * (top - low)
 
 

@@ -80,14 +80,14 @@ def score_baselines(
     some = _some(len(asked), KDE_ROWS, seed)
     gaussian = Gaussian.fit(known, given)
     kde = KernelDensity.fit(known, given, seed=seed)
-    cut = (
+    subset = (
         f"; scored on {len(some):,} of {len(asked):,} held-out rows"
         if len(some) < len(asked)
         else ""
     )
     return {
         "gaussian": Score(gaussian.log_prob(asked), np.arange(len(asked)), gaussian.note),
-        "kde": Score(kde.log_prob(asked[some]), some, kde.note + cut),
+        "kde": Score(kde.log_prob(asked[some]), some, kde.note + subset),
     }
 
 

@@ -88,8 +88,8 @@ def _baselines(
     scores = score_baselines(
         x, held.x, table.schema.supports, context=context, seed=noise_seed(result)
     )
-    cut = f"; fitted on {len(x):,} of {total:,} training rows" if len(x) < total else ""
-    return {name: replace(one, note=one.note + cut) for name, one in scores.items()}
+    subset = f"; fitted on {len(x):,} of {total:,} training rows" if len(x) < total else ""
+    return {name: replace(one, note=one.note + subset) for name, one in scores.items()}
 
 
 def _page(
@@ -142,13 +142,15 @@ def _page(
 
 def _no_density(checkup: Any) -> list[Part]:
     """That the rows have no density comes before any figure."""
-    found = (
+    density = (
         checkup.get("density", {})
         if isinstance(checkup, dict)
         else getattr(checkup, "density", None)
     )
     problems = (
-        found.get("problems", []) if isinstance(found, dict) else getattr(found, "problems", [])
+        density.get("problems", [])
+        if isinstance(density, dict)
+        else getattr(density, "problems", [])
     )
     warning = (
         "These rows have no density, so the figures in nats below do not say how good the flow is."
@@ -345,7 +347,7 @@ def _unlikely(table: Table, training: Rows, held: Rows | None) -> Pictured:
     total = sum(p.total for p, _ in parts)
     words = [
         f"Of {len(x):,}{'' if len(x) == total else f' (out of {total:,})'} rows these have the"
-        " smallest log-density: errors in the data, rare cases, or places where the flow is wrong."
+        " smallest log-density: errors in the data, rare cases, or regions where the flow is wrong."
         " The most unusual column is the one that lies farthest from its median, in robust units"
         " of spread; a row can also be unlikely by a combination of ordinary values."
     ]

@@ -70,13 +70,13 @@ def closing(
     shell and Python.
     """
     tables: list[Part] = [part for name, made_of in made for part in (Heading(name), made_of)]
-    found = checkup_part(checkup) or Words(
+    part = checkup_part(checkup) or Words(
         ["No checkup was run: the command diffeo check runs one."]
     )
     lines: list[Part] = [Heading("Shell"), Code(usage[0]), Heading("Python"), Code(usage[1])]
     return [
         Section("Choices made", tables),
-        Section("Checkup", [found]),
+        Section("Checkup", [part]),
         Section("How to use the model", lines),
     ]
 
@@ -120,10 +120,10 @@ def checkup_part(checkup: Any) -> Pictured | None:
             if k not in ("ok", "verdict", "layers", "problems")
         ]
         return Pictured(
-            None, [str(checkup.get("verdict", ""))], grid=Grid(("measured", "found"), lines)
+            None, [str(checkup.get("verdict", ""))], grid=Grid(("measured", "result"), lines)
         )
-    found = [(str(label), str(value)) for label, value in checkup.lines()]
-    return Pictured(None, [str(checkup.verdict)], grid=Grid(("measured", "found"), found))
+    lines = [(str(label), str(value)) for label, value in checkup.lines()]
+    return Pictured(None, [str(checkup.verdict)], grid=Grid(("measured", "result"), lines))
 
 
 def _settings(values: dict[str, Any], advice: Sequence[Advice]) -> Grid:

@@ -138,8 +138,8 @@ def _compare(figures: dict[str, Any]) -> str:
             for key, g in zip(NAMES, gains, strict=True)
         )
         return (
-            "On held-out rows the flow cannot be told from either baseline: its gain in nats per"
-            f" row is {each}."
+            "On held-out rows the flow cannot be distinguished from either baseline: its gain in"
+            f" nats per row is {each}."
         )
     parts = []
     for key, name in NAMES.items():

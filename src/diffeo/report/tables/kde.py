@@ -86,10 +86,10 @@ class KernelDensity:
 
 
 def _note(white: bool, width: float, centres: int, *, rows: int) -> str:
-    cut = f", {centres:,} of {rows:,} training rows as centres" if centres < rows else ""
+    subset = f", {centres:,} of {rows:,} training rows as centres" if centres < rows else ""
     return (
         f"bandwidth {width:.3g} on {'whitened' if white else 'standardised'} columns, chosen by"
-        f" cross-validation{cut}"
+        f" cross-validation{subset}"
     )
 
 

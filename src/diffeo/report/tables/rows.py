@@ -133,10 +133,10 @@ def _measure(flow: Flow, table: Table, index: Numbers, *, total: int, noise: int
     latents: list[Tensor] = []
     flow.eval()
     with seeder(flow)(noise):
-        for part, own in passes(
+        for part, context_part in passes(
             torch.from_numpy(x), None if context is None else torch.from_numpy(context), PASS
         ):
-            z, logdet = flow.encode(part, own)
+            z, logdet = flow.encode(part, context_part)
             logs.append(flow.base.log_prob(z).to(logdet.dtype) + logdet)
             latents.append(z)
     log_prob = _double(torch.cat(logs))
