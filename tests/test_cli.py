@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 
 from diffeo.cli import main
+from diffeo.cli.app import app
 from diffeo.core.memory import out_of_memory
 
 QUICK = ["--steps", "20", "--no-report", "--quiet", "--set", "layers=2", "--set", "hidden=[16,16]"]
@@ -534,3 +536,10 @@ def test_signals_save_and_exit(
     assert "Traceback" not in err
     assert run("evaluate", tmp_path / "m", table, "--json") == 0
     assert list((tmp_path / "m" / "checkpoints").iterdir())
+
+
+def test_help_of_options_has_no_markup() -> None:
+    """Words in square brackets would be taken for styles, and not be shown."""
+    for verb in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for option in verb.params:
+            assert "[" not in (getattr(option, "help", None) or ""), (verb.name, option.name)

@@ -35,7 +35,7 @@ def edit(
         str | None,
         typer.Option(
             "--from",
-            help="Label to move them away from [default: all others].",
+            help="Label to move them away from (default: all others).",
             show_default=False,
         ),
     ] = None,

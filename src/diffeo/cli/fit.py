@@ -64,7 +64,7 @@ def fit(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of split, weights and batches [default: 0].", show_default=False),
+        typer.Option(help="Seed of split, weights and batches (default: 0).", show_default=False),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run in MODEL, bit for bit.")
@@ -80,14 +80,14 @@ def fit(
     valid: Annotated[
         Path | None,
         typer.Option(
-            help="Held-out rows or images [default: a tenth of DATA].", show_default=False
+            help="Held-out rows or images (default: a tenth of DATA).", show_default=False
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows per step [default: by data size].", show_default=False)
+        int | None, typer.Option(help="Rows per step (default: by data size).", show_default=False)
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Peak learning rate [default: 1e-3].", show_default=False)
+        float | None, typer.Option(help="Peak learning rate (default: 1e-3).", show_default=False)
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with any of these options.", show_default=False)
@@ -136,7 +136,7 @@ def fit(
     max_bad: Annotated[
         float | None,
         typer.Option(
-            help="Largest share of unusable rows to accept [default: 0.01].",
+            help="Largest share of unusable rows to accept (default: 0.01).",
             show_default=False,
             rich_help_panel=TABLES,
         ),
@@ -168,7 +168,7 @@ def fit(
     bits: Annotated[
         int | None,
         typer.Option(
-            help="Reduce pixels to this number of bits [default: all they have].",
+            help="Reduce pixels to this number of bits (default: all they have).",
             show_default=False,
             rich_help_panel=IMAGES,
         ),
@@ -185,7 +185,7 @@ def fit(
     colour: Annotated[
         str | None,
         typer.Option(
-            help="Convert to grey or rgb [default: as stored].",
+            help="Convert to grey or rgb (default: as stored).",
             show_default=False,
             rich_help_panel=IMAGES,
         ),

@@ -83,7 +83,7 @@ def infer(
         float | None,
         typer.Option(
             min=0.01,
-            help="Maximum time in minutes [default: 10 with auto, else no limit].",
+            help="Maximum time in minutes (default: 10 with auto, else no limit).",
             show_default=False,
         ),
     ] = None,

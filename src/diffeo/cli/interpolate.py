@@ -37,7 +37,7 @@ def interpolate(
         str | None,
         typer.Option(
             "--class",
-            help="Class of both ends, for a class-conditional model [default: A's].",
+            help="Class of both ends, for a class-conditional model (default: A's).",
             show_default=False,
         ),
     ] = None,

@@ -46,7 +46,7 @@ Labels = Annotated[
     typer.Option(
         help=(
             "Labels of the images: IDX, .npy, or for a folder a CSV file with columns file and"
-            " label [default: sub-folders, or the file beside an IDX file]."
+            " label (default: sub-folders, or the file beside an IDX file)."
         ),
         show_default=False,
         rich_help_panel="Images",
@@ -55,7 +55,7 @@ Labels = Annotated[
 Resize = Annotated[
     str | None,
     typer.Option(
-        help="Scale and crop images to HEIGHTxWIDTH [default: as in training].",
+        help="Scale and crop images to HEIGHTxWIDTH (default: as in training).",
         metavar="HxW",
         show_default=False,
         rich_help_panel="Images",
@@ -78,7 +78,7 @@ Dialect = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="Number of CPU threads [default: as many as cores, affinity and quota allow].",
+        help="Number of CPU threads (default: as many as cores, affinity and quota allow).",
         min=1,
         show_default=False,
     ),

@@ -54,7 +54,7 @@ def sample(
         typer.Option(
             "--class",
             help=(
-                "Classes to draw in turn [default: all], for a class-conditional model. Repeatable."
+                "Classes to draw in turn (default: all), for a class-conditional model. Repeatable."
             ),
             metavar="NAME",
             show_default=False,
@@ -65,7 +65,7 @@ def sample(
         int | None,
         typer.Option(
             min=1,
-            help="Images per line of a .png [default: a square].",
+            help="Images per line of a .png (default: a square).",
             show_default=False,
             rich_help_panel="Images",
         ),
