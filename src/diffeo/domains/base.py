@@ -53,6 +53,8 @@ class Domain(ABC):
     """As in `ModelSpec.builders`."""
     event: ClassVar[str]
     """The word for one event."""
+    note: ClassVar[type[DataNote] | None]
+    """What a model remembers of such data; None: nothing."""
     unit: ClassVar[str]
     """What losses are told in; `units` says how many nats that is."""
     contexts: ClassVar[tuple[str, ...] | None]

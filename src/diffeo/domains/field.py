@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..card import DataNote
 from ..core.errors import ConfigError
 from .base import Domain
 from .image import ImageDomain
@@ -25,6 +26,7 @@ class FieldDomain(Domain):
 
     name: ClassVar[str] = "field"
     event: ClassVar[str] = "field"
+    note: ClassVar[type[DataNote] | None] = None
     unit: ClassVar[str] = "bits/dim"
     mirrored: ClassVar[bool] = True
     drawn: ClassVar[bool] = False

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..card import DataNote
 from ..core.errors import DataError
 from ..core.links import Links
 from ..core.passes import rows_per_pass
@@ -35,6 +36,7 @@ class ImageDomain(Domain):
 
     name: ClassVar[str] = "image"
     event: ClassVar[str] = "image"
+    note: ClassVar[type[DataNote] | None] = ImageNote
     unit: ClassVar[str] = "bits/dim"
     mirrored: ClassVar[bool] = True
     drawn: ClassVar[bool] = True

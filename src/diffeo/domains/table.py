@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from ..data import Table, read_table
+from ..card import DataNote
+from ..data import Schema, Table, read_table
 from .base import Domain
 from .recommend import Recommendation, recommend
-
-if TYPE_CHECKING:
-    from ..data import Schema
 
 __all__ = ["TableDomain"]
 
@@ -24,6 +22,7 @@ class TableDomain(Domain):
 
     name: ClassVar[str] = "table"
     event: ClassVar[str] = "row"
+    note: ClassVar[type[DataNote] | None] = Schema
     unit: ClassVar[str] = "nats per row"
     mirrored: ClassVar[bool] = False
     drawn: ClassVar[bool] = False
@@ -40,7 +39,7 @@ class TableDomain(Domain):
         return read_table(source, **options)
 
     def arguments(self, data: Table, *, conditional: bool) -> dict[str, Any]:
-        schema: Schema = data.schema
+        schema = data.schema
         return {
             "event_shape": (len(schema.columns),),
             "context_shape": (len(schema.context),) if conditional else None,

@@ -51,7 +51,7 @@ SPECS = {
             nice,
             {"table": _nice, "image": images.nice},
             Limits((("layers", "hidden", "depth"),), keeps_list=_entries),
-            # volumes are preserved, so that an LU map before each coupling would be the only scale
+            # additive couplings and one scale alone, as in the paper: no LU maps between
             recommended={"table": {"mixing": "none"}},
         ),
         ModelSpec(

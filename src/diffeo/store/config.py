@@ -18,8 +18,7 @@ from .. import __version__
 from ..card import Built, Card, DataNote
 from ..core.errors import ConfigError, StoreError
 from ..core.text import printable
-from ..data import Schema
-from ..data.images.note import ImageNote
+from ..domains import DOMAINS
 from ..flow import Flow
 from ..models import ModelSpec
 
@@ -50,7 +49,9 @@ class Config(pydantic.BaseModel, extra="forbid", frozen=True, strict=True):
     metadata: dict[str, Any] = {}
 
 
-DATA: dict[str, type[DataNote]] = {note.key: note for note in (Schema, ImageNote)}
+NOTES: dict[str, type[DataNote]] = {
+    domain.note.key: domain.note for domain in DOMAINS.values() if domain.note is not None
+}
 
 
 def card_of(config: Config, path: Path) -> Card:
@@ -58,11 +59,11 @@ def card_of(config: Config, path: Path) -> Card:
     form than diffeo makes.
     """
     built = None if config.model is None else Built(model=config.model, args=config.args)
-    noted = config.metadata.keys() & DATA.keys()
+    noted = config.metadata.keys() & NOTES.keys()
     if len(noted) > 1:
         raise StoreError(f"{path}: its metadata are of several kinds of data")
     try:
-        data = next((DATA[key].model_validate(config.metadata[key]) for key in noted), None)
+        data = next((NOTES[key].model_validate(config.metadata[key]) for key in noted), None)
         return Card(built=built).having_metadata(config.metadata, data)
     except pydantic.ValidationError as error:
         raise StoreError(f"{path}: its metadata are damaged: {first_fault(error)}") from None
