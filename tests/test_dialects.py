@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF043
+# ruff: noqa: RUF043
 """How a text table is read: what is found out, what is said of it, and what is refused because it
 could be read in two ways.
 """
@@ -193,7 +193,8 @@ def test_every_part_of_a_dialect_can_be_said_and_is_repeated(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "said",
-    ["x", "delimiter=", "delimiter=ab", "decimal=space", "decimal=dot,thousands=dot", "encoding=klingon", "encoding=zlib", "header=0",
+    ["x", "delimiter=", "delimiter=ab", "decimal=space", "decimal=dot,thousands=dot",
+    "encoding=klingon", "encoding=zlib", "header=0",
      "header=-1", "header=two", "delimter=;", "header=1,header=2"],
 )  # fmt: skip
 def test_a_dialect_that_is_none(said: str, tmp_path: Path) -> None:

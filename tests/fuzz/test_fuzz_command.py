@@ -2,8 +2,6 @@
 but to --out.
 """
 
-# ruff: noqa: E501 (tables of values)
-
 from __future__ import annotations
 
 import contextlib
@@ -61,11 +59,16 @@ WORDS = [
     "$\\frac{",
 ]
 SETTINGS = [
-    "dropout=nan", "dropout=2", "affine=1979-05-27", "affine=10:00:00", "hidden=[]", "hidden=[0]", "hidden=[[1]]", "hidden=-3",
-    "layers=0", "layers=-1", "layers=1e99", "bins=0", "bins=1", "bins=inf", "seed=-1", "model.seed=1", "ema=1", "clip=nan",
-    "eval_every=0", "warmup=3", "columns=3", "context=3", "context=['a','a']", "drop=[1]", "valid_share=1", "valid_share=0",
-    "mixing=what", "spline=what", "x={a=1}", "model_args=3", "threads=100000", "minutes=inf", "steps=" + str(2**64), "=", "layers",
-    "valid=''", "device=cuda:99", "device=[]", "memory=what", "report=3", "bound=-1", "bound=nan", "batch_size=" + str(2**62),
+    "dropout=nan", "dropout=2", "affine=1979-05-27", "affine=10:00:00", "hidden=[]", "hidden=[0]",
+    "hidden=[[1]]", "hidden=-3",
+    "layers=0", "layers=-1", "layers=1e99", "bins=0", "bins=1", "bins=inf", "seed=-1",
+    "model.seed=1", "ema=1", "clip=nan",
+    "eval_every=0", "warmup=3", "columns=3", "context=3", "context=['a','a']", "drop=[1]",
+    "valid_share=1", "valid_share=0",
+    "mixing=what", "spline=what", "x={a=1}", "model_args=3", "threads=100000", "minutes=inf",
+    "steps=" + str(2**64), "=", "layers",
+    "valid=''", "device=cuda:99", "device=[]", "memory=what", "report=3", "bound=-1", "bound=nan",
+    "batch_size=" + str(2**62),
 ]  # fmt: skip
 PLACES = [
     "model",
@@ -96,23 +99,34 @@ OUTS = [
 
 VERBS = {
     "fit": ([PLACES], ["--steps 1", "--no-report", "--quiet"], {
-        "--set": SETTINGS, "--context": [*WORDS, "c"], "--column": WORDS, "--drop": [*WORDS, "b"], "--lr": NUMBERS, "--config": PLACES,
-        "--seed": NUMBERS, "--batch-size": NUMBERS, "--max-bad": NUMBERS, "--valid": PLACES, "--model": WORDS, "--device": WORDS,
-        "--memory": WORDS, "--bits": NUMBERS, "--resize": WORDS, "--size": WORDS, "--labels": PLACES, "--threads": ["0", "nan", "100000"],
+        "--set": SETTINGS, "--context": [*WORDS, "c"], "--column": WORDS, "--drop": [*WORDS, "b"],
+        "--lr": NUMBERS, "--config": PLACES,
+        "--seed": NUMBERS, "--batch-size": NUMBERS, "--max-bad": NUMBERS, "--valid": PLACES,
+        "--model": WORDS, "--device": WORDS,
+        "--memory": WORDS, "--bits": NUMBERS, "--resize": WORDS, "--size": WORDS,
+        "--labels": PLACES, "--threads": ["0", "nan", "100000"],
     }),
-    "evaluate": ([["model"], PLACES], [], {"--max-bad": NUMBERS, "--importance": ["0", "nan", "2", "-1"], "--labels": PLACES}),
-    "score": ([["model"], PLACES], [], {"--importance": ["0", "-1", "2", "1e5"], "--resize": WORDS, "--threads": ["100000", "-1"]}),
+    "evaluate": ([["model"], PLACES], [], {"--max-bad": NUMBERS, "--importance": ["0", "nan", "2",
+    "-1"], "--labels": PLACES}),
+    "score": ([["model"], PLACES], [], {"--importance": ["0", "-1", "2", "1e5"], "--resize": WORDS,
+    "--threads": ["100000", "-1"]}),
     "sample": ([["model", *PLACES]], [], {
-        "-n": NUMBERS, "--seed": NUMBERS, "--temperature": NUMBERS, "--context": PLACES, "--class": WORDS, "--columns": NUMBERS,
+        "-n": NUMBERS, "--seed": NUMBERS, "--temperature": NUMBERS, "--context": PLACES,
+        "--class": WORDS, "--columns": NUMBERS,
     }),
     "check": ([["model"], PLACES], [], {"--rows": NUMBERS, "--labels": PLACES, "--resize": WORDS}),
     "info": ([["model", *PLACES]], [], {}),
     "demo": ([["what", "", "[bold]"]], [], {"--minutes": NUMBERS, "--seed": NUMBERS}),
-    "interpolate": ([["model", *PLACES], PLACES, PLACES], [], {"--steps": NUMBERS, "--class": WORDS}),
-    "edit": ([["model", *PLACES], PLACES], [], {"--toward": WORDS, "--from": WORDS, "-n": NUMBERS, "--strengths": WORDS}),
-    "reconstruct": ([["model", *PLACES], PLACES], [], {"-n": NUMBERS, "--seed": NUMBERS, "--resize": WORDS}),
-    "infer": ([["density.py:nothing", "density.py", "missing.py:f", "", ":", "broken.py:f", "folder:f"]], [], {
-        "--dim": NUMBERS, "--support": WORDS, "--effort": WORDS, "--steps": NUMBERS, "--lr": NUMBERS, "--scale": NUMBERS,
+    "interpolate": ([["model", *PLACES], PLACES, PLACES], [], {"--steps": NUMBERS,
+    "--class": WORDS}),
+    "edit": ([["model", *PLACES], PLACES], [], {"--toward": WORDS, "--from": WORDS, "-n": NUMBERS,
+    "--strengths": WORDS}),
+    "reconstruct": ([["model", *PLACES], PLACES], [], {"-n": NUMBERS, "--seed": NUMBERS,
+    "--resize": WORDS}),
+    "infer": ([["density.py:nothing", "density.py", "missing.py:f", "", ":", "broken.py:f",
+    "folder:f"]], [], {
+        "--dim": NUMBERS, "--support": WORDS, "--effort": WORDS, "--steps": NUMBERS,
+        "--lr": NUMBERS, "--scale": NUMBERS,
     }),
 }  # fmt: skip
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Tables of every make, read as diffeo does and as Python's csv module and float() do: the same
 bits, or a row in the rejects.
 """
@@ -37,10 +36,14 @@ WORDS = {
 }
 MISSING = ("NA", "N/A", "n/a", "NULL", "null", "None", "none")
 ODD = [
-    "1e400", "-1e400", "1e-400", "5e-324", "-0", "+1.5", ".5", "5.", "00012", "1E5", "1e+5", "1.5e-3", "nan", "NaN", "-inf", "Infinity",
-    "0x10", "1__0", "1_0", "_1", "1_", "+-1", "-+1", "--1", "++1", "+-.5", "+-inf", "1e", "1e+-5", "e5", ".", "-", "+", "- 1", "1 2",
-    "１２", "١", "−5", "\u00a05", "5%", "$5", "1.2.3", "1,2,3", "12,34", "1.23.456", "1f", "1d5", "0b1", "true", "abc", "x" * 300,
-    "9" * 400, "0." + "0" * 400 + "1", "#N/A", "?", " 5 ", "\t5", "  ", "", "NA", " NA", "null", "None", "na", "-NA", "∞", "é",
+    "1e400", "-1e400", "1e-400", "5e-324", "-0", "+1.5", ".5", "5.", "00012", "1E5", "1e+5",
+    "1.5e-3", "nan", "NaN", "-inf", "Infinity",
+    "0x10", "1__0", "1_0", "_1", "1_", "+-1", "-+1", "--1", "++1", "+-.5", "+-inf", "1e", "1e+-5",
+    "e5", ".", "-", "+", "- 1", "1 2",
+    "１２", "١", "−5", "\u00a05", "5%", "$5", "1.2.3", "1,2,3", "12,34", "1.23.456", "1f", "1d5",
+    "0b1", "true", "abc", "x" * 300,
+    "9" * 400, "0." + "0" * 400 + "1", "#N/A", "?", " 5 ", "\t5", "  ", "", "NA", " NA", "null",
+    "None", "na", "-NA", "∞", "é",
 ]  # fmt: skip
 
 
@@ -87,7 +90,9 @@ def written(rng: random.Random, kind: str, decimal: str, thousands: str) -> str:
     elif kind == "bits":
         value = repr(struct.unpack("d", rng.randbytes(8))[0])
     else:
-        value = f"{rng.getrandbits(60)}.{rng.getrandbits(rng.choice([8, 64, 150]))}e{rng.randint(-330, 290)}"
+        whole = rng.getrandbits(60)
+        decimals = rng.getrandbits(rng.choice([8, 64, 150]))
+        value = f"{whole}.{decimals}e{rng.randint(-330, 290)}"
     return value.replace(".", decimal)
 
 
@@ -170,7 +175,8 @@ def make(seed: int) -> Made:
     if encoding == "utf-16" and rng.random() < 0.3 and all(ord(c) < 256 for c in text):
         content, encoding = content.removeprefix(codecs.BOM_UTF16_LE), "utf-16-le"
     packed = rng.random() < 0.1
-    marks = f"delimiter={WORDS[delimiter]},decimal={WORDS[decimal]},thousands={WORDS[thousands] if thousands else 'none'}"
+    grouping = WORDS[thousands] if thousands else "none"
+    marks = f"delimiter={WORDS[delimiter]},decimal={WORDS[decimal]},thousands={grouping}"
     spec = f"{marks},encoding={encoding},header={len(prologue) + 1},missing={'|'.join(missing)}"
     guessable = width > 1 and rows > 2 and (decimal == "." or not {*kinds} <= {"small", "count"})
     if guessable and not custom and rng.random() < 0.6:
@@ -178,7 +184,8 @@ def make(seed: int) -> Made:
     elif guessable and custom and rng.random() < 0.5:
         spec = f"missing={'|'.join(missing)}"
     return Made(
-        gzip.compress(content) if packed else content, text, shown, delimiter, decimal, thousands, missing, len(prologue) + 1,
+        gzip.compress(content) if packed else content, text, shown, delimiter, decimal, thousands,
+        missing, len(prologue) + 1,
         names, spec, ".csv.gz" if packed else ".csv", clean,
     )  # fmt: skip
 

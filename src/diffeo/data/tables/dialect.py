@@ -56,7 +56,8 @@ class Dialect:
         """As `read_table` takes it: `delimiter=semicolon,decimal=comma,thousands=none,...`."""
         header = self.header or "none"
         return (
-            f"delimiter={delimiter_word(self.delimiter)},{self.marks},encoding={self.encoding},header={header},"
+            f"delimiter={delimiter_word(self.delimiter)},{self.marks},"
+            f"encoding={self.encoding},header={header},"
             f"missing={'|'.join(self.missing)}"
         )
 

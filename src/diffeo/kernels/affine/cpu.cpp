@@ -18,7 +18,8 @@ template <class T> struct Affine final : Map<T> {
   }
 
   V vjp(V x, const V* p, V*, V grad_y, V grad_l, V* grad_p) const override {
-    const V squash = tanh<T>(p[0] / bound), s = squash * bound, g = grad_y * exp<T>(inverse ? -s : s);
+    const V squash = tanh<T>(p[0] / bound), s = squash * bound,
+            g = grad_y * exp<T>(inverse ? -s : s);
     grad_p[0] = (inverse ? g * (p[1] - x) - grad_l : g * x + grad_l) * (T(1) - squash * squash);
     grad_p[1] = inverse ? -g : grad_y;
     return g;

@@ -5,22 +5,26 @@
 namespace diffeo {
 
 template <class T> void copy(const Matrix<T>& to, const Matrix<T>& from) {
-  for (int64_t i = 0; i < to.rows; ++i) std::copy_n(from.data + i * from.row, to.columns, to.data + i * to.row);
+  for (int64_t i = 0; i < to.rows; ++i)
+    std::copy_n(from.data + i * from.row, to.columns, to.data + i * to.row);
 }
 
 // Events to (features, positions) of a block, zero where there is no event.
 template <class T> void read(const Matrix<T>& to, const Events<T>& events, const Block& block) {
-  for (int64_t i = 0; i < to.rows; ++i) std::fill_n(to.data + i * to.row - block.layout.margin, block.layout.row, T(0));
-  events.each_line(block.grid, block.first, block.last, [&](int64_t position, const Matrix<T>& line) {
-    transpose(to.across(position, position + line.rows), line);
-  });
+  for (int64_t i = 0; i < to.rows; ++i)
+    std::fill_n(to.data + i * to.row - block.layout.margin, block.layout.row, T(0));
+  events.each_line(block.grid, block.first, block.last,
+                   [&](int64_t position, const Matrix<T>& line) {
+                     transpose(to.across(position, position + line.rows), line);
+                   });
 }
 
 // And back.
 template <class T> void write(const Events<T>& events, const Matrix<T>& from, const Block& block) {
-  events.each_line(block.grid, block.first, block.last, [&](int64_t position, const Matrix<T>& line) {
-    transpose(line, from.across(position, position + line.rows));
-  });
+  events.each_line(block.grid, block.first, block.last,
+                   [&](int64_t position, const Matrix<T>& line) {
+                     transpose(line, from.across(position, position + line.rows));
+                   });
 }
 
 template <class T> void add(T* to, const T* from, int64_t count) {
@@ -31,20 +35,25 @@ template <class T> void add(T* to, const T* from, int64_t count) {
 }
 
 template <class T>
-Coupling<T>::Coupling(const Map<T>& map_, Order order_, std::vector<Layer<T>> layers, int64_t features, int64_t context)
-    : map(map_), order(std::move(order_)), net(std::move(layers)), size_b(net.outputs() / map.num_params) {
+Coupling<T>::Coupling(const Map<T>& map_, Order order_, std::vector<Layer<T>> layers,
+                      int64_t features, int64_t context)
+    : map(map_), order(std::move(order_)), net(std::move(layers)),
+      size_b(net.outputs() / map.num_params) {
   size_a = net.inputs() - context;
   bool fits = size_a + size_b == features && size_b * map.num_params == net.outputs();
-  for (size_t i = 1; i < net.layers.size(); ++i) fits = fits && net.layers[i].inputs() == net.layers[i - 1].outputs();
+  for (size_t i = 1; i < net.layers.size(); ++i)
+    fits = fits && net.layers[i].inputs() == net.layers[i - 1].outputs();
   if (!fits) throw std::runtime_error("diffeo: weights and biases do not fit together, or to x");
   std::vector<bool> seen(features);
   for (const int64_t i : order)
     if (i >= 0 && i < features) seen[i] = true;
-  if (std::count(seen.begin(), seen.end(), true) != features) throw std::runtime_error("diffeo: each feature of x once");
+  if (std::count(seen.begin(), seen.end(), true) != features)
+    throw std::runtime_error("diffeo: each feature of x once");
 }
 
 template <class T>
-Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout, T* memory) const {
+Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, const Layout& layout,
+                             T* memory) const {
   const Matrix<T> in = layout.at(memory, net.inputs());
   auto take = [&](int64_t i, const T* from) {
     std::copy_n(from - layout.margin, layout.row, in.data + i * in.row - layout.margin);
@@ -55,11 +64,13 @@ Matrix<T> Coupling<T>::input(const Matrix<T>& state, const Matrix<T>& context, c
 }
 
 template <class T>
-void Coupling<T>::forward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, const Matrix<T>& next, T* outputs,
-                          T* logdet, const T* mask, T* memory) const {
+void Coupling<T>::forward(const Block& block, const Matrix<T>& state, const Matrix<T>& context,
+                          const Matrix<T>& next, T* outputs, T* logdet, const T* mask,
+                          T* memory) const {
   const Layout& layout = block.layout;
   T* by_position = memory;
-  net.forward(input(state, context, layout, memory + layout.row), outputs, block.grid, layout, mask);
+  net.forward(input(state, context, layout, memory + layout.row), outputs, block.grid, layout,
+              mask);
   const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout);
   std::vector<Vec<T>> params(map.num_params), scratch(map.scratch);
   for (int64_t at = 0; at < state.columns; at += Lanes<T>::W) {
@@ -79,14 +90,17 @@ void Coupling<T>::forward(const Block& block, const Matrix<T>& state, const Matr
 }
 
 template <class T>
-void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Matrix<T>& context, T* outputs, const Matrix<T>& grad,
-                           const Matrix<T>& grad_context, const T* grad_logdet, const T* mask, const Layer<T>* sums, bool add,
+void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Matrix<T>& context,
+                           T* outputs, const Matrix<T>& grad, const Matrix<T>& grad_context,
+                           const T* grad_logdet, const T* mask, const Layer<T>* sums, bool add,
                            bool want_input, T* memory) const {
   const Layout& layout = block.layout;
   const int64_t positions = block.grid.positions();
-  T *by_position = memory, *joined = memory + layout.row, *spare = joined + layout.size(net.inputs());
+  T *by_position = memory, *joined = memory + layout.row,
+    *spare = joined + layout.size(net.inputs());
   std::fill_n(by_position, layout.row, T(0));
-  for (int64_t i = 0; i < block.last - block.first; ++i) std::fill_n(by_position + i * positions, positions, grad_logdet[i]);
+  for (int64_t i = 0; i < block.last - block.first; ++i)
+    std::fill_n(by_position + i * positions, positions, grad_logdet[i]);
   const Matrix<T> given = net.output(outputs, net.layers.size() - 1, layout);
   const Matrix<T> by_params = layout.at(spare, net.outputs());
   layout.clear_margins(by_params);
@@ -96,23 +110,28 @@ void Coupling<T>::backward(const Block& block, const Matrix<T>& state, const Mat
     for (int64_t n = 0; n < size_b; ++n) {
       for (int p = 0; p < map.num_params; ++p) params[p] = load(&given(n * map.num_params + p, at));
       T* target = transformed(grad, n) + at;
-      store(target, map.vjp(load(transformed(state, n) + at), params.data(), scratch.data(), load(target), by_logdet, by.data()));
+      store(target, map.vjp(load(transformed(state, n) + at), params.data(), scratch.data(),
+                            load(target), by_logdet, by.data()));
       for (int p = 0; p < map.num_params; ++p)
         store(&by_params(n * map.num_params + p, at), pick<T>(here > T(0), by[p], Vec<T>{}));
     }
   }
   const Matrix<T> in = input(state, context, layout, joined);
-  const Matrix<T> first =
-      net.backward(by_params, in, outputs, block.grid, layout, sums, add, spare + layout.size(net.outputs()));
+  const Matrix<T> first = net.backward(by_params, in, outputs, block.grid, layout, sums, add,
+                                       spare + layout.size(net.outputs()));
   if (!want_input) return;
-  const Layer<T>& layer = net.layers.front();  // the gradient by what it reads takes the place of that
+  const Layer<T>& layer =
+      net.layers.front();  // the gradient by what it reads takes the place of that
   product(in, layer.weight.t(), first, {}, layer.shifts(block.grid.after));
-  for (int64_t i = 0; i < size_a; ++i) diffeo::add(conditioning(grad, i), in.data + i * in.row, in.columns);
+  for (int64_t i = 0; i < size_a; ++i)
+    diffeo::add(conditioning(grad, i), in.data + i * in.row, in.columns);
   for (int64_t i = 0; i < context.rows; ++i)
-    diffeo::add(grad_context.data + i * grad_context.row, in.data + (size_a + i) * in.row, in.columns);
+    diffeo::add(grad_context.data + i * grad_context.row, in.data + (size_a + i) * in.row,
+                in.columns);
 }
 
-Kept kept_for(const Grid& grid, int64_t events, int64_t features, const std::vector<int64_t>& outputs, size_t layers) {
+Kept kept_for(const Grid& grid, int64_t events, int64_t features,
+              const std::vector<int64_t>& outputs, size_t layers) {
   const int64_t size = block_size(grid, events);
   const Layout layout(grid, size);
   Kept kept{(events + size - 1) / size, layout.size(features), std::vector<int64_t>(layers)};
@@ -122,8 +141,9 @@ Kept kept_for(const Grid& grid, int64_t events, int64_t features, const std::vec
 }
 
 template <class T>
-Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& x_, const Events<T>& context_,
-                        const std::vector<Layer<T>>& linear, const std::vector<Order>& orders)
+Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& x_,
+                        const Events<T>& context_, const std::vector<Layer<T>>& linear,
+                        const std::vector<Order>& orders)
     : map(map_), grid(grid_), x(x_), context(context_), size(block_size(grid, x.count)) {
   const size_t depth = orders.empty() ? 0 : linear.size() / orders.size();
   if (!depth || linear.size() != depth * orders.size())
@@ -143,8 +163,10 @@ Couplings<T>::Couplings(const Map<T>& map_, const Grid& grid_, const Events<T>& 
       std::fill_n(mask.begin() + i * grid.positions() + y * (grid.width + 1), grid.width, T(1));
 }
 
-template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept, bool reversed) const {
-  const int64_t blocks = layout.blocks, state_size = layout.state, context_size = whole().size(context.features);
+template <class T>
+void Couplings<T>::forward(const Events<T>& y, T* logdet, T* kept, bool reversed) const {
+  const int64_t blocks = layout.blocks, state_size = layout.state,
+                context_size = whole().size(context.features);
   const size_t last = layers.size() - 1;
   const Memory<T> states(kept ? 0 : blocks * state_size), contexts(blocks * context_size);
   int64_t passing = 0, memory = 0;
@@ -154,31 +176,38 @@ template <class T> void Couplings<T>::forward(const Events<T>& y, T* logdet, T* 
   }
   parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
     T *scratch = thread_memory<T>(memory + passing), *outputs = scratch + memory;
-    for (size_t i = 0; i < layers.size(); ++i)  // layers outside: their weights then stay in the cache
+    for (size_t i = 0; i < layers.size();
+         ++i)  // layers outside: their weights then stay in the cache
       for (int64_t number = begin; number < end; ++number) {
         const Block block = block_of(number);
         auto slot = [&](size_t i) {
-          return kept ? kept + layout.offset(reversed ? last + 1 - i : i, number) : states.get() + number * state_size;
+          return kept ? kept + layout.offset(reversed ? last + 1 - i : i, number)
+                      : states.get() + number * state_size;
         };
-        const Matrix<T> state = block.layout.at(slot(i), x.features), next = block.layout.at(slot(i + 1), x.features);
-        const Matrix<T> given = block.layout.at(contexts.get() + number * context_size, context.features);
+        const Matrix<T> state = block.layout.at(slot(i), x.features),
+                        next = block.layout.at(slot(i + 1), x.features);
+        const Matrix<T> given =
+            block.layout.at(contexts.get() + number * context_size, context.features);
         if (i == 0) read(state, x, block), read(given, context, block);
         if (kept) block.layout.clear_margins(next), copy(next, state);
-        T* made = kept ? kept + layout.offset(reversed ? last - i : i, number) + state_size : outputs;
-        layers[i].forward(block, state, given, next, made, logdet + block.first, grid.image() ? mask.data() : nullptr, scratch);
+        T* made =
+            kept ? kept + layout.offset(reversed ? last - i : i, number) + state_size : outputs;
+        layers[i].forward(block, state, given, next, made, logdet + block.first,
+                          grid.image() ? mask.data() : nullptr, scratch);
         if (i + 1 == layers.size()) write(y, next, block);
       }
   });
 }
 
-// Gradients by weights and biases, of each group of blocks its own. Rows of weights go up to a full vector, but for those of
-// the first group that may be where the results will be.
+// Gradients by weights and biases, of each group of blocks its own. Rows of weights go up to a full
+// vector, but for those of the first group that may be where the results will be.
 template <class T> struct Sums {
   const std::vector<Layer<T>>& results;
   std::vector<std::vector<Layer<T>>> groups;
   Memory<T> memory;
 
-  Sums(const std::vector<Layer<T>>& results_, int64_t count) : results(results_), groups(count, results_) {
+  Sums(const std::vector<Layer<T>>& results_, int64_t count)
+      : results(results_), groups(count, results_) {
     int64_t numbers = 0;
     for (const Layer<T>& layer : results) numbers += weights(layer) + full(layer.outputs());
     T* place = memory.grow(count * numbers);
@@ -186,21 +215,31 @@ template <class T> struct Sums {
       for (Layer<T>& layer : groups[number]) {
         if (number == 0 && layer.inputs() % Lanes<T>::W == 0) continue;
         const int64_t row = full(layer.inputs());
-        const Layer<T> padded{{place, layer.outputs(), row, layer.pixels * row}, place + weights(layer), layer.pixels, row};
+        const Layer<T> padded{{place, layer.outputs(), row, layer.pixels * row},
+                              place + weights(layer),
+                              layer.pixels,
+                              row};
         place = padded.bias + full(layer.outputs());
         layer = padded;
       }
   }
-  static int64_t full(int64_t count) { return (count + Lanes<T>::W - 1) / Lanes<T>::W * Lanes<T>::W; }
-  static int64_t weights(const Layer<T>& layer) { return layer.outputs() * layer.pixels * full(layer.inputs()); }
+  static int64_t full(int64_t count) {
+    return (count + Lanes<T>::W - 1) / Lanes<T>::W * Lanes<T>::W;
+  }
+  static int64_t weights(const Layer<T>& layer) {
+    return layer.outputs() * layer.pixels * full(layer.inputs());
+  }
 
   // The groups' sums, added up in their order, to the results.
   void finish() const {
     share(results.size(), [&](int64_t i) {
-      if (groups.size() == 1 && groups[0][i].weight.data == results[i].weight.data) return;  // there already
+      if (groups.size() == 1 && groups[0][i].weight.data == results[i].weight.data)
+        return;  // there already
       for (int64_t pixel = 0; pixel < results[i].pixels; ++pixel)
         for (int64_t row = 0; row < results[i].outputs(); ++row)
-          add_up(results[i].inputs(), [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);
+          add_up(
+              results[i].inputs(),
+              [&](const Layer<T>& layer) { return &layer.weight_of(pixel)(row, 0); }, i);
       add_up(results[i].outputs(), [](const Layer<T>& layer) { return layer.bias; }, i);
     });
   }
@@ -208,18 +247,23 @@ template <class T> struct Sums {
     for (int64_t at = 0; at < count; at += Lanes<T>::W) {
       const int64_t lanes = std::min<int64_t>(Lanes<T>::W, count - at);
       Vec<T> sum = load(place(groups[0][i]) + at, lanes);
-      for (size_t number = 1; number < groups.size(); ++number) sum += load(place(groups[number][i]) + at, lanes);
+      for (size_t number = 1; number < groups.size(); ++number)
+        sum += load(place(groups[number][i]) + at, lanes);
       store<T>(place(results[i]) + at, sum, lanes);
     }
   }
 };
 
 template <class T>
-void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* kept, const Events<T>& grad_x,
-                            const Events<T>& grad_context, const std::vector<Layer<T>>& by_layers, bool want_input) const {
-  const int64_t blocks = layout.blocks, state_size = layout.state, context_size = whole().size(context.features);
-  const int64_t wanted = (x.count * grid.positions() + 255) / 256;  // groups: each has sums of its own to add up
-  const int64_t groups = blocks < 2 ? 1 : std::clamp<int64_t>(wanted, 2, std::min<int64_t>(blocks, 16));
+void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* kept,
+                            const Events<T>& grad_x, const Events<T>& grad_context,
+                            const std::vector<Layer<T>>& by_layers, bool want_input) const {
+  const int64_t blocks = layout.blocks, state_size = layout.state,
+                context_size = whole().size(context.features);
+  const int64_t wanted =
+      (x.count * grid.positions() + 255) / 256;  // groups: each has sums of its own to add up
+  const int64_t groups =
+      blocks < 2 ? 1 : std::clamp<int64_t>(wanted, 2, std::min<int64_t>(blocks, 16));
   const size_t depth = layers.front().net.layers.size();
   const Sums<T> sums(by_layers, groups);
   const Memory<T> grads(blocks * state_size), contexts(2 * blocks * context_size);
@@ -234,14 +278,17 @@ void Couplings<T>::backward(const Events<T>& grad_y, const T* grad_logdet, T* ke
         T* slot = kept + layout.offset(i, number);
         const Matrix<T> state = block.layout.at(slot, x.features);
         const Matrix<T> grad = block.layout.at(grads.get() + number * state_size, x.features);
-        const Matrix<T> given = block.layout.at(contexts.get() + 2 * number * context_size, context.features);
-        const Matrix<T> by_context = block.layout.at(contexts.get() + (2 * number + 1) * context_size, context.features);
+        const Matrix<T> given =
+            block.layout.at(contexts.get() + 2 * number * context_size, context.features);
+        const Matrix<T> by_context =
+            block.layout.at(contexts.get() + (2 * number + 1) * context_size, context.features);
         if (i + 1 == layers.size()) {
           read(grad, grad_y, block), read(given, context, block);
           std::fill_n(by_context.data, context_size - block.layout.margin, T(0));
         }
-        layers[i].backward(block, state, given, slot + state_size, grad, by_context, grad_logdet + block.first,
-                           grid.image() ? mask.data() : nullptr, by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
+        layers[i].backward(block, state, given, slot + state_size, grad, by_context,
+                           grad_logdet + block.first, grid.image() ? mask.data() : nullptr,
+                           by_layers.empty() ? nullptr : &sums.groups[group][i * depth],
                            number > begin_block, i || want_input, scratch);
         if (i == 0) write(grad_x, grad, block), write(grad_context, by_context, block);
       }

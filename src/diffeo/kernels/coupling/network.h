@@ -1,5 +1,6 @@
-// Linear layers, or convolutions of 1x1 and 3x3 pixels, with ReLUs between, on a block of events. What goes through is
-// (features, positions): that is how a map wants its parameters, positions side by side.
+// Linear layers, or convolutions of 1x1 and 3x3 pixels, with ReLUs between, on a block of events.
+// What goes through is (features, positions): that is how a map wants its parameters, positions
+// side by side.
 #pragma once
 
 #include "product.h"
@@ -9,34 +10,37 @@
 
 namespace diffeo {
 
-// What an event is: a vector has one position, an image one for each pixel. After each row of pixels, and after the last row,
-// lie zeros, which serve as the border of both neighbours.
+// What an event is: a vector has one position, an image one for each pixel. After each row of
+// pixels, and after the last row, lie zeros, which serve as the border of both neighbours.
 struct Grid {
   int64_t height = 0, width = 0;  // none: vectors
-  std::array<int64_t, 9> before{}, after{};  // from a position to those of the pixels around it, row by row; and the reverse
+  std::array<int64_t, 9> before{},
+      after{};  // from a position to those of the pixels around it, row by row; and the reverse
 
   Grid() = default;
   Grid(int64_t height_, int64_t width_) : height(height_), width(width_) {
-    for (int64_t i = 0; i < 9; ++i) before[i] = (i / 3 - 1) * (width + 1) + i % 3 - 1, after[i] = -before[i];
+    for (int64_t i = 0; i < 9; ++i)
+      before[i] = (i / 3 - 1) * (width + 1) + i % 3 - 1, after[i] = -before[i];
   }
   bool image() const { return height > 0; }
   int64_t positions() const { return image() ? (height + 1) * (width + 1) : 1; }
   int64_t reach() const { return image() ? width + 2 : 0; }
 };
 
-// The memory of a block of events: positions in full vectors, and before each feature's and after the last's as many zeros as
-// a convolution may reach for.
+// The memory of a block of events: positions in full vectors, and before each feature's and after
+// the last's as many zeros as a convolution may reach for.
 struct Layout {
   static constexpr int64_t LINE = 16;  // numbers: a full vector of any kind
   int64_t used, margin, row;           // positions from the first to the last that is no border
 
   Layout(const Grid& grid, int64_t events)
-      : used(events * grid.positions() - grid.reach()),
-        margin(full(grid.reach())),
+      : used(events * grid.positions() - grid.reach()), margin(full(grid.reach())),
         row(margin + full(events * grid.positions())) {}
   static int64_t full(int64_t count) { return (count + LINE - 1) / LINE * LINE; }
   int64_t size(int64_t features) const { return features * row + margin; }
-  template <class T> Matrix<T> at(T* memory, int64_t features) const { return {memory + margin, features, full(used), row}; }
+  template <class T> Matrix<T> at(T* memory, int64_t features) const {
+    return {memory + margin, features, full(used), row};
+  }
   // Zeros where nothing else is written.
   template <class T> void clear_margins(const Matrix<T>& m) const {
     for (int64_t i = 0; margin && i < m.rows; ++i) {
@@ -50,7 +54,8 @@ struct Layout {
 template <class T> struct Layer {
   Matrix<T> weight;  // (outputs, inputs), of the first of the pixels that it sees
   T* bias;
-  int64_t pixels = 1, pixel = 0;  // how many it sees, and from the weights of one to those of the next
+  int64_t pixels = 1,
+          pixel = 0;  // how many it sees, and from the weights of one to those of the next
 
   int64_t inputs() const { return weight.columns; }
   int64_t outputs() const { return weight.rows; }
@@ -67,7 +72,8 @@ template <class T> struct Network {
   int64_t widest = 0, all_outputs = 0;  // of any layer; of all layers
 
   explicit Network(std::vector<Layer<T>> layers_) : layers(std::move(layers_)) {
-    for (const Layer<T>& layer : layers) widest = std::max(widest, layer.outputs()), all_outputs += layer.outputs();
+    for (const Layer<T>& layer : layers)
+      widest = std::max(widest, layer.outputs()), all_outputs += layer.outputs();
   }
   int64_t inputs() const { return layers.front().inputs(); }
   int64_t outputs() const { return layers.back().outputs(); }
@@ -77,24 +83,28 @@ template <class T> struct Network {
     for (size_t i = 0; i < layer; ++i) outputs += layout.size(layers[i].outputs());
     return layout.at(outputs, layers[layer].outputs());
   }
-  int64_t outputs_size(const Layout& layout) const { return all_outputs * layout.row + layers.size() * layout.margin; }
+  int64_t outputs_size(const Layout& layout) const {
+    return all_outputs * layout.row + layers.size() * layout.margin;
+  }
 
   // `mask`, where there are borders, is positive within and zero on them.
-  void forward(Matrix<T> in, T* outputs, const Grid& grid, const Layout& layout, const T* mask) const {
+  void forward(Matrix<T> in, T* outputs, const Grid& grid, const Layout& layout,
+               const T* mask) const {
     for (size_t i = 0; i < layers.size(); ++i) {
       const Matrix<T> out = output(outputs, i, layout);
       const bool last = i + 1 == layers.size();
       layout.clear_margins(out);
-      product(out, layers[i].weight, in, {.bias = layers[i].bias, .relu = !last, .gate = last ? nullptr : mask},
+      product(out, layers[i].weight, in,
+              {.bias = layers[i].bias, .relu = !last, .gate = last ? nullptr : mask},
               layers[i].shifts(grid.before));
       in = out;
     }
   }
 
-  // From the gradient of the last output, in place, to that of the first layer's output, which is returned; and, if `sums`,
-  // those by weights and biases, added to what is there if `add`.
-  Matrix<T> backward(Matrix<T> grad, const Matrix<T>& in, T* outputs, const Grid& grid, const Layout& layout, const Layer<T>* sums,
-                     bool add, T* memory) const {
+  // From the gradient of the last output, in place, to that of the first layer's output, which is
+  // returned; and, if `sums`, those by weights and biases, added to what is there if `add`.
+  Matrix<T> backward(Matrix<T> grad, const Matrix<T>& in, T* outputs, const Grid& grid,
+                     const Layout& layout, const Layer<T>* sums, bool add, T* memory) const {
     T *flipped = memory, *spare = memory + flipped_size(layout);
     T* const other = spare + layout.size(widest);
     for (size_t i = layers.size(); i-- > 0;) {
@@ -103,7 +113,8 @@ template <class T> struct Network {
       if (i == 0) break;
       const Matrix<T> next = layout.at(spare, own_in.rows);
       layout.clear_margins(next);
-      product(next, layers[i].weight.t(), grad, {.gate = own_in.data, .gate_row = own_in.row}, layers[i].shifts(grid.after));
+      product(next, layers[i].weight.t(), grad, {.gate = own_in.data, .gate_row = own_in.row},
+              layers[i].shifts(grid.after));
       spare = spare == other ? other - layout.size(widest) : other;
       grad = next;
     }
@@ -113,13 +124,17 @@ template <class T> struct Network {
   int64_t flipped_size(const Layout& layout) const {
     return (layout.margin + layout.used + layout.margin) * Layout::full(std::max(inputs(), widest));
   }
-  int64_t memory(const Layout& layout) const { return flipped_size(layout) + 2 * layout.size(widest); }  // of backward
+  int64_t memory(const Layout& layout) const {
+    return flipped_size(layout) + 2 * layout.size(widest);
+  }  // of backward
 
  private:
-  static void gradients(const Layer<T>& to, const Matrix<T>& grad, const Matrix<T>& in, const Grid& grid, const Layout& layout,
-                        bool add, T* memory) {
-    const int64_t margin = to.pixels == 1 ? 0 : layout.margin, reach = to.pixels == 1 ? 0 : grid.reach();
-    const Matrix<T> flipped(memory, margin + layout.used + reach, in.rows, Layout::full(in.rows));  // positions first
+  static void gradients(const Layer<T>& to, const Matrix<T>& grad, const Matrix<T>& in,
+                        const Grid& grid, const Layout& layout, bool add, T* memory) {
+    const int64_t margin = to.pixels == 1 ? 0 : layout.margin,
+                  reach = to.pixels == 1 ? 0 : grid.reach();
+    const Matrix<T> flipped(memory, margin + layout.used + reach, in.rows,
+                            Layout::full(in.rows));  // positions first
     transpose(flipped, Matrix<T>(in.data - margin, in.rows, flipped.rows, in.row));
     const Matrix<T> used = grad.across(0, layout.used);
     for (int64_t i = 0; i < to.pixels; ++i) {

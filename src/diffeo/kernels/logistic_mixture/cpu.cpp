@@ -1,8 +1,8 @@
 // The mixture of logistics: reference.py has the equations, and the same in PyTorch.
 //
-// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F: the shares
-// u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q with P = Σ k_i u_i (1 − σ_i),
-// Q = Σ k_i o_i σ_i, and all derivatives of both.
+// With σ_i = σ(z_i) (`up`; `down` is 1 − σ_i), z_i = (x − μ_i) k_i, F = Σ π_i σ_i and R = 1 − F:
+// the shares u_i = π_i σ_i / F and o_i = π_i (1 − σ_i) / R give G = log F − log R, its slope P + Q
+// with P = Σ k_i u_i (1 − σ_i), Q = Σ k_i o_i σ_i, and all derivatives of both.
 #include "../native/map.h"
 
 namespace diffeo {
@@ -16,21 +16,27 @@ template <class T> struct LogisticMixture final : Map<T> {
   bool inverse;
 
   explicit LogisticMixture(const Settings& s)
-      : components(s.at(0)), log_scale(s.at(1)), log_width(s.at(2)), floor(s.at(3)), inverse(s.at(4)) {
+      : components(s.at(0)), log_scale(s.at(1)), log_width(s.at(2)), floor(s.at(3)),
+        inverse(s.at(4)) {
     this->num_params = 2 + 3 * components;
     this->scratch = 8 * components;
   }
 
   // Of each component: log π, μ, k, tanh of its raw width; and at a point: σ(z), σ(−z), u, o.
-  struct Mixture { V *log_pi, *mu, *k, *squash, *up, *down, *u, *o; };
-  struct Curve { V g, p, q; };  // G, P, Q
+  struct Mixture {
+    V *log_pi, *mu, *k, *squash, *up, *down, *u, *o;
+  };
+  struct Curve {
+    V g, p, q;
+  };  // G, P, Q
 
   static V soft(V x, T bound) { return tanh<T>(x / bound) * bound; }
 
   Mixture unpack(const V* p, V* scratch) const {
     const int n = components;
     const V *logits = p + 2, *widths = logits + 2 * n;
-    Mixture m{scratch, scratch + n, scratch + 2 * n, scratch + 3 * n, scratch + 4 * n, scratch + 5 * n, scratch + 6 * n, scratch + 7 * n};
+    Mixture m{scratch,         scratch + n,     scratch + 2 * n, scratch + 3 * n,
+              scratch + 4 * n, scratch + 5 * n, scratch + 6 * n, scratch + 7 * n};
     V top = logits[0], sum{};
     for (int i = 1; i < n; ++i) top = at_least<T>(logits[i], top);
     for (int i = 0; i < n; ++i) sum += exp<T>(logits[i] - top);
@@ -52,7 +58,8 @@ template <class T> struct LogisticMixture final : Map<T> {
       const V z = (x - m.mu[i]) * m.k[i];
       const V e = exp<T>(-magnitude<T>(z)), inverse_sum = T(1) / (T(1) + e);
       const M left = z < T(0);
-      m.up[i] = pick<T>(left, e * inverse_sum, inverse_sum), m.down[i] = pick<T>(left, inverse_sum, e * inverse_sum);
+      m.up[i] = pick<T>(left, e * inverse_sum, inverse_sum),
+      m.down[i] = pick<T>(left, inverse_sum, e * inverse_sum);
       m.u[i] = m.log_pi[i] + pick<T>(left, z, z - z) - log<T>(T(1) + e);
       m.o[i] = m.u[i] - z;
       top_u = at_least<T>(m.u[i], top_u), top_o = at_least<T>(m.o[i], top_o);
@@ -74,11 +81,13 @@ template <class T> struct LogisticMixture final : Map<T> {
   V height(V x, const Curve& c) const { return c.g + floor * (x - c.g); }
   V slope(const Curve& c) const { return (T(1) - floor) * (c.p + c.q) + floor; }
 
-  // Newton's method in a bracket; a lane that has converged rests, so lanes do not depend on each other.
+  // Newton's method in a bracket; a lane that has converged rests, so lanes do not depend on each
+  // other.
   V solve(V target, const Mixture& m) const {
     const T eps = std::numeric_limits<T>::epsilon(), rest = T(1) - floor;
     V low = all<T>(std::numeric_limits<T>::infinity()), high = -low;
-    for (int i = 0; i < components; ++i) {  // the curve lies between the straight lines that its components alone would give
+    for (int i = 0; i < components;
+         ++i) {  // the curve lies between the straight lines that its components alone would give
       const V line = (target + rest * m.mu[i] * m.k[i]) / (rest * m.k[i] + floor);
       low = at_most<T>(low, line), high = at_least<T>(high, line);
     }
@@ -89,8 +98,8 @@ template <class T> struct LogisticMixture final : Map<T> {
       const V value = height(x, c), step = (target - value) / slope(c), to = x + step;
       const M above = value > target;
       low = pick<T>(above, low, x), high = pick<T>(above, x, high);
-      // Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead; a step within rounding is
-      // convergence, not a failure to halve.
+      // Where Newton leaves the bracket, or its steps do not halve, halve the bracket instead; a
+      // step within rounding is convergence, not a failure to halve.
       const M small = magnitude<T>(step) <= T(16) * eps * (T(1) + magnitude<T>(x));
       const M good = (to >= low) & (to <= high) & ((magnitude<T>(step) <= T(0.5) * last) | small);
       const V moved = pick<T>(done, x, pick<T>(good, to, T(0.5) * (low + high)));
@@ -102,7 +111,8 @@ template <class T> struct LogisticMixture final : Map<T> {
       if (rested) break;
     }
     const Curve c = curve(x, m);
-    return x + (target - height(x, c)) / slope(c);  // a last step as it comes: the loop's may have been a bisection
+    return x + (target - height(x, c)) /
+                   slope(c);  // a last step as it comes: the loop's may have been a bisection
   }
 
   void value(V at, const V* p, V* scratch, V& y, V& l) const override {
@@ -139,13 +149,15 @@ template <class T> struct LogisticMixture final : Map<T> {
     V total{};
     for (int i = 0; i < n; ++i) {
       const V kd = m.k[i] * m.down[i], ku = m.k[i] * m.up[i];
-      const V by_pi = by_g * (m.u[i] - m.o[i]) + by_slope * (m.u[i] * (kd - c.p) + m.o[i] * (ku - c.q));
+      const V by_pi =
+          by_g * (m.u[i] - m.o[i]) + by_slope * (m.u[i] * (kd - c.p) + m.o[i] * (ku - c.q));
       const V here = m.u[i] * m.down[i] + m.o[i] * m.up[i];  // ∂G/∂z and ∂(P + Q)/∂k
       const V by_z = by_g * here + by_slope * (p_by_z(m, c, i) + q_by_z(m, c, i));
       const V z = (x - m.mu[i]) * m.k[i];
       total += grad_p[2 + i] = by_pi;
       grad_p[2 + n + i] = -by_z * m.k[i];
-      grad_p[2 + 2 * n + i] = -(by_z * z + by_slope * here * m.k[i]) * (T(1) - m.squash[i] * m.squash[i]);
+      grad_p[2 + 2 * n + i] =
+          -(by_z * z + by_slope * here * m.k[i]) * (T(1) - m.squash[i] * m.squash[i]);
     }
     for (int i = 0; i < n; ++i) grad_p[2 + i] -= exp<T>(m.log_pi[i]) * total;
     return grad_in;

@@ -1,5 +1,6 @@
-// Numbers side by side: a vector of W floats or doubles as wide as the processor's registers, and the functions the maps
-// need. std::exp in a loop stays scalar, so exp, log and tanh are polynomials here, evaluated on all lanes at once.
+// Numbers side by side: a vector of W floats or doubles as wide as the processor's registers, and
+// the functions the maps need. std::exp in a loop stays scalar, so exp, log and tanh are
+// polynomials here, evaluated on all lanes at once.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +36,8 @@ template <> struct Format<double> {
   static constexpr double exp_low = -708.0, exp_high = 709.0;
 };
 
-// Lanes<T>::V holds W numbers, Lanes<T>::I as many integers of the same size: comparisons yield I, all bits set where true.
+// Lanes<T>::V holds W numbers, Lanes<T>::I as many integers of the same size: comparisons yield I,
+// all bits set where true.
 template <class T> struct Lanes {
   using Int = typename Format<T>::Int;
   typedef T V __attribute__((vector_size(DIFFEO_BYTES)));
@@ -84,7 +86,9 @@ template <class T> struct Square {
     a = shuffle<0, 1, 4, 5>(p, r), b = shuffle<2, 3, 6, 7>(p, r);
     c = shuffle<0, 1, 4, 5>(q, s), d = shuffle<2, 3, 6, 7>(q, s);
   }
-  void store(T* to, int64_t row) const { put(to, a), put(to + row, b), put(to + 2 * row, c), put(to + 3 * row, d); }
+  void store(T* to, int64_t row) const {
+    put(to, a), put(to + row, b), put(to + 2 * row, c), put(to + 3 * row, d);
+  }
 
  private:
   // The numbers at these places of both, one after the other.
@@ -96,15 +100,23 @@ template <class T> struct Square {
     return __builtin_shuffle(first, second, Places{places...});
 #endif
   }
-  static Four get(const T* from) { Four out; std::memcpy(&out, from, sizeof out); return out; }
+  static Four get(const T* from) {
+    Four out;
+    std::memcpy(&out, from, sizeof out);
+    return out;
+  }
   static void put(T* to, Four value) { std::memcpy(to, &value, sizeof value); }
 };
 
 template <class T> inline Vec<T> pick(Mask<T> yes, Vec<T> a, Vec<T> b) { return yes ? a : b; }
 // A NaN in the first argument stays.
 template <class T> inline Vec<T> at_least(Vec<T> x, Vec<T> low) { return pick<T>(x < low, low, x); }
-template <class T> inline Vec<T> at_most(Vec<T> x, Vec<T> high) { return pick<T>(x > high, high, x); }
-template <class T> inline Vec<T> clamp(Vec<T> x, T low, T high) { return at_most<T>(at_least<T>(x, all<T>(low)), all<T>(high)); }
+template <class T> inline Vec<T> at_most(Vec<T> x, Vec<T> high) {
+  return pick<T>(x > high, high, x);
+}
+template <class T> inline Vec<T> clamp(Vec<T> x, T low, T high) {
+  return at_most<T>(at_least<T>(x, all<T>(low)), all<T>(high));
+}
 template <class T> inline Vec<T> magnitude(Vec<T> x) { return pick<T>(x < T(0), -x, x); }
 
 // By parts that compilers make one instruction of; longer loops stay scalar.
@@ -121,10 +133,15 @@ template <class T> inline Vec<T> root(Vec<T> x) {
 }
 
 // Adding 1.5 · 2^mantissa rounds to an integer and leaves it in the low bits.
-template <class T> constexpr T rounder() { return T(3) * T(typename Format<T>::Int(1) << (Format<T>::mantissa - 1)); }
+template <class T> constexpr T rounder() {
+  return T(3) * T(typename Format<T>::Int(1) << (Format<T>::mantissa - 1));
+}
 
-// exp(x) − 1 = q · 2^n + (2^n − 1) with x = n log 2 + r, q = r + r²/2! + r³/3! + ...; `power` is 2^n.
-template <class T> struct Exponential { Vec<T> q, power; };
+// exp(x) − 1 = q · 2^n + (2^n − 1) with x = n log 2 + r, q = r + r²/2! + r³/3! + ...; `power` is
+// 2^n.
+template <class T> struct Exponential {
+  Vec<T> q, power;
+};
 
 template <class T> inline Exponential<T> exponential(Vec<T> x) {
   using F = Format<T>;
@@ -155,7 +172,8 @@ template <class T> inline Vec<T> tanh(Vec<T> x) {
   return e / (e + T(2));
 }
 
-// log of positive normal numbers: x = 2^n m with m near 1, log m = 2 (s + s³/3 + s⁵/5 + ...), s = (m − 1) / (m + 1).
+// log of positive normal numbers: x = 2^n m with m near 1, log m = 2 (s + s³/3 + s⁵/5 + ...), s =
+// (m − 1) / (m + 1).
 template <class T> inline Vec<T> log(Vec<T> x) {
   using F = Format<T>;
   using Int = typename F::Int;
@@ -169,7 +187,8 @@ template <class T> inline Vec<T> log(Vec<T> x) {
   Vec<T> sum = all<T>(T(1) / T(2 * F::log_terms + 1));
 #pragma GCC unroll 16
   for (int k = F::log_terms - 1; k >= 0; --k) sum = sum * s2 + T(1) / T(2 * k + 1);
-  return count * F::ln2_high + (T(2) * s * sum + count * F::ln2_low) + (x - x);  // x − x: NaN for NaN and inf
+  return count * F::ln2_high + (T(2) * s * sum + count * F::ln2_low) +
+         (x - x);  // x − x: NaN for NaN and inf
 }
 
 }  // namespace diffeo

@@ -22,8 +22,8 @@ Tensor new_tensor(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return torch::stable::new_empty(like, {sizes.begin(), sizes.size()});
 }
 
-// An operator's argument `str`, which is the operator's to delete. Taken as std::string, PyTorch's own conversion
-// (ToImpl<std::string>, up to 2.13 at least) leaks 32 bytes a call.
+// An operator's argument `str`, which is the operator's to delete. Taken as std::string, PyTorch's
+// own conversion (ToImpl<std::string>, up to 2.13 at least) leaks 32 bytes a call.
 std::string taken(StringHandle text) {
   size_t length = 0;
   const char* data = nullptr;
@@ -42,9 +42,11 @@ template <class Make> auto by_dtype(const Tensor& x, const Make& make) {
   return make(float());
 }
 
-// ---- Entry by entry -------------------------------------------------------------------------------------------------
+// ---- Entry by entry
+// -------------------------------------------------------------------------------------------------
 
-// (B, *S) as (B, M, N): up to two axes as they are, of three the last two together (an image's pixels).
+// (B, *S) as (B, M, N): up to two axes as they are, of three the last two together (an image's
+// pixels).
 Strides strides_of(const Tensor& t, int64_t axes) {
   auto stride = [&](int64_t axis) { return t.stride(axis); };
   const int64_t p = t.dim() > axes ? stride(axes) : 0;
@@ -56,7 +58,9 @@ Strides strides_of(const Tensor& t, int64_t axes) {
   }
 }
 
-template <class T> Walk<T> walk(const Tensor& t, int64_t axes) { return {data_of<T>(t), strides_of(t, axes)}; }
+template <class T> Walk<T> walk(const Tensor& t, int64_t axes) {
+  return {data_of<T>(t), strides_of(t, axes)};
+}
 
 // Tensors whose axes cannot be seen that way are copied; few are.
 Tensor viewable(const Tensor& t, int64_t axes) {
@@ -66,9 +70,11 @@ Tensor viewable(const Tensor& t, int64_t axes) {
 
 void check_shapes(const Tensor& x, const Tensor& params, int num_params) {
   STD_TORCH_CHECK(x.dim() >= 1 && x.dim() <= 4, "diffeo: 1 to 4 axes, got ", x.dim());
-  bool same = params.dim() == x.dim() + 1 && params.size(x.dim()) == num_params && params.scalar_type() == x.scalar_type();
+  bool same = params.dim() == x.dim() + 1 && params.size(x.dim()) == num_params &&
+              params.scalar_type() == x.scalar_type();
   for (int64_t i = 0; same && i < x.dim(); ++i) same = params.size(i) == x.size(i);
-  STD_TORCH_CHECK(same, "diffeo: parameters must have the dtype and shape of x and, as last axis, ", num_params, " an entry");
+  STD_TORCH_CHECK(same, "diffeo: parameters must have the dtype and shape of x and, as last axis, ",
+                  num_params, " an entry");
 }
 
 Event event_of(const Tensor& x, int width) {
@@ -78,89 +84,113 @@ Event event_of(const Tensor& x, int width) {
   return {rows, m, n, axes < 3 && (rows >= width || n < width)};
 }
 
-std::tuple<Tensor, Tensor> elementwise(const Tensor& x_, const Tensor& params_, StringHandle map_name, Settings settings, bool by_row) {
+std::tuple<Tensor, Tensor> elementwise(const Tensor& x_, const Tensor& params_,
+                                       StringHandle map_name, Settings settings, bool by_row) {
   const std::string name = taken(map_name);
   return by_dtype(x_, [&](auto zero) {
     using T = decltype(zero);
     const auto map = make_map<T>(name, settings);
     check_shapes(x_, params_, map->num_params);
     const int64_t axes = x_.dim();
-    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), y = viewable(torch::stable::empty_like(x), axes);
+    const Tensor x = viewable(x_, axes), params = viewable(params_, axes),
+                 y = viewable(torch::stable::empty_like(x), axes);
     const Tensor logdet = by_row ? new_tensor(x, {x.size(0)}) : torch::stable::empty_like(y);
-    sweep_values<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(y, axes),
-                    walk<T>(logdet, by_row ? 1 : axes), by_row);
+    sweep_values<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes),
+                    walk<T>(y, axes), walk<T>(logdet, by_row ? 1 : axes), by_row);
     return std::make_tuple(y, logdet);
   });
 }
 
-std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Tensor& grad_logdet_, const Tensor& x_,
-                                                const Tensor& params_, StringHandle map_name, Settings settings, bool by_row) {
+std::tuple<Tensor, Tensor> elementwise_backward(const Tensor& grad_y_, const Tensor& grad_logdet_,
+                                                const Tensor& x_, const Tensor& params_,
+                                                StringHandle map_name, Settings settings,
+                                                bool by_row) {
   const std::string name = taken(map_name);
   return by_dtype(x_, [&](auto zero) {
     using T = decltype(zero);
     const auto map = make_map<T>(name, settings);
     check_shapes(x_, params_, map->num_params);
     const int64_t axes = x_.dim();
-    const Tensor x = viewable(x_, axes), params = viewable(params_, axes), grad_y = viewable(grad_y_, axes);
+    const Tensor x = viewable(x_, axes), params = viewable(params_, axes),
+                 grad_y = viewable(grad_y_, axes);
     const Tensor grad_logdet = by_row ? grad_logdet_ : viewable(grad_logdet_, axes);
     const Tensor grad_x = viewable(torch::stable::empty_like(x), axes);
     const Tensor grad_params = viewable(torch::stable::empty_like(params), axes);
-    sweep_vjps<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes), walk<T>(grad_y, axes),
-                   walk<T>(grad_logdet, by_row ? 1 : axes), walk<T>(grad_x, axes), walk<T>(grad_params, axes), by_row);
+    sweep_vjps<T>(*map, event_of(x, Lanes<T>::W), walk<T>(x, axes), walk<T>(params, axes),
+                  walk<T>(grad_y, axes), walk<T>(grad_logdet, by_row ? 1 : axes),
+                  walk<T>(grad_x, axes), walk<T>(grad_params, axes), by_row);
     return std::make_tuple(grad_x, grad_params);
   });
 }
 
-// ---- Whole coupling layers ------------------------------------------------------------------------------------------
+// ---- Whole coupling layers
+// ------------------------------------------------------------------------------------------
 
-// A linear layer (O, I), or a convolution (O, I, 1, 1) or (O, I, 3, 3) in any layout whose pixels lie evenly.
+// A linear layer (O, I), or a convolution (O, I, 1, 1) or (O, I, 3, 3) in any layout whose pixels
+// lie evenly.
 template <class T> Layer<T> layer_of(const Tensor& weight, const Tensor& bias) {
-  const Matrix<T> first(data_of<T>(weight), weight.size(0), weight.size(1), weight.stride(0), weight.stride(1));
+  const Matrix<T> first(data_of<T>(weight), weight.size(0), weight.size(1), weight.stride(0),
+                        weight.stride(1));
   Layer<T> layer{first, data_of<T>(bias)};
-  if (weight.dim() == 4) layer.pixels = weight.size(2) * weight.size(3), layer.pixel = weight.stride(3);
+  if (weight.dim() == 4)
+    layer.pixels = weight.size(2) * weight.size(3), layer.pixel = weight.stride(3);
   return layer;
 }
 
 // Inputs lie side by side, pixel by pixel.
 Tensor gradient_like(const Tensor& weight) {
   if (weight.dim() == 2) return new_tensor(weight, {weight.size(0), weight.size(1)});
-  const Tensor dense = new_tensor(weight, {weight.size(0), weight.size(2), weight.size(3), weight.size(1)});
+  const Tensor dense =
+      new_tensor(weight, {weight.size(0), weight.size(2), weight.size(3), weight.size(1)});
   return torch::stable::transpose(torch::stable::transpose(dense, 2, 3), 1, 2);
 }
 
 bool is_layer(const Tensor& weight, const Tensor& bias, const Tensor& x) {
   const bool linear = weight.dim() == 2 && x.dim() == 2;
-  const bool convolution = weight.dim() == 4 && x.dim() == 4 && weight.size(2) == weight.size(3) &&
-                           (weight.size(2) == 1 || (weight.size(2) == 3 && weight.stride(2) == 3 * weight.stride(3)));
-  return (linear || convolution) && bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.stride(0) == 1 &&
-         weight.scalar_type() == x.scalar_type() && bias.scalar_type() == x.scalar_type();
+  const bool convolution =
+      weight.dim() == 4 && x.dim() == 4 && weight.size(2) == weight.size(3) &&
+      (weight.size(2) == 1 || (weight.size(2) == 3 && weight.stride(2) == 3 * weight.stride(3)));
+  return (linear || convolution) && bias.dim() == 1 && bias.size(0) == weight.size(0) &&
+         bias.stride(0) == 1 && weight.scalar_type() == x.scalar_type() &&
+         bias.scalar_type() == x.scalar_type();
 }
 
-template <class T> std::vector<Layer<T>> layers_of(const Tensors& weights, const Tensors& biases, const Tensor& x) {
+template <class T>
+std::vector<Layer<T>> layers_of(const Tensors& weights, const Tensors& biases, const Tensor& x) {
   std::vector<Layer<T>> all;
   for (size_t i = 0; i < weights.size(); ++i) {
-    STD_TORCH_CHECK(is_layer(weights[i], biases.at(i), x), "diffeo: weights and biases do not fit together, or to x");
+    STD_TORCH_CHECK(is_layer(weights[i], biases.at(i), x),
+                    "diffeo: weights and biases do not fit together, or to x");
     all.push_back(layer_of<T>(weights[i], biases[i]));
   }
   return all;
 }
 
 std::vector<Order> orders_of(const std::vector<int64_t>& numbers, int64_t features) {
-  STD_TORCH_CHECK(features && numbers.size() % features == 0, "diffeo: each feature once for each coupling layer");
+  STD_TORCH_CHECK(features && numbers.size() % features == 0,
+                  "diffeo: each feature once for each coupling layer");
   std::vector<Order> all;
-  for (auto at = numbers.begin(); at != numbers.end(); at += features) all.emplace_back(at, at + features);
+  for (auto at = numbers.begin(); at != numbers.end(); at += features)
+    all.emplace_back(at, at + features);
   return all;
 }
 
 template <class T> Events<T> events_of(const Tensor& t) {
   const bool image = t.dim() == 4;
-  return {data_of<T>(t), t.size(0), t.size(1), t.stride(0), t.stride(1), image ? t.stride(2) : 0, image ? t.stride(3) : 0};
+  return {data_of<T>(t),
+          t.size(0),
+          t.size(1),
+          t.stride(0),
+          t.stride(1),
+          image ? t.stride(2) : 0,
+          image ? t.stride(3) : 0};
 }
 
 Tensor context_of(const std::optional<Tensor>& context, const Tensor& x) {
   const bool fits = x.dim() == 2 || (x.dim() == 4 && !context);
-  STD_TORCH_CHECK(fits && (!context || (context->dim() == 2 && context->scalar_type() == x.scalar_type())),
-                  "diffeo: x (B, D) and perhaps a context (B, C) of the same dtype, or x (B, C, H, W)");
+  STD_TORCH_CHECK(
+      fits && (!context || (context->dim() == 2 && context->scalar_type() == x.scalar_type())),
+      "diffeo: x (B, D) and perhaps a context (B, C) of the same dtype, or x (B, C, H, W)");
   return context ? *context : new_tensor(x, {x.size(0), 0});
 }
 
@@ -177,30 +207,36 @@ template <class T> struct Call {
   std::unique_ptr<Map<T>> map;
   Couplings<T> layers;
 
-  Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases, const std::vector<int64_t>& orders,
-       const std::string& name, const Settings& settings)
+  Call(const Tensor& x, const Tensor& context, const Tensors& weights, const Tensors& biases,
+       const std::vector<int64_t>& orders, const std::string& name, const Settings& settings)
       : map(make_map<T>(name, settings)),
-        layers(*map, grid_of(x), events_of<T>(x), events_of<T>(context), layers_of<T>(weights, biases, x),
-               orders_of(orders, x.size(1))) {}
+        layers(*map, grid_of(x), events_of<T>(x), events_of<T>(context),
+               layers_of<T>(weights, biases, x), orders_of(orders, x.size(1))) {}
 };
 
 template <class T> T* kept_of(const Tensor& kept, const Couplings<T>& layers) {
-  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.layout.size() && kept.element_size() == sizeof(T), "diffeo: too little is kept");
+  STD_TORCH_CHECK(kept.is_contiguous() && kept.numel() >= layers.layout.size() &&
+                      kept.element_size() == sizeof(T),
+                  "diffeo: too little is kept");
   return data_of<T>(kept);
 }
 
 // y and the log-det by event; in `kept`, if given, what backward wants.
-template <class T> std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x, const std::optional<Tensor>& kept,
-                                                          bool reversed = false) {
-  const Tensor y = torch::stable::empty_like(x), logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
-  call.layers.forward(events_of<T>(y), data_of<T>(logdet), kept ? kept_of<T>(*kept, call.layers) : nullptr,
-                      reversed);
+template <class T>
+std::tuple<Tensor, Tensor> forward(const Call<T>& call, const Tensor& x,
+                                   const std::optional<Tensor>& kept, bool reversed = false) {
+  const Tensor y = torch::stable::empty_like(x),
+               logdet = torch::stable::new_zeros(x, {x.sizes().data(), 1});
+  call.layers.forward(events_of<T>(y), data_of<T>(logdet),
+                      kept ? kept_of<T>(*kept, call.layers) : nullptr, reversed);
   return {y, logdet};
 }
 
-std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& context_, const Tensors& weights,
-                                const Tensors& biases, const std::optional<Tensor>& kept, const std::vector<int64_t>& orders,
-                                const std::string& name, const Settings& settings, bool reversed = false) {
+std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& context_,
+                                const Tensors& weights, const Tensors& biases,
+                                const std::optional<Tensor>& kept,
+                                const std::vector<int64_t>& orders, const std::string& name,
+                                const Settings& settings, bool reversed = false) {
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const Tensor context = context_of(context_, x);
@@ -208,54 +244,72 @@ std::tuple<Tensor, Tensor> keep(const Tensor& x, const std::optional<Tensor>& co
   });
 }
 
-std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                    const Tensors biases, const std::vector<int64_t> orders, StringHandle map_name,
+std::tuple<Tensor, Tensor> coupling(const Tensor& x, const std::optional<Tensor> context,
+                                    const Tensors weights, const Tensors biases,
+                                    const std::vector<int64_t> orders, StringHandle map_name,
                                     Settings settings) {
   return keep(x, context, weights, biases, std::nullopt, orders, taken(map_name), settings);
 }
 
-std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context, const Tensors weights,
-                                         const Tensors biases, const Tensor& kept, const std::vector<int64_t> orders,
+std::tuple<Tensor, Tensor> coupling_keep(const Tensor& x, const std::optional<Tensor> context,
+                                         const Tensors weights, const Tensors biases,
+                                         const Tensor& kept, const std::vector<int64_t> orders,
                                          StringHandle map_name, Settings settings, bool reversed) {
   return keep(x, context, weights, biases, kept, orders, taken(map_name), settings, reversed);
 }
 
-// The gradients by x, context, weights and biases; the last two are empty without `want_net`. What was not kept is made again.
+// The gradients by x, context, weights and biases; the last two are empty without `want_net`. What
+// was not kept is made again.
 std::tuple<Tensor, Tensor, Tensors, Tensors> coupling_backward(
-    const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x, const std::optional<Tensor> context_, const Tensors weights,
-    const Tensors biases, const std::optional<Tensor> kept_, const std::vector<int64_t> orders, StringHandle map_name, Settings settings,
-    bool want_input, bool want_net) {
+    const Tensor& grad_y, const Tensor& grad_logdet_, const Tensor& x,
+    const std::optional<Tensor> context_, const Tensors weights, const Tensors biases,
+    const std::optional<Tensor> kept_, const std::vector<int64_t> orders, StringHandle map_name,
+    Settings settings, bool want_input, bool want_net) {
   const std::string name = taken(map_name);
   return by_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    const Tensor context = context_of(context_, x), grad_logdet = torch::stable::contiguous(grad_logdet_);
+    const Tensor context = context_of(context_, x),
+                 grad_logdet = torch::stable::contiguous(grad_logdet_);
     const Call<T> call(x, context, weights, biases, orders, name, settings);
     const Tensor kept = kept_ ? *kept_ : new_tensor(x, {call.layers.layout.size()});
     if (!kept_) forward<T>(call, x, kept);
-    const Tensor grad_x = torch::stable::empty_like(x), grad_context = new_tensor(x, {context.size(0), context.size(1)});
+    const Tensor grad_x = torch::stable::empty_like(x),
+                 grad_context = new_tensor(x, {context.size(0), context.size(1)});
     Tensors by_weights, by_biases;
     for (size_t i = 0; want_net && i < weights.size(); ++i) {
       by_weights.push_back(gradient_like(weights[i]));
       by_biases.push_back(new_tensor(x, {biases[i].size(0)}));
     }
-    call.layers.backward(events_of<T>(grad_y), data_of<T>(grad_logdet), kept_of<T>(kept, call.layers), events_of<T>(grad_x),
-                         events_of<T>(grad_context), layers_of<T>(by_weights, by_biases, x), want_input);
+    call.layers.backward(events_of<T>(grad_y), data_of<T>(grad_logdet),
+                         kept_of<T>(kept, call.layers), events_of<T>(grad_x),
+                         events_of<T>(grad_context), layers_of<T>(by_weights, by_biases, x),
+                         want_input);
     return std::make_tuple(grad_x, grad_context, by_weights, by_biases);
   });
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(diffeo, m) {
-  m.def("elementwise(Tensor x, Tensor params, str map, float[] settings, bool by_row) -> (Tensor, Tensor)");
-  m.def("elementwise_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor params, str map, float[] settings, bool by_row) "
-        "-> (Tensor, Tensor)");
-  m.def("coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] orders, str map, "
-        "float[] settings) -> (Tensor, Tensor)");
+  m.def(
+      "elementwise(Tensor x, Tensor params, str map, float[] settings, bool by_row) -> (Tensor, "
+      "Tensor)");
+  m.def(
+      "elementwise_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor params, str map, "
+      "float[] settings, bool by_row) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "coupling(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, int[] orders, str "
+      "map, "
+      "float[] settings) -> (Tensor, Tensor)");
   m.def("coupling_kept_size(Tensor x, int[] outputs, int layers) -> int");
-  m.def("coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) kept, int[] orders, "
-        "str map, float[] settings, bool reversed) -> (Tensor, Tensor)");
-  m.def("coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, "
-        "Tensor? kept, int[] orders, str map, float[] settings, bool want_input, bool want_net) "
-        "-> (Tensor, Tensor, Tensor[], Tensor[])");
+  m.def(
+      "coupling_keep(Tensor x, Tensor? context, Tensor[] weights, Tensor[] biases, Tensor(a!) "
+      "kept, int[] orders, "
+      "str map, float[] settings, bool reversed) -> (Tensor, Tensor)");
+  m.def(
+      "coupling_backward(Tensor grad_y, Tensor grad_logdet, Tensor x, Tensor? context, Tensor[] "
+      "weights, Tensor[] biases, "
+      "Tensor? kept, int[] orders, str map, float[] settings, bool want_input, bool want_net) "
+      "-> (Tensor, Tensor, Tensor[], Tensor[])");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(diffeo, CPU, m) {

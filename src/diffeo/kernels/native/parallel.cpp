@@ -24,8 +24,9 @@
 namespace diffeo {
 namespace {
 
-// A thread that waits looks again and again for so long, then sleeps. Waking up takes some ten microseconds; looking on takes
-// the processor from a program that has work for it, or from the thread that is waited for.
+// A thread that waits looks again and again for so long, then sleeps. Waking up takes some ten
+// microseconds; looking on takes the processor from a program that has work for it, or from the
+// thread that is waited for.
 constexpr auto PATIENCE = std::chrono::microseconds(50);
 
 template <class Ready> void look(const Ready& ready) {
@@ -50,7 +51,8 @@ struct Job {
 
   void run() {
     try {
-      for (int64_t part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;) call(part, work);
+      for (int64_t part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;)
+        call(part, work);
     } catch (...) {
       const std::lock_guard lock(failing);
       if (!error) error = std::current_exception();
@@ -59,8 +61,8 @@ struct Job {
   }
 };
 
-// Threads that help whoever has work to share. Nobody waits for one that has not begun: it may be long before another
-// program lets it, and meanwhile its parts are done.
+// Threads that help whoever has work to share. Nobody waits for one that has not begun: it may be
+// long before another program lets it, and meanwhile its parts are done.
 class Helpers {
  public:
   void help(Job& job) {
@@ -102,18 +104,21 @@ class Helpers {
       look([&] { return seats.load(std::memory_order_relaxed) > 0; });
       lock.lock();
       wanted.wait(lock, [&] { return seats.load(std::memory_order_relaxed) > 0; });
-      Job& job = **std::find_if(jobs.begin(), jobs.end(), [](const Job* job) { return job->seats > 0; });
+      Job& job =
+          **std::find_if(jobs.begin(), jobs.end(), [](const Job* job) { return job->seats > 0; });
       --job.seats, --seats, ++job.others;
       lock.unlock();
       job.run();
-      const bool last = job.others.fetch_sub(1, std::memory_order_acq_rel) == 1;  // the job may be gone from here on
+      const bool last = job.others.fetch_sub(1, std::memory_order_acq_rel) ==
+                        1;  // the job may be gone from here on
       lock.lock();
       if (last) finished.notify_all();
     }
   }
 };
 
-// Never destroyed: its threads run until the process ends. A forked process has none of them, and begins anew.
+// Never destroyed: its threads run until the process ends. A forked process has none of them, and
+// begins anew.
 Helpers* helpers() {
   static Helpers* all = [] {
 #if defined(__unix__) || defined(__APPLE__)
@@ -132,7 +137,8 @@ int64_t most_threads() {
   int64_t count = std::min<int64_t>(wanted, limit);
 #if defined(__linux__)
   cpu_set_t own;  // too small for a machine of more than 1,024 processors: then the call fails
-  if (count > 1 && !sched_getaffinity(0, sizeof own, &own)) count = std::min<int64_t>(count, CPU_COUNT(&own));
+  if (count > 1 && !sched_getaffinity(0, sizeof own, &own))
+    count = std::min<int64_t>(count, CPU_COUNT(&own));
 #endif
   return std::max<int64_t>(1, count);
 }
@@ -147,4 +153,6 @@ void share(int64_t parts, void (*call)(int64_t part, const void* work), const vo
 }  // namespace diffeo
 
 // Sets how many threads may share a piece of work at most.
-extern "C" __attribute__((visibility("default"))) void diffeo_limit_threads(int64_t count) { diffeo::limit = count; }
+extern "C" __attribute__((visibility("default"))) void diffeo_limit_threads(int64_t count) {
+  diffeo::limit = count;
+}
