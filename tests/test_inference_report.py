@@ -343,7 +343,9 @@ def test_entries_that_do_not_vary_are_named_and_not_drawn(
     drawn: list[list[str]] = []
     corner = plots.corner
     monkeypatch.setattr(
-        plots, "corner", lambda x, y, names, rho: drawn.append(names) or corner(x, y, names, rho)
+        plots,
+        "corner",
+        lambda x, y, names, *, rho: drawn.append(names) or corner(x, y, names, rho=rho),
     )
     draws = noise(1000, 3)
     draws[:, 1] = 0.0
