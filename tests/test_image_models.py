@@ -485,7 +485,7 @@ def test_affine_couplings_train_where_additive_ones_do(map: ElementwiseMap) -> N
         ]
         return [link for step in each for link in step]
 
-    body = multiscale((1, 8, 8), 2, lambda _: (), flow_steps, lambda _: ())
+    body = multiscale((1, 8, 8), 2, lambda _: (), after=flow_steps, prior=lambda _: ())
     flow = diffeo.Flow(diffeo.Chain([Dequantize(bits=5), ActNorm((1, 8, 8)), *body]), Normal(64))
     losses = steps(flow, digits(), 30, lr=1e-2)
     assert all(math.isfinite(loss) for loss in losses)

@@ -134,7 +134,8 @@ def test_objectives_find_a_gaussian(name: str) -> None:
     """
     flow = diffeo.models.realnvp((2,), layers=2, hidden=(16,), mixing="lu")
     objective: VariationalObjective = OBJECTIVES[name](flow, gaussian).train()
-    batches, optimizer = NoiseBatches(flow.base, 128), torch.optim.Adam(flow.parameters(), 2e-2)
+    batches = NoiseBatches(base=flow.base, size=128)
+    optimizer = torch.optim.Adam(flow.parameters(), 2e-2)
     for step in range(250):
         loss = objective(*batches.batch(step)).mean()
         optimizer.zero_grad()

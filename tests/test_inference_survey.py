@@ -132,7 +132,7 @@ def test_what_maxima_do_not_describe_gets_an_annealed_flow_before_chains() -> No
         torch.zeros(4, 100, 2), torch.zeros(4), torch.arange(100).repeat(4, 1), 1, complete=True
     )
     settings = SimpleNamespace(model="nsf", objective=ReverseKL)
-    assert Search(SimpleNamespace(survey=known, settings=settings)).plan() == (
+    assert Search(fitting=SimpleNamespace(survey=known, settings=settings)).plan() == (
         "particles",
         "annealed",
         "mcmc",

@@ -38,7 +38,9 @@ def check(
 
     use_threads(threads)
     flow = open_flow(model)
-    asked = Rows(model, data, labels=labels, resize=resize, dialect=dialect, max_bad=1.0)
+    asked = Rows(
+        folder=model, data=data, labels=labels, resize=resize, dialect=dialect, max_bad=1.0
+    )
     x, context, _ = verbs_of(flow).read(flow, asked, first=rows_per_pass(flow.event_shape))
     result = measure(flow, x, context, rows=rows)
     width = max(len(label) for label, _ in result.lines())

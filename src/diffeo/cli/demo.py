@@ -86,11 +86,13 @@ def _samples(name: str, out: Path, seed: int) -> Path:
     model = out / "model"
     flow = open_flow(model)
     if name == "digits":
-        draws = Draws(model, out / "samples.png", 100, seed=seed, temperature=0.8)
+        draws = Draws(folder=model, out=out / "samples.png", n=100, seed=seed, temperature=0.8)
     else:
         training = flow.card.training
         assert training is not None
-        draws = Draws(model, out / "samples.csv", sum(training.rows.values()), seed=seed)
+        draws = Draws(
+            folder=model, out=out / "samples.csv", n=sum(training.rows.values()), seed=seed
+        )
     verbs_of(flow).draw(flow, draws)
     return draws.out
 

@@ -71,7 +71,7 @@ def edit(
             f"{model}: its latents are without the class, which it is given: train one without"
             " --context label"
         )
-    images = read_for(flow, data, labels, resize)
+    images = read_for(flow, data, labels, resize=resize)
     has, wanted = _masks(images, toward, away)
     x, _ = tensors(images, False)
     chosen = x[has | wanted]

@@ -47,7 +47,9 @@ def evaluate(
 
     use_threads(threads)
     flow = open_flow(model)
-    rows = Rows(model, data, labels=labels, resize=resize, dialect=dialect, max_bad=max_bad)
+    rows = Rows(
+        folder=model, data=data, labels=labels, resize=resize, dialect=dialect, max_bad=max_bad
+    )
     x, context, unusable = verbs_of(flow).read(flow, rows)
     result = measure(flow, x, context, importance=importance)
     if unusable:

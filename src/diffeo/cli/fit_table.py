@@ -23,7 +23,7 @@ __all__ = ["TableJob"]
 BASELINES = {"gaussian": "full-covariance Gaussian", "kde": "kernel density estimate"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableJob:
     """A `Job`: training rows, held-out rows if they come from a file of their own, and advice for
     their number.
@@ -52,7 +52,7 @@ class TableJob:
                 config.valid, schema=table.schema, max_bad=config.max_bad, dialect=config.dialect
             )
         advice = TABLE.recommend(len(table), len(table.schema.columns), len(table.schema.context))
-        return cls(table, held_out, advice, config)
+        return cls(table=table, held_out=held_out, advice=advice, config=config)
 
     def describe(self) -> list[str]:
         beside = self.held_out.account() if self.held_out is not None else []
@@ -68,7 +68,7 @@ class TableJob:
 
     def flow(self) -> Flow:
         advised = self.advice.model_args(self.config.model or self.domain.default_model)
-        flow = build_model(self.domain, self.table, self.config, advised)
+        flow = build_model(self.domain, self.table, self.config, advised=advised)
         flow.card = flow.card.having(data=self.table.schema, source=self.table.source)
         return flow
 

@@ -30,7 +30,7 @@ class ImageVerbs:
         from ..domains.image import by_class
 
         _refuse_dialect(rows.folder, rows.dialect)
-        images = read_for(flow, rows.data, rows.labels, rows.resize)
+        images = read_for(flow, rows.data, rows.labels, resize=rows.resize)
         x, labels = tensors(images.subset(slice(0, first)), by_class(flow))
         return x, labels, 0
 

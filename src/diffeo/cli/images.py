@@ -51,6 +51,7 @@ def read_for(
     flow: Flow,
     source: Path,
     labels: Path | None = None,
+    *,
     resize: str | None = None,
     need_labels: bool = True,
 ) -> Images:
@@ -95,7 +96,7 @@ def tensors(images: Images, by_class: bool) -> tuple[Tensor, Tensor | None]:
 
 
 def one_image(
-    flow: Flow, text: str, resize: str | None = None, class_: str | None = None
+    flow: Flow, text: str, resize: str | None = None, *, class_: str | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """One image (C, H, W) from a file, or `FILE:NUMBER`, the image of that number in a file or
     folder; and its class.

@@ -60,9 +60,9 @@ def interpolate(
 
     use_threads(threads)
     flow = open_image_model(model)
-    first, context = one_image(flow, a, resize, class_)
+    first, context = one_image(flow, a, resize, class_=class_)
     last, _ = one_image(
-        flow, b, resize, notes(flow).classes[int(context)] if context is not None else None
+        flow, b, resize, class_=notes(flow).classes[int(context)] if context is not None else None
     )
     strip = walk(flow, first, last, steps=steps, context=context, seed=seed)
     write_images(out, strip, columns=steps, bits=notes(flow).bits or 8)

@@ -18,7 +18,7 @@ __all__ = ["build_model", "run_line"]
 
 
 def build_model(
-    domain: Domain, data: Any, config: RunConfig, advised: Mapping[str, Any] | None = None
+    domain: Domain, data: Any, config: RunConfig, *, advised: Mapping[str, Any] | None = None
 ) -> Flow:
     """The model of these data, not yet trained; what the user set goes before what is advised."""
     from ..models import SPECS

@@ -50,7 +50,7 @@ def reconstruct(
 
     use_threads(threads)
     flow = open_image_model(model)
-    asked = Rows(model, data, labels=labels, resize=resize)
+    asked = Rows(folder=model, data=data, labels=labels, resize=resize)
     x, context, _ = verbs_of(flow).read(flow, asked, first=n)
     rows = [x, *_rows(flow, x, context, seed=seed)]
     write_images(out, torch.cat(rows), columns=len(x), bits=notes(flow).bits or 8)

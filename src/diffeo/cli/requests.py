@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["Draws", "Rows"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Data to look at with the model in `folder`, and how to read them; options of another kind of
     data are refused.
@@ -22,7 +22,7 @@ class Rows:
     max_bad: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draws:
     """Samples to write: `n` of the model in `folder`, for each row of `context` if there is one."""
 

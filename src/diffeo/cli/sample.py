@@ -85,9 +85,9 @@ def sample(
     use_threads(threads)
     flow = open_flow(model)
     draws = Draws(
-        model,
-        out,
-        n,
+        folder=model,
+        out=out,
+        n=n,
         seed=seed,
         temperature=temperature,
         context=context,

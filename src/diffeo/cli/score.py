@@ -58,7 +58,7 @@ def score(
     use_threads(threads)
     flow = open_flow(model)
     counts = {"rows": 0, "unusable": 0, "outside": 0}
-    rows = Rows(model, data, labels=labels, resize=resize, dialect=dialect)
+    rows = Rows(folder=model, data=data, labels=labels, resize=resize, dialect=dialect)
     pieces = verbs_of(flow).pieces(flow, rows)
     write_table(out, ["log_prob"], _scores(flow, pieces, importance, counts=counts))
     words = [f"{counts['rows']:,} log-densities in {out}"]

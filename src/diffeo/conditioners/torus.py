@@ -134,7 +134,7 @@ class _TorusNet(nn.Module):
         return entries
 
 
-def _last(inputs: int, outputs: int, kernel: int, bias: bool) -> nn.Conv2d:
+def _last(inputs: int, outputs: int, kernel: int, *, bias: bool) -> nn.Conv2d:
     layer = zero_conv(inputs, outputs, kernel)
     layer.padding = (0, 0)
     if not bias:

@@ -71,7 +71,7 @@ def as_float64(label: str, array: NDArray[Any], first: int = 0) -> NDArray[np.fl
     if (words := not_numbers(values.dtype)) is not None:
         raise DataError(f"{label}: {words}; convert it to numbers, or leave it out")
     if values.dtype.kind == "O":
-        numbers = _objects(label, values, mask, first)
+        numbers = _objects(label, values, mask, first=first)
     else:
         with np.errstate(over="ignore"):
             numbers = np.array(values, dtype=np.float64)
@@ -80,9 +80,9 @@ def as_float64(label: str, array: NDArray[Any], first: int = 0) -> NDArray[np.fl
                 label,
                 values,
                 (numbers != values) & (values == values),
-                mask,
-                "has no exact float64",
-                first,
+                mask=mask,
+                what="has no exact float64",
+                first=first,
             )
     if mask is not None:
         numbers[mask] = np.nan
@@ -111,14 +111,14 @@ def is_empty(value: Any) -> bool:
 
 
 def _objects(
-    label: str, values: NDArray[Any], mask: NDArray[np.bool_] | None, first: int
+    label: str, values: NDArray[Any], mask: NDArray[np.bool_] | None, *, first: int
 ) -> NDArray[np.float64]:
     odd = odd_cells(values)
-    _refuse_cells(label, values, odd, mask, "is no number", first)
+    _refuse_cells(label, values, odd, mask=mask, what="is no number", first=first)
     huge = np.fromiter((_is_huge(v) for v in values.flat), np.bool_, values.size).reshape(
         values.shape
     )
-    _refuse_cells(label, values, huge, mask, BEYOND, first)
+    _refuse_cells(label, values, huge, mask=mask, what=BEYOND, first=first)
     skip = odd if mask is None else odd | mask
     cells = zip(values.flat, skip.flat, strict=True)
     numbers = np.fromiter(
@@ -138,6 +138,7 @@ def _refuse_cells(
     label: str,
     values: NDArray[Any],
     bad: NDArray[np.bool_],
+    *,
     mask: NDArray[np.bool_] | None,
     what: str,
     first: int = 0,
@@ -208,7 +209,7 @@ def refuse_rounding(label: str, array: NDArray[Any]) -> None:
     mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
         large = (values > EXACT) | (values < -EXACT) if values.dtype.kind == "i" else values > EXACT
-        _refuse_cells(label, values, large, mask, BEYOND)
+        _refuse_cells(label, values, large, mask=mask, what=BEYOND)
 
 
 def refuse_changes(label: str, values: Any) -> None:

@@ -17,7 +17,7 @@ RIDGES = np.array([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0])
 RIDGE_ROWS = 5_000  # rows that choose the ridge
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gaussian:
     """N(mean, diag(scale) · correlation · diag(scale)) of rows whose last `given` columns are
     conditioned on.
@@ -40,13 +40,25 @@ class Gaussian:
         correlation = w.T @ w / len(w)
         values = np.linalg.eigvalsh(correlation)
         if len(x) > x.shape[1] and values[0] > SINGULAR * values[-1]:
-            return cls(mean, scale, correlation, given, "maximum likelihood")
+            return cls(
+                mean=mean,
+                scale=scale,
+                correlation=correlation,
+                given=given,
+                note="maximum likelihood",
+            )
         ridge = _ridge(w)
         note = (
             f"the covariance is singular: ridge of {ridge:g} on the correlations, chosen by"
             " cross-validation on training rows"
         )
-        return cls(mean, scale, correlation + ridge * np.eye(len(mean)), given, note)
+        return cls(
+            mean=mean,
+            scale=scale,
+            correlation=correlation + ridge * np.eye(len(mean)),
+            given=given,
+            note=note,
+        )
 
     def log_prob(self, x: Floats) -> Floats:
         """Log-density (M,) of rows x (M, D) in nats, in the data's own units: of the first D −

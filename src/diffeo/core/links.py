@@ -76,12 +76,12 @@ class Links(Transform):
 
     def forward_shape(self, shape: Shape) -> Shape:
         for i, transform in enumerate(self):
-            shape = _named(i, transform, transform.forward_shape, shape)
+            shape = _named(i, transform, transform.forward_shape, shape=shape)
         return shape
 
     def inverse_shape(self, shape: Shape) -> Shape:
         for i, transform in reversed(list(enumerate(self))):
-            shape = _named(i, transform, transform.inverse_shape, shape)
+            shape = _named(i, transform, transform.inverse_shape, shape=shape)
         return shape
 
     def parts(self, shape: Shape) -> tuple[Shape, ...]:
@@ -98,18 +98,18 @@ class Links(Transform):
 
 
 def _run(
-    links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    links: list[Transform], x: Tensor, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     total = None
     while links:
-        x, logdet, count = _next(links, x, context_for(links[0], context), inverse)
+        x, logdet, count = _next(links, x, context_for(links[0], context), inverse=inverse)
         total = logdet if total is None else total + logdet
         links = links[count:]
     return x, x.new_zeros(x.shape[0]) if total is None else total
 
 
 def _next(
-    links: list[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    links: list[Transform], x: Tensor, context: Tensor | None, *, inverse: bool
 ) -> tuple[Tensor, Tensor, int]:
     """x through the first link and as many of those that follow as go with it."""
     for planner in _planners:
@@ -139,7 +139,7 @@ def _dtypes(transforms: list[Transform]) -> tuple[bool, bool]:
     return len(transforms) > 0, False
 
 
-def _named(i: int, transform: Transform, rule: object, shape: Shape) -> Shape:
+def _named(i: int, transform: Transform, rule: object, *, shape: Shape) -> Shape:
     try:
         return cast(Shape, rule(shape))  # type: ignore[operator]
     except ShapeError as error:

@@ -31,7 +31,7 @@ def one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     raise ConfigError(f"unknown {name} {value!r}: {mend}")
 
 
-def whole(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
+def whole(name: str, value: Any, least: int | None = 1, *, most: int | None = None) -> int:
     """A whole number from `least` to `most`, where there are such; neither a float nor a boolean is
     one.
 
@@ -50,7 +50,7 @@ def whole(name: str, value: Any, least: int | None = 1, most: int | None = None)
     raise ConfigError(f"{name} must be a whole number{span and ', ' + span}, got {value!r}")
 
 
-def wholes(name: str, value: Any, least: int = 1, fewest: int = 1) -> tuple[int, ...]:
+def wholes(name: str, value: Any, least: int = 1, *, fewest: int = 1) -> tuple[int, ...]:
     """At least `fewest` whole numbers, each at least `least`.
 
     >>> wholes("hidden", [64, 64])
@@ -93,7 +93,7 @@ def flag(name: str, value: Any) -> bool:
     raise ConfigError(f"{name} must be True or False, got {value!r}")
 
 
-def of_type(name: str, value: Any, hint: Any, least: int | None = None) -> None:
+def of_type(name: str, value: Any, hint: Any, *, least: int | None = None) -> None:
     """Check a value against its annotation: a `Literal` of words, bool, int (`least` or more),
     float, `Sequence[str]`, or unions.
 
@@ -102,7 +102,7 @@ def of_type(name: str, value: Any, hint: Any, least: int | None = None) -> None:
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        _any_of(name, value, parts, least)
+        _any_of(name, value, parts, least=least)
     elif origin is Literal:
         one_of(name, value, parts)
     elif origin is Sequence and parts == (str,):
@@ -122,13 +122,13 @@ def of_type(name: str, value: Any, hint: Any, least: int | None = None) -> None:
         raise ConfigError(f"{name} must be a word, got {value!r}")
 
 
-def _any_of(name: str, value: Any, hints: Sequence[Any], least: int | None) -> None:
+def _any_of(name: str, value: Any, hints: Sequence[Any], *, least: int | None) -> None:
     """One hint must fit; where none does, what the last one asks for is said."""
     if value is None and NoneType in hints:
         return
     *others, last = [hint for hint in hints if hint is not NoneType]
     for hint in others:
         with contextlib.suppress(ConfigError):
-            of_type(name, value, hint, least)
+            of_type(name, value, hint, least=least)
             return
-    of_type(name, value, last, least)
+    of_type(name, value, last, least=least)

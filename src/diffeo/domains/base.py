@@ -103,7 +103,7 @@ class Domain(ABC):
     def set_up_rows(self, event_shape: Sequence[int]) -> int:
         """How many rows data-dependent set-up looks at, all of them in memory at once."""
 
-    def training_data(self, flow: Flow, x: Any, context: Any, valid: Any) -> TrainingData:
+    def training_data(self, flow: Flow, x: Any, context: Any, *, valid: Any) -> TrainingData:
         """What `fit` was given as this flow takes it."""
         return TrainingData(x, context, valid)
 

@@ -69,7 +69,7 @@ class ImageDomain(Domain):
     def jacobians(self, wanted: int, event_shape: Sequence[int]) -> int:
         return min(wanted, MOST_COPIES // math.prod(event_shape))
 
-    def training_data(self, flow: Flow, x: Any, context: Any, valid: Any) -> TrainingData:
+    def training_data(self, flow: Flow, x: Any, context: Any, *, valid: Any) -> TrainingData:
         """Files are read and labels numbered alike; tensors, arrays and batches stay as they are.
 
         Raises `DataError` when the flow takes pixels of other depth.

@@ -174,7 +174,7 @@ def infer(
             start=_inside_start(target, scale, seed),
         )
         search = Search(
-            fitting,
+            fitting=fitting,
             progress=report,
             only=effort != "auto",
             minutes=limit,

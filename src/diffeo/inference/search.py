@@ -38,7 +38,7 @@ MISSED = 10.0  # nats that such points' weights lie above the average weight whe
 SLIGHT = 20.0  # nats below the largest: maxima of so little mass do not count
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Search:
     """The attempts so far, and the best of them."""
 

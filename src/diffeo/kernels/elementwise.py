@@ -90,15 +90,18 @@ class Kernel:
             dtype = torch.promote_types(x.dtype, params.dtype)
             x, params = x.to(dtype), params.to(dtype)
         if 1 <= x.dim() <= 4:
-            return self._apply(serving, x, params, by_row)
+            return self._apply(serving, x, params, by_row=by_row)
         # none, or more axes than the kernels walk
         lead = (x.shape[0],) if by_row and x.dim() else ()
         y, logdet = self._apply(
-            serving, x.reshape(*lead, -1), params.reshape(*lead, -1, params.shape[-1]), by_row
+            serving,
+            x.reshape(*lead, -1),
+            params.reshape(*lead, -1, params.shape[-1]),
+            by_row=by_row,
         )
         return y.view(x.shape), logdet if lead else logdet.view(x.shape)
 
-    def _apply(self, serving: Elementwise, x: Tensor, params: Tensor, by_row: bool) -> Pair:
+    def _apply(self, serving: Elementwise, x: Tensor, params: Tensor, *, by_row: bool) -> Pair:
         if (
             torch.compiler.is_compiling()
             or not torch.is_grad_enabled()
@@ -127,14 +130,19 @@ class _Differentiable(torch.autograd.Function):
         x, params = ctx.saved_tensors
         # a second derivative is wanted: the reference's gradients are differentiable
         if torch.is_grad_enabled():
-            return *_by_reference(ctx.kernel, x, params, grads, ctx.by_row), None, None, None
+            return (
+                *_by_reference(ctx.kernel, x, params, grads=grads, by_row=ctx.by_row),
+                None,
+                None,
+                None,
+            )
         by_y, by_logdet = grads
         by_given = ctx.serving.vjp(x, params, (by_y, by_logdet), ctx.kernel.settings, ctx.by_row)
         return *by_given, None, None, None
 
 
 def _by_reference(
-    kernel: Kernel, x: Tensor, params: Tensor, grads: tuple[Tensor, ...], by_row: bool
+    kernel: Kernel, x: Tensor, params: Tensor, *, grads: tuple[Tensor, ...], by_row: bool
 ) -> tuple[Tensor | None, ...]:
     with torch.enable_grad():
         # one may be a function of the other

@@ -54,7 +54,7 @@ def retraces(layer: type[Transform]) -> Callable[[F], F]:
 
 
 def together(
-    links: Sequence[Transform], x: Tensor, context: Tensor | None, inverse: bool
+    links: Sequence[Transform], x: Tensor, context: Tensor | None, *, inverse: bool
 ) -> list[CouplingLayer]:
     """The first of the links, as many as go in one call; none if the first goes by itself."""
     if traced():  # formulas are differentiated by themselves
@@ -77,13 +77,13 @@ def run(
     """x through the first of the links, or their inverses, in one call: the pair, and how many they
     were; None if the first goes by itself.
     """
-    layers = together(links, x, context, inverse)
+    layers = together(links, x, context, inverse=inverse)
     return (*coupling.couple(layers, x, context), len(layers)) if layers else None
 
 
-def alone(link: Transform, x: Tensor, context: Tensor | None, inverse: bool) -> Pair | None:
+def alone(link: Transform, x: Tensor, context: Tensor | None, *, inverse: bool) -> Pair | None:
     """The same for one link; None if there is no such call."""
-    layers = together([link], x, context, inverse)
+    layers = together([link], x, context, inverse=inverse)
     return coupling.couple(layers, x, context) if layers else None
 
 

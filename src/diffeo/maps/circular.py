@@ -38,7 +38,12 @@ class CircularSpline(ElementwiseMap):
 
     def __post_init__(self) -> None:
         shape = spline_shape(
-            self.bins, self.low, self.high, "periodic", self.min_bin, self.log_slope
+            self.bins,
+            self.low,
+            self.high,
+            edges="periodic",
+            min_bin=self.min_bin,
+            log_slope=self.log_slope,
         )
         object.__setattr__(self, "_shape", shape)
 

@@ -34,6 +34,7 @@ def check_spline(
     bins: int,
     low: float,
     high: float,
+    *,
     log_slope: float,
     min_bin: float | None = None,
     fewest: int = 2,
@@ -51,6 +52,7 @@ def on_box(
     curve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     x: Tensor,
     params: Tensor,
+    *,
     low: float,
     high: float,
 ) -> tuple[Tensor, Tensor]:

@@ -38,17 +38,17 @@ class LinearSpline(ElementwiseMap):
     log_slope: float = 2.0
 
     def __post_init__(self) -> None:
-        check_spline(self.bins, self.low, self.high, self.log_slope)
+        check_spline(self.bins, self.low, self.high, log_slope=self.log_slope)
 
     @property
     def num_params(self) -> int:
         return self.bins
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return on_box(self._forward, x, params, self.low, self.high)
+        return on_box(self._forward, x, params, low=self.low, high=self.high)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return on_box(self._inverse, y, params, self.low, self.high)
+        return on_box(self._inverse, y, params, low=self.low, high=self.high)
 
     def _forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         bin_, slope = self._bin(x, params, inverse=False)

@@ -40,17 +40,19 @@ class QuadraticSpline(ElementwiseMap):
     log_slope: float = 2.0
 
     def __post_init__(self) -> None:
-        check_spline(self.bins, self.low, self.high, self.log_slope, self.min_bin, fewest=3)
+        check_spline(
+            self.bins, self.low, self.high, log_slope=self.log_slope, min_bin=self.min_bin, fewest=3
+        )
 
     @property
     def num_params(self) -> int:
         return 2 * self.bins - 1
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return on_box(self._forward, x, params, self.low, self.high)
+        return on_box(self._forward, x, params, low=self.low, high=self.high)
 
     def inverse(self, y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return on_box(self._inverse, y, params, self.low, self.high)
+        return on_box(self._inverse, y, params, low=self.low, high=self.high)
 
     def _forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         bin_, v0, v1 = self._bin(x, params, inverse=False)

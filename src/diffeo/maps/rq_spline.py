@@ -48,7 +48,14 @@ class RQSpline(ElementwiseMap):
         object.__setattr__(
             self,
             "_shape",
-            spline_shape(self.bins, self.low, self.high, edges, self.min_bin, self.log_slope),
+            spline_shape(
+                self.bins,
+                self.low,
+                self.high,
+                edges=edges,
+                min_bin=self.min_bin,
+                log_slope=self.log_slope,
+            ),
         )
 
     @property
@@ -72,10 +79,11 @@ def spline_shape(
     bins: int,
     low: float,
     high: float,
+    *,
     edges: Literal["unit", "free", "periodic"],
     min_bin: float,
     log_slope: float,
 ) -> SplineShape:
     """Check the settings of a rational-quadratic spline; raises `ConfigError`."""
-    check_spline(bins, low, high, log_slope, min_bin)
+    check_spline(bins, low, high, log_slope=log_slope, min_bin=min_bin)
     return SplineShape(bins, float(low), float(high), edges, float(min_bin), float(log_slope))

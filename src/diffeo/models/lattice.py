@@ -69,7 +69,7 @@ def lattice(
     body: list[Transform] = []
     for layer in range(layers):
         splined = map == "spline" and layer % 4 >= 2
-        chosen, odd = _map(splined, symmetric, log_scale, bins, bound)
+        chosen, odd = _map(splined, symmetric, log_scale, bins=bins, bound=bound)
         partition = Checkerboard(shape, flip=bool(layer % 2))
         network = TorusNet(partition, hidden, kernel, odd if symmetric else None, activation)
         body.append(Coupling(shape, chosen, network, partition))
@@ -77,7 +77,7 @@ def lattice(
 
 
 def _map(
-    splined: bool, symmetric: bool, log_scale: float, bins: int, bound: float
+    splined: bool, symmetric: bool, log_scale: float, *, bins: int, bound: float
 ) -> tuple[ElementwiseMap, tuple[int, ...]]:
     """A map, and which of its parameters are odd under a change of sign."""
     if not splined:

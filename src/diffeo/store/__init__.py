@@ -122,7 +122,7 @@ def _listed(folder: Path, manifest: Manifest, into: Flow | None) -> Flow:
     fault: StoreError | None = None
     for path in options(folder, WEIGHTS):
         try:
-            flow = _with_weights(path, manifest, config, into, folder)
+            flow = _with_weights(path, manifest, config, into=into, folder=folder)
         except StoreError as error:
             fault = error
             continue
@@ -132,7 +132,7 @@ def _listed(folder: Path, manifest: Manifest, into: Flow | None) -> Flow:
 
 
 def _with_weights(
-    path: Path, manifest: Manifest, config: Config, into: Flow | None, folder: Path
+    path: Path, manifest: Manifest, config: Config, *, into: Flow | None, folder: Path
 ) -> Flow:
     with open_file(path) as file:
         header = read_header(file, path)

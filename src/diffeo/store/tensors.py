@@ -44,7 +44,7 @@ DTYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Declared:
     """What a header says of a tensor."""
 
@@ -163,7 +163,7 @@ def _declared(found: Any, path: Path) -> Iterator[tuple[str, Declared]]:
                 f"{path}: tensor {printable(name, 100)!r} is {printable(dtype, 20)} of {len(shape)}"
                 " axes: no model has such"
             )
-        yield name, Declared(DTYPES[dtype], tuple(shape), start, stop)
+        yield name, Declared(dtype=DTYPES[dtype], shape=tuple(shape), start=start, stop=stop)
 
 
 def _counts(*values: Any) -> bool:

@@ -19,7 +19,7 @@ from ..data import Table, read_table
 __all__ = ["Rows", "as_rows", "as_tensor"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """x (N, *event), its contexts (N, *context) if any, and the columns' names if known."""
 
@@ -45,9 +45,9 @@ def as_rows(x: Any, context: Any) -> Rows | None:
     if isinstance(x, Table):
         if contexts is None and x.context is not None:
             contexts = torch.from_numpy(x.context)
-        return Rows(torch.from_numpy(x.values), contexts, list(x.schema.names))
+        return Rows(x=torch.from_numpy(x.values), context=contexts, names=list(x.schema.names))
     if isinstance(x, (Tensor, np.ndarray)) or _is_nested_cells(x) or _is_array(x):
-        return Rows(as_tensor(x), contexts, None)
+        return Rows(x=as_tensor(x), context=contexts, names=None)
     if isinstance(x, Iterator) or not hasattr(x, "__iter__"):
         raise DataError(
             "data must be an array, tensor, table, path, or an iterable of batches that can be"

@@ -51,7 +51,7 @@ class Dataset:
         share of them, rows, or (rows, contexts).
         """
         domain = of_flow(flow)
-        given = domain.training_data(flow, x, context, valid)
+        given = domain.training_data(flow, x, context, valid=valid)
         rows = as_rows(given.x, given.context)
         held_out = _held_out(given.valid)
         if rows is None:  # a stream, which has no share to hold out

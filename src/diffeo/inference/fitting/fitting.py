@@ -28,7 +28,7 @@ from .weighting import ROWS, Weighting
 __all__ = ["Fitting", "Result"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Result:
     """A fitted flow with weighted draws, or with the draws of chains that start from it."""
 
@@ -47,7 +47,7 @@ class Result:
         return not self.reasons
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fitting:
     """Makes attempts, each by its name and a seed."""
 

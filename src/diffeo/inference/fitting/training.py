@@ -31,7 +31,7 @@ PATIENCE = 10
 PROBES = 16  # points that tell one log density from another on resume
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptTrainer:
     """Trains flows on a target until a limit; with `folder`, attempts leave checkpoints in it."""
 
@@ -55,7 +55,9 @@ class AttemptTrainer:
         """Train an attempt's flow, no longer than `until` in seconds of `time.monotonic()`; the
         metrics of every evaluation.
         """
-        batches = NoiseBatches(objective.flow.base, settings.batch_size, settings.seed)
+        batches = NoiseBatches(
+            base=objective.flow.base, size=settings.batch_size, seed=settings.seed
+        )
         folder = self._folder(name, settings.seed)
         earlier = recorded_settings(folder, resume=self.resume)
         config = TrainConfig(

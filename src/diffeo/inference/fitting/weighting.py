@@ -30,7 +30,7 @@ GRADIENTS = 8  # batches that signal and noise of the gradient are taken from
 MOST_GRID = 0.01  # of a standard deviation between neighbouring numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weighted:
     """Draws (N, D), normalised log weights (N,), figures, and the reasons against them."""
 
@@ -40,7 +40,7 @@ class Weighted:
     reasons: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Weighting:
     """Importance weights p̃/q of flows, and their diagnostics against what else is known."""
 
@@ -67,7 +67,9 @@ class Weighting:
         reasons = [*verdict(figures, log_w, lost=lost)[1], *disagreement]
         if narrow := _too_narrow(draws):
             reasons.append(narrow)
-        return Weighted(draws, _normalised(log_w), figures, reasons)
+        return Weighted(
+            draws=draws, log_weights=_normalised(log_w), diagnostics=figures, reasons=reasons
+        )
 
     @torch.no_grad()
     def draw(self, flow: Flow, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -145,7 +147,9 @@ def _gradients(objective: ReverseKL, settings: Settings) -> Iterator[Tensor]:
     if not parameters:
         return
     batches = NoiseBatches(
-        objective.flow.base, settings.batch_size, mix(settings.seed, Stream.GRADIENTS)
+        base=objective.flow.base,
+        size=settings.batch_size,
+        seed=mix(settings.seed, Stream.GRADIENTS),
     )
     seeded = seeder(objective)
     for i in range(GRADIENTS):

@@ -15,7 +15,7 @@ from ...core.streams import Stream, generator_for
 __all__ = ["NoiseBatches"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class NoiseBatches:
     """Batch k is `size` draws of the base from (seed, k), so a resumed run sees the same noise."""
 

@@ -72,14 +72,20 @@ def from_pyro(model: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PyroTa
         first, *others = (_traced(model, args, kwargs) for _ in range(TRACES))
         for other in others:
             _check_same(first, other)
-        density = _Density(model, args, kwargs, frozenset(first.sites), first.parameters)
+        density = _Density(
+            model=model,
+            args=args,
+            kwargs=kwargs,
+            sites=frozenset(first.sites),
+            parameters=first.parameters,
+        )
         takes = [dtype for dtype in DTYPES if _takes(density, first.point, dtype)]
         density = replace(density, dtype=None if len(takes) == 2 else first.dtype)
         _check_repeats(density, first.point)
     return PyroTarget(density, first.parameters)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class _Density:
     """log p of one point, {site: value} -> (). Pyro's checks are off: they branch on values, which
     `vmap` cannot.
@@ -135,7 +141,7 @@ def _multinomial(site: Mapping[str, Any]) -> Tensor:
     return torch.as_tensor(scale_and_mask(log_prob, site["scale"], site["mask"])).sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Traced:
     """One run of the model at a random point."""
 
@@ -192,10 +198,10 @@ def _run(
     spaces = {name: _bijection(site) for name, site in latent.items()}
     parameters = {name: Parameter(there.shape, there.written) for name, there in spaces.items()}
     return _Traced(
-        [n for n, _ in _samples(trace)],
-        parameters,
-        {n: site["value"] for n, site in latent.items()},
-        dtype,
+        sites=[n for n, _ in _samples(trace)],
+        parameters=parameters,
+        point={n: site["value"] for n, site in latent.items()},
+        dtype=dtype,
     )
 
 

@@ -43,7 +43,7 @@ class CouplingLayer:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """Layers that join, one after the other: their orders, weights and biases side by side."""
 
@@ -56,8 +56,8 @@ class Stack:
     def of(layers: Sequence[CouplingLayer]) -> Stack:
         """The stack of at least one layer."""
         return Stack(
-            layers[0].kernel,
-            [feature for layer in layers for feature in layer.order],
-            [weight for layer in layers for weight in layer.weights],
-            [bias for layer in layers for bias in layer.biases],
+            kernel=layers[0].kernel,
+            orders=[feature for layer in layers for feature in layer.order],
+            weights=[weight for layer in layers for weight in layer.weights],
+            biases=[bias for layer in layers for bias in layer.biases],
         )

@@ -28,7 +28,7 @@ class Implementation(Protocol):
         """y like x and the log-det (B,)."""
 
     def keep(
-        self, stack: Stack, x: Tensor, context: Tensor | None, reversed: bool = False
+        self, stack: Stack, x: Tensor, context: Tensor | None, *, reversed: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The same, and what `vjp` wants; with `reversed` that of the layers that lead back."""
 
@@ -96,7 +96,7 @@ def retrace(
     given = None if context is None else flat(context).to(y.dtype)
     back = Stack.of([layer])
     x, _, kept = serving.keep(back, y, given, reversed=True)
-    ahead = Stack(kernel, back.orders, back.weights, back.biases)
+    ahead = Stack(kernel=kernel, orders=back.orders, weights=back.weights, biases=back.biases)
     by_x, by_context, by_weights, by_biases = serving.vjp(ahead, x, given, kept, grads)
     sums: dict[Tensor, Tensor] = {}
     parameters, gradients = [*back.weights, *back.biases], [*by_weights, *by_biases]
@@ -144,7 +144,7 @@ class _Couple(torch.autograd.Function):
 def _stack(ctx: Any, layers: Sequence[Tensor]) -> Stack:
     """Of the tensors that autograd knows: all weights, then all biases."""
     half = len(layers) // 2
-    return Stack(ctx.kernel, ctx.orders, layers[:half], layers[half:])
+    return Stack(kernel=ctx.kernel, orders=ctx.orders, weights=layers[:half], biases=layers[half:])
 
 
 def _differentiable(

@@ -21,7 +21,12 @@ def couple(stack: Stack, x: Tensor, context: Tensor | None) -> Pair:
     for i in range(count):
         order = slice(i * features, (i + 1) * features)
         net = slice(i * depth, (i + 1) * depth)
-        layer = Stack(stack.kernel, stack.orders[order], stack.weights[net], stack.biases[net])
+        layer = Stack(
+            kernel=stack.kernel,
+            orders=stack.orders[order],
+            weights=stack.weights[net],
+            biases=stack.biases[net],
+        )
         x, logdet = _one(layer, x, context)
         total = total + logdet
     return x, total

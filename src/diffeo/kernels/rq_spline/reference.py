@@ -54,7 +54,7 @@ def rq_spline(
     logdet: Tensor
     if traced():
         # these differentiate the formulas by themselves
-        value, logdet, _ = _solve(rows, row_params, shape, inverse)
+        value, logdet, _ = _solve(rows, row_params, shape, inverse=inverse)
     else:
         value, logdet = _RQSpline.apply(rows, row_params, shape, inverse)  # type: ignore[no-untyped-call]
     return value.view(x.shape), logdet.view(x.shape)
@@ -72,7 +72,7 @@ def rq_spline_inverse_and_logdet_grad(
 
 
 def _solve(
-    x: Tensor, params: Tensor, shape: SplineShape, inverse: bool
+    x: Tensor, params: Tensor, shape: SplineShape, *, inverse: bool
 ) -> tuple[Tensor, Tensor, _Bin]:
     inside = _inside(x, shape)
     at = torch.where(inside, x, 0.5 * (shape.low + shape.high))
@@ -91,7 +91,7 @@ class _RQSpline(torch.autograd.Function):
         inverse: bool,
         logdet_grad: bool = False,
     ) -> tuple[Tensor, ...]:
-        value, logdet, ctx.bin = _solve(x, params, shape, inverse)
+        value, logdet, ctx.bin = _solve(x, params, shape, inverse=inverse)
         ctx.shape, ctx.part = shape, None
         # Both directions are differentiated at the data side: the inverse by the implicit function
         # theorem.
@@ -137,7 +137,7 @@ def _inside(x: Tensor, shape: SplineShape) -> Tensor:
     return (x >= shape.low) & (x <= shape.high)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Partials:
     slope: Tensor  # dy/dx
     l_x: Tensor  # ∂l/∂x, l = log dy/dx

@@ -25,7 +25,7 @@ Gradients = dict[Tensor, Tensor]  # of weights and of the context
 States = dict[int, RandomState]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """A link in one of its directions, and its position in its chain."""
 
@@ -43,7 +43,7 @@ class Step:
 
     def undo(self, y: Tensor, context: Tensor | None) -> Tensor:
         """The other direction: x again."""
-        return Step(self.index, self.link, not self.inverse).go(y, context)[0]
+        return Step(index=self.index, link=self.link, inverse=not self.inverse).go(y, context)[0]
 
 
 def go(steps: Sequence[Step], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ def go(steps: Sequence[Step], x: Tensor, context: Tensor | None) -> tuple[Tensor
 
 
 def invert(
-    steps: Sequence[Step], x: Tensor, context: Tensor | None, kept: set[int], tolerance: float
+    steps: Sequence[Step], x: Tensor, context: Tensor | None, *, kept: set[int], tolerance: float
 ) -> tuple[Tensor, Tensor]:
     """x through `steps`, of which only x, the output and the inputs of the links in `kept` are
     stored for backward.
@@ -105,17 +105,21 @@ class _Invert(torch.autograd.Function):
                     starts[0].view_as(starts[0]),
                     None if context is None else context.view_as(context),
                 )
-                back = _Backward(ctx.run, context, grad_logdet, ctx.states)
+                back = _Backward(
+                    run=ctx.run, context=context, grad_logdet=grad_logdet, states=ctx.states
+                )
                 return None, *back.differentiable(x, grad, (x, context, *weights))
             # stored tensors remember where they came from
             y, starts = y.detach(), [x.detach() for x in starts]
             if context is not None:
                 context = context.detach().requires_grad_(ctx.needs_input_grad[2])
-            back = _Backward(ctx.run, context, grad_logdet, ctx.states)
+            back = _Backward(
+                run=ctx.run, context=context, grad_logdet=grad_logdet, states=ctx.states
+            )
             sums: Gradients = {}
             ends = [*ctx.stored_at[1:], len(ctx.run.steps)]
             for start, stop, x in reversed(list(zip(ctx.stored_at, ends, starts, strict=True))):
-                grad, more = back.segment(range(start, stop), x, y, grad)
+                grad, more = back.segment(range(start, stop), x, y, grad=grad)
                 _add(sums, more)
                 y = x
         return (
@@ -153,7 +157,7 @@ class _Run:
         return x, total, starts, states
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Backward:
     """One backward pass."""
 
@@ -162,7 +166,7 @@ class _Backward:
     grad_logdet: Tensor
     states: Mapping[int, RandomState]
 
-    def segment(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
+    def segment(self, at: range, x: Tensor, y: Tensor, *, grad: Tensor) -> tuple[Tensor, Gradients]:
         """The gradients by x and by all else of the steps that lead from x to y, for the gradient
         by y.
         """
@@ -174,11 +178,11 @@ class _Backward:
             _add(sums, more)
         known, back, more = self.vjp(at[0], x, back)
         if len(at) > 1 and not self.close(here, known):
-            return self.stored(at, x, y, grad)
+            return self.stored(at, x, y, grad=grad)
         _add(sums, more)
         return back, sums
 
-    def stored(self, at: range, x: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Gradients]:
+    def stored(self, at: range, x: Tensor, y: Tensor, *, grad: Tensor) -> tuple[Tensor, Gradients]:
         """The same with the input of every step stored, and those that inverting does not give
         noted.
         """

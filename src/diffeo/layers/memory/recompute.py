@@ -70,11 +70,11 @@ class Recompute(Links):
         total = None
         for inverted, run in reversed(self.runs) if inverse else self.runs:
             steps = [
-                Step(i, self[i], inverse, self.drawing[i])
+                Step(index=i, link=self[i], inverse=inverse, draws=self.drawing[i])
                 for i in (reversed(run) if inverse else run)
             ]
             x, logdet = (
-                invert(steps, x, context, kept, self.tolerance)
+                invert(steps, x, context, kept=kept, tolerance=self.tolerance)
                 if inverted
                 else go(steps, x, context)
             )

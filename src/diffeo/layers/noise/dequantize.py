@@ -57,7 +57,7 @@ class Dequantize(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.bits is not None:
             levels = x.to(self._like.dtype)
-            return _to_unit(levels, torch.rand_like(levels), self.bits, _wrong(x, self.bits))
+            return _to_unit(levels, torch.rand_like(levels), self.bits, wrong=_wrong(x, self.bits))
         x = x if x.is_floating_point() else x.double()
         weight = x.new_zeros(x.shape[0]).masked_fill((x != x.floor()).flatten(1).any(1), -math.inf)
         return _below_next(x, torch.rand_like(x)), weight
@@ -115,7 +115,7 @@ class VariationalDequantize(Transform):
         self.forward_shape(tuple(x.shape[1:]))
         levels = x.to(self._like.dtype)
         u, log_prob = self.noise.sample_and_log_prob((), levels / 2**self.bits - 0.5)
-        y, weight = _to_unit(levels, u, self.bits, _wrong(x, self.bits))
+        y, weight = _to_unit(levels, u, self.bits, wrong=_wrong(x, self.bits))
         return y, weight - log_prob
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,7 @@ def _wrong(x: Tensor, bits: int) -> Tensor | None:
     return wrong
 
 
-def _to_unit(x: Tensor, u: Tensor, bits: int, wrong: Tensor | None) -> tuple[Tensor, Tensor]:
+def _to_unit(x: Tensor, u: Tensor, bits: int, *, wrong: Tensor | None) -> tuple[Tensor, Tensor]:
     size = math.prod(x.shape[1:])
     logdet = x.new_full((x.shape[0],), -size * bits * math.log(2))
     return _below_next(x, u) * 2.0**-bits, (

@@ -114,7 +114,7 @@ class Regress(FixedShape):
             live, torch.cat([(given - centre) / spread, (rows - mean) / scale], 1), 0.0
         )
         taken, order, coefficients, residual = _regressions(
-            columns, live, given.shape[1], self.share
+            columns, live, given.shape[1], share=self.share
         )
         for name, value in {
             "taken": taken,
@@ -192,7 +192,7 @@ class Regress(FixedShape):
 
 
 def _regressions(
-    columns: Tensor, live: Tensor, contexts: int, share: float
+    columns: Tensor, live: Tensor, contexts: int, *, share: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Which columns are taken out (D,), their order (D,), coefficients (D, C + D) and residual
     standard deviations (D,).

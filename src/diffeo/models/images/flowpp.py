@@ -85,13 +85,22 @@ def flowpp(
         "noise": noise,
         "heads": heads,
     }
-    s = dial(size, SIZES, event_shape, pad, **given)
-    frame = ImageModel(event_shape, context_shape, classes, bits, pad, 2, alpha, memory=memory)
+    s = dial(size, SIZES, event_shape, pad=pad, **given)
+    frame = ImageModel(
+        event_shape=event_shape,
+        context_shape=context_shape,
+        classes=classes,
+        bits=bits,
+        pad=pad,
+        multiple=2,
+        alpha=alpha,
+        memory=memory,
+    )
     network = GatedConv(s["width"], s["blocks"], s["heads"], dropout)
     mixture = LogisticMixture(s["components"])
 
     def couplings(
-        shape: Shape, count: int, checkerboard: bool, context: Shape | None
+        shape: Shape, count: int, checkerboard: bool, *, context: Shape | None
     ) -> Iterator[Transform]:
         for i in range(0 if checkerboard and shape[1:] == (1, 1) else count):
             flip = bool(i % 2)
@@ -115,10 +124,10 @@ def flowpp(
     inside = squeeze.forward_shape(frame.shape)
     first, second, third = s["steps"]
     body = [
-        *couplings(frame.shape, first, True, frame.context),
+        *couplings(frame.shape, first, True, context=frame.context),
         squeeze,
-        *couplings(inside, second, False, frame.context),
-        *couplings(inside, third, True, frame.context),
+        *couplings(inside, second, False, context=frame.context),
+        *couplings(inside, third, True, context=frame.context),
     ]
     return frame.build(
         body, None if bits is None or frame.event[1:] == (1, 1) else learned_noise(bits)

@@ -31,7 +31,7 @@ MULTIPLES: dict[str, Callable[[int], int]] = {"scales": lambda n: 2**n, "patch":
 EVEN = "crop the images to an even size"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageModel:
     """The frame around the couplings of an image model: [dequantise, (logit), (pad), body], base.
 
@@ -112,7 +112,13 @@ class ImageModel:
 
 
 def multiscale(
-    shape: Shape, scales: int, before: Steps, after: Steps, prior: Steps, memory: Memory = "store"
+    shape: Shape,
+    scales: int,
+    before: Steps,
+    *,
+    after: Steps,
+    prior: Steps,
+    memory: Memory = "store",
 ) -> list[Transform]:
     """`before`, squeeze, `after` at every scale, half of the channels factored out between scales.
 
@@ -126,7 +132,9 @@ def multiscale(
     if scales == 1:
         return links
     kept = (inside[0] // 2, *inside[1:])
-    deeper = chained(multiscale(kept, scales - 1, before, after, prior, memory), memory)
+    deeper = chained(
+        multiscale(kept, scales - 1, before, after=after, prior=prior, memory=memory), memory
+    )
     return [*links, *prior(inside), FactorOut(inside, deeper)]
 
 
@@ -134,6 +142,7 @@ def dial(
     size: str,
     sizes: Mapping[str, Mapping[str, Any]],
     event_shape: int | Sequence[int],
+    *,
     pad: Padding,
     **given: Any,
 ) -> dict[str, Any]:
@@ -150,7 +159,7 @@ def dial(
     }
     for name in chosen.keys() & MULTIPLES.keys():
         chosen[name] = _fitting(
-            name, chosen[name], given[name] is not None, _image(event_shape), pad
+            name, chosen[name], given[name] is not None, event=_image(event_shape), pad=pad
         )
     return chosen
 
@@ -170,7 +179,7 @@ def _count(name: str, value: Any, usual: Any) -> Any:
     )
 
 
-def _fitting(name: str, value: int, given: bool, event: Shape, pad: Padding) -> int:
+def _fitting(name: str, value: int, given: bool, *, event: Shape, pad: Padding) -> int:
     """`value` scales (or a patch of that side) if the image has room for them, else, unless given,
     as many as it has.
     """

@@ -66,13 +66,13 @@ def glow(
     >>> [tuple(part.shape) for part in flow.unpack(z)]
     [(5, 2, 4, 4), (5, 8, 2, 2)]
     """
-    s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width)
+    s = dial(size, SIZES, event_shape, pad=pad, scales=scales, steps=steps, width=width)
     frame = ImageModel(
-        event_shape,
-        context_shape,
-        classes,
-        bits,
-        pad,
+        event_shape=event_shape,
+        context_shape=context_shape,
+        classes=classes,
+        bits=bits,
+        pad=pad,
         multiple=2 ** s["scales"],
         alpha=alpha,
         memory=memory,
@@ -88,6 +88,11 @@ def glow(
 
     return frame.build(
         multiscale(
-            frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory
+            frame.shape,
+            s["scales"],
+            lambda _: (),
+            after=flow_steps,
+            prior=split_prior(frame.context),
+            memory=memory,
         )
     )

@@ -59,9 +59,15 @@ def nice(
     >>> flow.sample((2,)).dtype
     torch.uint8
     """
-    s = dial(size, SIZES, event_shape, "none", layers=layers, width=width, depth=depth)
+    s = dial(size, SIZES, event_shape, pad="none", layers=layers, width=width, depth=depth)
     frame = ImageModel(
-        event_shape, context_shape, classes, bits, pad="none", alpha=alpha, memory=memory
+        event_shape=event_shape,
+        context_shape=context_shape,
+        classes=classes,
+        bits=bits,
+        pad="none",
+        alpha=alpha,
+        memory=memory,
     )
     pixels = prod(frame.event)
     body: list[Transform] = [Flatten(frame.event), ActNorm(pixels)]

@@ -65,13 +65,15 @@ def nsf(
     >>> diffeo.models.nsf((1, 8, 8), size="tiny").sample((2,)).shape
     torch.Size([2, 1, 8, 8])
     """
-    s = dial(size, SIZES, event_shape, pad, scales=scales, steps=steps, width=width, blocks=blocks)
+    s = dial(
+        size, SIZES, event_shape, pad=pad, scales=scales, steps=steps, width=width, blocks=blocks
+    )
     frame = ImageModel(
-        event_shape,
-        context_shape,
-        classes,
-        bits,
-        pad,
+        event_shape=event_shape,
+        context_shape=context_shape,
+        classes=classes,
+        bits=bits,
+        pad=pad,
         multiple=2 ** s["scales"],
         alpha=alpha,
         memory=memory,
@@ -88,6 +90,11 @@ def nsf(
 
     return frame.build(
         multiscale(
-            frame.shape, s["scales"], lambda _: (), flow_steps, split_prior(frame.context), memory
+            frame.shape,
+            s["scales"],
+            lambda _: (),
+            after=flow_steps,
+            prior=split_prior(frame.context),
+            memory=memory,
         )
     )

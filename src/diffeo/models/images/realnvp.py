@@ -59,9 +59,16 @@ def realnvp(
     >>> flow.log_prob(torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5)).shape
     torch.Size([5])
     """
-    s = dial(size, SIZES, event_shape, pad, scales=scales, width=width, blocks=blocks)
+    s = dial(size, SIZES, event_shape, pad=pad, scales=scales, width=width, blocks=blocks)
     frame = ImageModel(
-        event_shape, context_shape, classes, bits, pad, 2 ** s["scales"], alpha, memory=memory
+        event_shape=event_shape,
+        context_shape=context_shape,
+        classes=classes,
+        bits=bits,
+        pad=pad,
+        multiple=2 ** s["scales"],
+        alpha=alpha,
+        memory=memory,
     )
 
     def couplings(shape: Shape, partitions: Sequence[Partition]) -> list[Transform]:
@@ -85,5 +92,12 @@ def realnvp(
 
     deepest = tuple(n // 2 ** s["scales"] for n in frame.shape[1:])
     return frame.build(
-        multiscale(frame.shape, s["scales"], checkerboards, channels, lambda _: (), memory)
+        multiscale(
+            frame.shape,
+            s["scales"],
+            checkerboards,
+            after=channels,
+            prior=lambda _: (),
+            memory=memory,
+        )
     )
