@@ -29,21 +29,44 @@ TENSORS: dict[Callable[[Tensor], bool], str] = {
 
 
 def as_tensor(values: Any, name: str = "x") -> Tensor:
-    """A tensor as it is, with its graph; anything else as `to_tensor` makes it.
+    """A tensor as it is, with its graph; an array, a list or a data frame of numbers in its own
+    precision (a list's is float64), sharing memory where it can.
 
     Raises `DataError` for what holds anything but real numbers, or masked ones.
 
     >>> as_tensor([[1, 2.5]]).dtype
     torch.float64
     """
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise DataError(
+                f"{name} must be real numbers, got {values.dtype}: take its real part or"
+                " view_as_real"
+            )
+        return values
     refuse_mask(name, values)
-    if not isinstance(values, Tensor):
-        return to_tensor(name, values)
-    if values.is_complex():
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{name} is no array of numbers ({reason}): try torch.as_tensor") from None
+    if array.dtype.kind not in "biuf":
         raise DataError(
-            f"{name} must be real numbers, got {values.dtype}: take its real part or view_as_real"
+            f"{name} must be numbers, got {type(values).__name__} of {array.dtype}: make it one"
+            " with torch.as_tensor"
         )
-    return values
+    array = array.astype(_shared(array.dtype), copy=False)
+    # A copy where PyTorch cannot share the memory: negative strides, what must not be written to.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _shared(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of PyTorch's own that holds all values of a NumPy one."""
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        return np.dtype(np.float64 if dtype.itemsize == 8 else np.int64)
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        return np.dtype(np.float64)
+    return dtype.newbyteorder("=")
 
 
 def to_tensor(label: str, values: Any) -> Tensor:
