@@ -1,11 +1,10 @@
 """Speed and memory of diffeo beside nflows, zuko, normflows, FrEIA, flowjax (JAX) and the bare
 networks, in one run.
 
-    python benchmarks/bench.py                          # everything: about half an hour on two
-    quiet cores python benchmarks/bench.py --quick                  # a first look: about 5 minutes
-    python benchmarks/bench.py nsf realnvp --rounds 9   # some rows; speed/rows.py has them all
-    python benchmarks/bench.py --render                 # table and picture again from the
-    bench.json that is there
+    python benchmarks/bench.py  # everything: about half an hour on two quiet cores
+    python benchmarks/bench.py --quick                 # a first look: about 5 minutes
+    python benchmarks/bench.py nsf realnvp --rounds 9  # some rows; speed/rows.py has them all
+    python benchmarks/bench.py --render  # table and picture again from the bench.json that is there
 
 Environments of the peers are made under .venv-peers/ on first use. Every contender is a process of
 its own; they take turns, so a change of the machine's speed meets all. Losing rows and failed

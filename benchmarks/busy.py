@@ -2,7 +2,7 @@
 zuko.
 
     python benchmarks/busy.py [--threads 2] [--busy 0 1 2 4] [--rounds 3] [--seconds 3]
-    [--contenders diffeo zuko]
+                              [--contenders diffeo zuko]
 
 Under four minutes; zuko's environment is made on first use, which takes longer (`python
 benchmarks/peers.py zuko` before).

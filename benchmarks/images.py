@@ -1,9 +1,10 @@
 """Six coupling families on Fashion-MNIST at one budget: test bits per dimension, speed, round trip.
 
-    python benchmarks/images.py rates          # steps per second of every model, on a quiet
-    machine; do this first python benchmarks/images.py glow           # one row: train, evaluate,
-    sample; also nice, realnvp, nsf, flowpp, jet python benchmarks/images.py table          # the
-    rows that are there, as Markdown
+    # steps per second of every model, on a quiet machine; do this first
+    python benchmarks/images.py rates
+    # one row: train, evaluate, sample; also nice, realnvp, nsf, flowpp, jet
+    python benchmarks/images.py glow
+    python benchmarks/images.py table  # the rows that are there, as Markdown
 
 The budget is what ten minutes on all cores allow: the number of steps comes from `rates`, so that
 it does not depend on what else the machine does while a row is made. Data: Debian's package

@@ -1,14 +1,13 @@
 """Inference on targets with a known answer: one row a command, results in runs/inference/, a table
 of them all.
 
-    python benchmarks/inference.py credit --seed 0     # also: ionosphere, funnel, gmm40, wells,
-                                                       gaussian500, improper, # schools, ark, garch,
-                                                       kidiq
-    python benchmarks/inference.py wells-plain         # reverse KL alone, which collapses; and
-    gmm40-plain python benchmarks/inference.py phi4-2500           # the RealNVP of the tutorial;
-    also phi4-20000, phi4-best python benchmarks/inference.py path                # the gradient in
-    one pass against two: equality and time python benchmarks/inference.py table               #
-    what is there, as Markdown
+    # also: ionosphere, funnel, gmm40, wells, gaussian500, improper, schools, ark, garch, kidiq
+    python benchmarks/inference.py credit --seed 0
+    python benchmarks/inference.py wells-plain  # reverse KL alone, which collapses; and gmm40-plain
+    # the RealNVP of the tutorial; also phi4-20000, phi4-best
+    python benchmarks/inference.py phi4-2500
+    python benchmarks/inference.py path  # the gradient in one pass against two: equality and time
+    python benchmarks/inference.py table            # what is there, as Markdown
 
 Targets and what is known of them: targets.py. Data: ../shared/data.
 """

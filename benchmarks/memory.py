@@ -1,8 +1,8 @@
 """Activation memory and time of a training step of `nsf` at depths 8 to 64, all activations stored
 and none of them.
 
-    python benchmarks/memory.py [--depths 8 16 32 64] [--rounds 15] [--threads 1] [--batch 1024]
-    [--width 16]
+    python benchmarks/memory.py [--depths 8 16 32 64] [--rounds 15] [--threads 1]
+                                [--batch 1024] [--width 16]
 
 Printed as Markdown. Memory is counted, not sampled: every tensor that a step makes, while it is
 alive; the weights and what becomes their gradients are left out, as both ways have them. Times are

@@ -1,8 +1,8 @@
 """Can a likelihood tell clothes from digits? AUROC of two scores, both ways.
 
-    python benchmarks/images.py rates && python benchmarks/images.py glow     # the model of
-    Fashion-MNIST python benchmarks/ood.py [--steps 2000]                                   # trains
-    one of MNIST digits, then compares
+    # the model of Fashion-MNIST
+    python benchmarks/images.py rates && python benchmarks/images.py glow
+    python benchmarks/ood.py [--steps 2000]  # trains one of MNIST digits, then compares
 
 Scores of how unlike the training data an image is: −log p(x) (likelihood), and |−log p(x) − its
 training mean| (typicality of one image, Nalisnick et al. 2019, arXiv:1906.02994). AUROC 1 tells the

@@ -1,7 +1,7 @@
 """How exactly do the models invert? Worst-row round trip and log-det error, as a Markdown table.
 
-    python benchmarks/roundtrip.py                        # 100,000 points, five data sets: about 15
-    minutes on one core python benchmarks/roundtrip.py --points 2000 --steps 50
+    python benchmarks/roundtrip.py  # 100,000 points, five data sets: about 15 minutes on one core
+    python benchmarks/roundtrip.py --points 2000 --steps 50
 
 Per model and data set, in the states
 

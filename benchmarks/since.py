@@ -1,8 +1,7 @@
 """Has diffeo become slower since another commit? Both take turns, in one run.
 
-    python benchmarks/since.py v0.2.0                            # the reference NSF, RealNVP and
-    Glow python benchmarks/since.py HEAD~5 nsf --starts 20            # some rows; speed/rows.py has
-    them all
+    python benchmarks/since.py v0.2.0                  # the reference NSF, RealNVP and Glow
+    python benchmarks/since.py HEAD~5 nsf --starts 20  # some rows; speed/rows.py has them all
 
 Prints medians in milliseconds, and the ratio of now to then with its standard error: the geometric
 mean over several starts, since a process may be 10 % slower than another of the same code. The

@@ -1,11 +1,12 @@
 """Is the verdict of `infer` calibrated? Sixty targets with known log Z (suite.py), with the
 settings of `infer` as they are.
 
-    python benchmarks/verdict.py                       # all that are not there yet, results in
-    runs/verdict/, and the table python benchmarks/verdict.py --part 0/2            # every second
-    one, for two processes beside each other python benchmarks/verdict.py --only funnel,ring    #
-    some kinds python benchmarks/verdict.py --seeds 100           # another suite: seeds from 100 on
-    python benchmarks/verdict.py --table               # what is there, as Markdown
+    # all that are not there yet, results in runs/verdict/, and the table
+    python benchmarks/verdict.py
+    python benchmarks/verdict.py --part 0/2  # every second one, for two processes beside each other
+    python benchmarks/verdict.py --only funnel,ring  # some kinds
+    python benchmarks/verdict.py --seeds 100         # another suite: seeds from 100 on
+    python benchmarks/verdict.py --table             # what is there, as Markdown
 
 A trusted result is wrong when log Z is off by more than four of its own standard errors.
 """

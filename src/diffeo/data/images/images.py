@@ -115,13 +115,13 @@ def read_images(
 ) -> Images:
     """Read images of one size, in an order that is always the same.
 
-    Args: source: a folder of PNG and JPEG files, whose first sub-folders, if there are any, are the
-        classes; one such file;
-            `.npy` or `.npz` (`images`, and optionally `labels`, `bits`, `classes`; without `images`
-            its only array of three or four axes); an IDX file as of MNIST, with its labels beside
-            it; "sklearn:digits"; an array or tensor of uint8; `Images`. Arrays are (N, H, W), (N,
-            H, W, C) or (N, C, H, W) with C = 1 or 3; where both of the last two are possible, (N,
-            H, W, C) is meant.
+    Args:
+        source: a folder of PNG and JPEG files, whose first sub-folders, if there are any, are the
+            classes; one such file; `.npy` or `.npz` (`images`, and optionally `labels`, `bits`,
+            `classes`; without `images` its only array of three or four axes); an IDX file as of
+            MNIST, with its labels beside it; "sklearn:digits"; an array or tensor of uint8;
+            `Images`. Arrays are (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3; where both
+            of the last two are possible, (N, H, W, C) is meant.
         labels: one label an image, whole numbers or text, instead of the source's own: an array or
             sequence, an IDX or `.npy` file, or for a folder a CSV file with columns `file` and
             `label`.
@@ -138,9 +138,8 @@ def read_images(
             temporary file.
         classes: the classes of a training set; labels are numbered as there, by name.
         depth: how many bits PNG files of 16 bits hold, 8 to 16; the upper 8 of them are kept.
-            Without it they must hold a
-            value of 2^15 or more, which needs all 16: others are refused, for they may hold 8, 10
-            or 12 bits.
+            Without it they must hold a value of 2^15 or more, which needs all 16: others are
+            refused, for they may hold 8, 10 or 12 bits.
 
     Without `classes` the labels that occur are sorted, whole numbers by size and text as text, and
     numbered from 0.

@@ -123,23 +123,22 @@ def read_table(
 ) -> Table:
     """Read a table whole, keeping the rows in which every used column is finite.
 
-    Args: source: a path (.csv, .tsv, .txt, each also .gz, .parquet, .npy, .npz), a NumPy array, a
-        pandas, polars or Arrow
-            object, or a `Table`.
+    Args:
+        source: a path (.csv, .tsv, .txt, each also .gz, .parquet, .npy, .npz), a NumPy array, a
+            pandas, polars or Arrow object, or a `Table`.
         columns: supports to use in place of the inferred ones, such as `{"age": "positive"}`.
         context: columns to condition on rather than to model.
         drop: columns to leave out.
         schema: the schema of a model. Its columns are then looked up by name and the three options
-            above are not allowed;
-            values outside a support are no error, for they have a density of zero.
+            above are not allowed; values outside a support are no error, for they have a density of
+            zero.
         max_bad: the largest share of bad rows that is accepted.
         rejects: a CSV file to be written with the line, column, reason and raw text of every bad
             row.
         with_context: False leaves the context columns unread.
         dialect: how to read a text table where detection is to be overridden, such as
-            `"delimiter=;,decimal=comma,header=2"`;
-            keys are delimiter, decimal, thousands, encoding, header and missing (see
-            docs/tables.md).
+            `"delimiter=;,decimal=comma,header=2"`; keys are delimiter, decimal, thousands,
+            encoding, header and missing (see docs/tables.md).
 
     Raises:
         DataError: one line that names the file and line or column and says how to mend it.

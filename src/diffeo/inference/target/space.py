@@ -100,9 +100,9 @@ class Space:
     ) -> Space:
         """A space of events of one shape, or of named parameters.
 
-        Args: event_shape: an int, a shape, or a mapping of names to a shape, a support (of a
-            scalar), a pair (shape,
-                support) or a `Parameter`.
+        Args:
+            event_shape: an int, a shape, or a mapping of names to a shape, a support (of a scalar),
+                a pair (shape, support) or a `Parameter`.
             support: without names: one for all, or a list with one for each entry.
 
         Raises `ConfigError` naming the parameter when a shape or support is not known or they do
