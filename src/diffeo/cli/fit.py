@@ -39,6 +39,7 @@ TABLES, IMAGES = "Tables", "Images"
 
 def fit(
     data: Data,
+    *,
     out: Annotated[
         Path,
         typer.Option(

@@ -130,7 +130,7 @@ class ImageJob:
         ]
 
     def report(
-        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+        self, out: Path, flow: Flow, result: FitResult, *, summary: dict[str, Any]
     ) -> list[str]:
         from ..checkup import check as measure
         from ..report import REPORTS

@@ -111,7 +111,7 @@ class TableJob:
         ]
 
     def report(
-        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+        self, out: Path, flow: Flow, result: FitResult, *, summary: dict[str, Any]
     ) -> list[str]:
         from ..checkup import check as measure
         from ..report import REPORTS

@@ -41,7 +41,7 @@ class Job(Protocol):
         """The held-out figure, for people; may add to the summary for programs."""
 
     def report(
-        self, out: Path, flow: Flow, result: FitResult, summary: dict[str, Any]
+        self, out: Path, flow: Flow, result: FitResult, *, summary: dict[str, Any]
     ) -> list[str]:
         """Write the report, add to the summary, and say more for people."""
 
@@ -94,7 +94,7 @@ def run_job(
     summary = _summary(result, out)
     lines = job.headline(summary)
     if config.report and result.signum is None:
-        lines += job.report(out, flow.to("cpu"), result, summary)
+        lines += job.report(out, flow.to("cpu"), result, summary=summary)
     return summary, lines
 
 

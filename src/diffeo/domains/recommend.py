@@ -49,6 +49,10 @@ class Recommendation:
         return asdict(self)
 
 
+# Below so many rows, such a share of the units of a layer is left out.
+DROPOUT = ((1_000, 0.4), (3_000, 0.3), (30_000, 0.1))
+
+
 def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
     """Choose depth, width, batch size, learning rate and length from the size of a table.
 
@@ -56,15 +60,19 @@ def recommend(rows: int, columns: int, context: int = 0) -> Recommendation:
     are few, an LU map before each coupling gains 1 to 7 nats on tables of dependent columns, and
     deeper beats wider.
     """
-    tiny, small, medium = rows < 1_000, rows < 3_000, rows < 30_000
+    small = rows < 3_000
     wide = rows >= 300_000 or (rows >= 30_000 and columns + context > 50)
-    width = 64 if small else 256 if wide else 128
-    steps = 3_000 if small else 5_000 if medium else 10_000
+    if small:
+        width = 64
+        steps = 3_000
+    else:
+        width = 256 if wide else 128
+        steps = 5_000 if rows < 30_000 else 10_000
     return Recommendation(
         layers=8 if columns > 1 else 4,
         hidden=(width, width),
         bins=8,
-        dropout=0.4 if tiny else 0.3 if small else 0.1 if medium else 0.0,
+        dropout=next((share for most, share in DROPOUT if rows < most), 0.0),
         batch_size=min(rows, max(64, min(1024, 2 ** (rows // 40).bit_length()))),
         lr=1e-3,
         weight_decay=1e-2 if small else 1e-4,

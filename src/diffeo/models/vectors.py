@@ -62,6 +62,7 @@ class VectorModel:
         layers: int,
         map: ElementwiseMap,
         circular: ElementwiseMap | None = None,
+        *,
         last: Sequence[Transform] = (),
     ) -> Flow:
         """Assemble the flow. `circular`, a map of circles, is for the columns that are circles."""

@@ -129,6 +129,6 @@ def flowpp(
         *couplings(inside, second, False, context=frame.context),
         *couplings(inside, third, True, context=frame.context),
     ]
-    return frame.build(
-        body, None if bits is None or frame.event[1:] == (1, 1) else learned_noise(bits)
-    )
+    if bits is None or frame.event[1:] == (1, 1):
+        return frame.build(body)
+    return frame.build(body, dequantize=learned_noise(bits))

@@ -51,6 +51,7 @@ class ImageModel:
     def build(
         self,
         body: Sequence[Transform],
+        *,
         dequantize: Transform | None = None,
         base: Callable[[Shape], Base] = Normal,
         normalize: bool = True,
