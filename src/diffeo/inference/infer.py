@@ -19,7 +19,7 @@ from ..core.streams import Stream, generator_for
 from ..flow import Flow
 from ..models import default_model, models_for
 from ..runs import lock_folder, stop_on_signals
-from ..training import Progress, print_progress
+from ..training import Progress, progress_callback
 from .fitting.fitting import Fitting
 from .fitting.limits import Limits
 from .fitting.settings import Settings
@@ -143,7 +143,7 @@ def infer(
     if reference is not None:
         _check_reference(target.space.unconstrain(reference))
     folder = None if out is None else Path(out)
-    report = _progress(progress)
+    report = progress_callback(progress)
     deadline = time.monotonic() + 60 * limit
     guard = contextlib.nullcontext() if folder is None else lock_folder(folder)
     with stop_on_signals() as stop, guard:
@@ -197,12 +197,6 @@ def _limit(minutes: float | None, effort: str) -> float:
     if minutes is not None:
         return minutes
     return AUTO_MINUTES if effort == "auto" else math.inf
-
-
-def _progress(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
-    if callable(progress):
-        return progress
-    return print_progress() if progress else None
 
 
 def _survey(target: Target, settings: Settings, limits: Limits) -> Survey:

@@ -5,7 +5,7 @@ from .config import TrainConfig
 from .evaluate import Evaluation, evaluate, log_probs, rows_per_pass
 from .fit import fit
 from .objectives import LossFunction, NegativeLogLikelihood, Objective
-from .progress import Progress, print_progress
+from .progress import Progress, print_progress, progress_callback
 from .result import FitResult
 from .trainer import Trainer
 
@@ -23,6 +23,7 @@ __all__ = [
     "fit",
     "log_probs",
     "print_progress",
+    "progress_callback",
     "recommend",
     "rows_per_pass",
 ]

@@ -29,7 +29,7 @@ from .dataset import Dataset
 from .density import warn_without_density
 from .evaluate import rows_per_pass
 from .objectives import LossFunction, NegativeLogLikelihood, Objective, objective_for
-from .progress import Progress, print_progress
+from .progress import Progress, progress_callback
 from .result import FitResult
 from .sample_grid import SampleGrid
 from .start import Beginning, Start, begin, fall_back, undo
@@ -185,7 +185,7 @@ def fit(
                 folder, resume=resume, data=data.prints(), recipe=flow.recipe, settings=settings
             )
         beginning = begin(flow, data, seed, likelihood=likelihood) if set_it_up else Beginning()
-        tell = _in_units(_listener(progress), flow, domain if likelihood else None)
+        tell = _in_units(progress_callback(progress), flow, domain if likelihood else None)
         if beginning.start is not None and tell is not None and processes.first:
             tell(Progress(0, 0.0, math.nan, None, 0.0, note=beginning.start.reason))
         with stop_on_signals() as stop:  # until here there is nothing to save
@@ -311,12 +311,6 @@ def _best(trainer: Trainer, *, loss: str) -> dict[str, float]:
     if trainer.validator is None or best is None:
         return {"step": trainer.state.step}
     return {loss: best["loss"], f"{loss}_se": best["se"], "step": best["step"]}
-
-
-def _listener(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None] | None:
-    if callable(progress):
-        return progress
-    return print_progress() if progress else None
 
 
 def _in_units(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..core.text import visible
 
-__all__ = ["Progress", "print_progress"]
+__all__ = ["Progress", "print_progress", "progress_callback"]
 
 PAUSE = 5.0  # seconds between two lines
 
@@ -47,3 +47,12 @@ def print_progress() -> Callable[[Progress], None]:
             print(visible(line), file=sys.stderr)
 
     return tell
+
+
+def progress_callback(
+    progress: bool | Callable[[Progress], None],
+) -> Callable[[Progress], None] | None:
+    """What `progress=` asks for: a callback as it is, plain lines for True, nothing for False."""
+    if callable(progress):
+        return progress
+    return print_progress() if progress else None

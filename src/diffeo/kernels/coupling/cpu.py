@@ -49,7 +49,7 @@ class Compiled:
         return y, logdet
 
     def keep(
-        self, stack: Stack, x: Tensor, context: Tensor | None, reversed: bool = False
+        self, stack: Stack, x: Tensor, context: Tensor | None, *, reversed: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         layers = len(stack.orders) // x.shape[1]
         outputs = [weight.shape[0] for weight in stack.weights]
